@@ -1,0 +1,179 @@
+// Package config reads the gateway's configuration, YAML or TOML, into one
+// immutable Config. It is strict: whatever it does not know, cannot convert or
+// holds to be unsafe is an error with its position, and all errors of a file
+// come in one go. It starts nothing.
+//
+// Runs in: daemon, CLI.
+package config
+
+import (
+	"time"
+
+	"mcpgateway/runtime/secret"
+)
+
+// Config is one whole configuration: complete (defaults are filled in), checked
+// and never changed afterwards.
+type Config struct {
+	Version          string             `config:"version"`
+	Gateway          Gateway            `config:"gateway"`
+	Projects         map[string]Project `config:"projects"`
+	Servers          map[string]Server  `config:"servers"`
+	Transports       Transports         `config:"transports"`
+	Security         Security           `config:"security"`
+	RateLimit        RateLimit          `config:"rate_limit"`
+	HealthCheck      HealthCheck        `config:"health_check"`
+	Resources        Resources          `config:"resources"` // defaults of every server
+	Audit            Audit              `config:"audit"`
+	ServiceDiscovery ServiceDiscovery   `config:"service_discovery"`
+	Sandbox          Sandbox            `config:"sandbox"`
+}
+
+// Gateway describes this gateway.
+type Gateway struct {
+	Name        string `config:"name"`        // default "mcp-gateway"
+	Environment string `config:"environment"` // free text for people, such as "production"
+	MaxServers  int    `config:"max_servers"` // most sandboxes at a time, 1 to 4096; default 50
+}
+
+// Project is a tenant. Its resources are a ceiling over all its servers together.
+type Project struct {
+	Resources          Resources   `config:"resources"` // zero fields: no ceiling
+	AllowedDirectories []Directory `config:"allowed_directories"`
+}
+
+// Server is one MCP server and the sandbox it runs in.
+type Server struct {
+	Project            string                  `config:"project"` // default "default"
+	Enabled            bool                    `config:"enabled"` // default true
+	Eager              bool                    `config:"eager"`   // start one instance before the gateway is ready
+	Image              string                  `config:"image"`   // default "host"
+	Command            string                  `config:"command"`
+	Args               []string                `config:"args"`
+	Env                map[string]secret.Value `config:"env"`
+	WorkingDirectory   string                  `config:"working_directory"` // default: the first allowed directory, else "/tmp"
+	Stdio              string                  `config:"stdio"`             // "socket" (default) or "pipes"
+	Mounts             []Mount                 `config:"mounts"`
+	AllowedDirectories []Directory             `config:"allowed_directories"` // the project's and those of ALLOWED_DIRECTORIES are added
+	Resources          Resources               `config:"resources"`
+	Timeout            time.Duration           `config:"timeout"`      // longest wait for one answer; default 60s
+	IdleTimeout        time.Duration           `config:"idle_timeout"` // default 10m
+}
+
+// Mount makes a program's folder or file of the host visible inside, read-only.
+type Mount struct {
+	Source string `config:"source"`
+	Target string `config:"target"` // default: the same path
+}
+
+// Access says what a server may do in a directory.
+type Access string
+
+// The values of Access. AccessDefault is read-write where the directory belongs
+// to a user, and read-only where it belongs to root.
+const (
+	AccessDefault   Access = ""
+	AccessReadOnly  Access = "ro"
+	AccessReadWrite Access = "rw"
+)
+
+// Directory is a project's directory that a server may use, at the same path.
+// In a file it is either a mapping, or one text: "/path", "/path:ro", "/path:rw".
+type Directory struct {
+	Path   string `config:"path"`
+	Access Access `config:"access"`
+	Owner  string `config:"owner"` // user name or id that the server acts as there; default: the directory's owner
+}
+
+// Resources are cgroup limits; zero is "not limited here".
+type Resources struct {
+	MaxMemoryMB int     `config:"max_memory_mb"` // MiB, without swap; server default 512
+	MaxCPU      float64 `config:"max_cpu"`       // cores, 0.01 and up; server default 1
+	MaxPIDs     int     `config:"max_pids"`      // processes and threads; server default 256
+}
+
+// Transports are the listeners for clients.
+type Transports struct {
+	HTTP      Transport `config:"http"` // enabled by default
+	GRPC      Transport `config:"grpc"`
+	WebSocket Transport `config:"websocket"`
+	SSE       Transport `config:"sse"`
+}
+
+// Transport is one listener.
+type Transport struct {
+	Enabled        bool     `config:"enabled"`
+	Address        string   `config:"address"` // an IP address to bind; default "127.0.0.1"
+	Port           int      `config:"port"`    // 0: any free one
+	AllowedHosts   []string `config:"allowed_hosts"`
+	AllowedOrigins []string `config:"allowed_origins"`
+	MaxBodyMB      int      `config:"max_body_mb"` // default 4
+}
+
+// Security says who may come in.
+type Security struct {
+	Authentication Authentication `config:"authentication"`
+	Authorization  Authorization  `config:"authorization"`
+	RateLimit      RateLimit      `config:"rate_limit"`
+}
+
+// Authentication is how callers prove who they are.
+type Authentication struct {
+	Type     string       `config:"type"` // "api-key" (default), "jwt", "mtls", "oidc", "workos"
+	JWTKey   secret.Value `config:"jwt_key"`
+	Audience string       `config:"audience"`
+	Issuers  []string     `config:"issuers"`
+}
+
+// Authorization is how it is decided what they may do.
+type Authorization struct {
+	Type       string `config:"type"` // "" or "rbac"
+	PolicyFile string `config:"policy_file"`
+}
+
+// RateLimit bounds requests.
+type RateLimit struct {
+	Enabled           bool    `config:"enabled"`
+	RequestsPerSecond float64 `config:"requests_per_second"`
+	Burst             int     `config:"burst"`
+}
+
+// HealthCheck is how servers are watched.
+type HealthCheck struct {
+	Enabled  bool          `config:"enabled"`
+	Interval time.Duration `config:"interval"`
+	Timeout  time.Duration `config:"timeout"`
+}
+
+// Audit is where the audit log goes.
+type Audit struct {
+	Enabled    bool   `config:"enabled"`
+	File       string `config:"file"`
+	MaxSizeMB  int    `config:"max_size_mb"`
+	MaxBackups int    `config:"max_backups"`
+	MaxAgeDays int    `config:"max_age_days"`
+}
+
+// ServiceDiscovery is where other gateways and servers are found.
+type ServiceDiscovery struct {
+	Type      string            `config:"type"` // "kubernetes", "consul", "file", "plugin"
+	Namespace string            `config:"namespace"`
+	Labels    map[string]string `config:"labels"`
+}
+
+// Sandbox holds what all sandboxes share.
+type Sandbox struct {
+	UIDPool UIDPool `config:"uid_pool"`
+}
+
+// UIDPool is the host ids that sandboxes get, 65,536 for each one.
+type UIDPool struct {
+	Start int `config:"start"` // first host uid and gid, a multiple of 65,536 above 100,000; default 1,879,048,192
+	Count int `config:"count"` // ranges in the pool, 1 to 4096; default 1024
+}
+
+// Warning is something about a configuration that does not keep it from loading.
+type Warning struct {
+	Position string // file:line:column
+	Text     string
+}

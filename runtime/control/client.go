@@ -1,0 +1,253 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+)
+
+// ErrClosed is the error of every call after the connection has ended.
+var ErrClosed = errors.New("the connection to the daemon has ended")
+
+// Opened is a started server: its descriptors belong to the receiver.
+type Opened struct {
+	Sandbox string
+	Stdin   *os.File // write end
+	Stdout  *os.File // read end; the same file as Stdin when stdio is a socket
+	Stderr  *os.File // read end
+}
+
+// Close closes every descriptor, once each.
+func (o Opened) Close() {
+	o.Stdin.Close()
+	if o.Stdout != o.Stdin {
+		o.Stdout.Close()
+	}
+	o.Stderr.Close()
+}
+
+// Notices receives what the daemon sends unasked. Calls come one at a time, in
+// the order of arrival, from Run; answers wait behind them.
+type Notices struct {
+	// Policy gets a new generation, the JSON of a policy.Policy. Its error
+	// refuses the generation, and the daemon is told why.
+	Policy func(generation uint64, document []byte) error
+	Exited func(Exit)
+}
+
+// Client is a peer of the daemon. Its methods may be called concurrently, while
+// Run runs.
+type Client struct {
+	conn    *Conn
+	notices Notices
+
+	mu      sync.Mutex
+	lastID  uint64
+	waiting map[uint64]chan<- answer // nil after the connection has ended
+}
+
+type answer struct {
+	message Message
+	files   []*os.File
+}
+
+// Dial connects to the daemon's control socket and agrees on the version.
+func Dial(path string, notices Notices) (*Client, error) {
+	conn, err := dial(path)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the daemon at %s: %w", path, err)
+	}
+	if err := greet(conn); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("greet the daemon at %s: %w", path, err)
+	}
+	return &Client{conn: conn, notices: notices, waiting: map[uint64]chan<- answer{}}, nil
+}
+
+func greet(conn *Conn) error {
+	if err := conn.Send(Message{Kind: KindHello, Version: Version}); err != nil {
+		return err
+	}
+	reply, files, err := conn.Receive()
+	closeAll(files)
+	switch {
+	case err != nil:
+		return err
+	case reply.Kind == KindError:
+		return &Error{Code: reply.Code, Text: reply.Text}
+	case reply.Kind != KindHello || reply.Version != Version:
+		return fmt.Errorf("got %q version %d, want %q version %d", reply.Kind, reply.Version, KindHello, Version)
+	}
+	return nil
+}
+
+// Run delivers answers and notices until ctx ends or the connection does, and
+// returns why. It closes the connection.
+func (c *Client) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, c.conn.Close)
+	defer stop()
+	defer c.abandon()
+	for {
+		message, files, err := c.conn.Receive()
+		if err == nil {
+			err = c.deliver(message, files)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("control connection: %w", err)
+		}
+	}
+}
+
+// abandon ends every waiting call.
+func (c *Client) abandon() {
+	c.conn.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, waiter := range c.waiting {
+		close(waiter)
+	}
+	c.waiting = nil
+}
+
+func (c *Client) deliver(message Message, files []*os.File) error {
+	switch message.Kind {
+	case KindPolicy:
+		return c.applyPolicy(message, files)
+	case KindExited:
+		closeAll(files)
+		if c.notices.Exited != nil && message.Exit != nil {
+			c.notices.Exited(*message.Exit)
+		}
+		return nil
+	}
+	c.mu.Lock()
+	waiter, ok := c.waiting[message.ID]
+	delete(c.waiting, message.ID)
+	c.mu.Unlock()
+	if !ok { // the caller has given up: what it asked for is not left open
+		closeAll(files)
+		if message.Kind == KindOpened {
+			return c.conn.Send(Message{Kind: KindStop, Sandbox: message.Sandbox})
+		}
+		return nil
+	}
+	waiter <- answer{message, files}
+	return nil
+}
+
+func (c *Client) applyPolicy(message Message, files []*os.File) error {
+	defer closeAll(files)
+	if c.notices.Policy == nil {
+		return nil
+	}
+	if len(files) != 1 {
+		return fmt.Errorf("policy %d came with %d descriptors, want 1", message.Generation, len(files))
+	}
+	document, err := readSealed(files[0])
+	if err == nil {
+		err = c.notices.Policy(message.Generation, document)
+	}
+	if err != nil {
+		return c.conn.Send(Message{Kind: KindRefused, Generation: message.Generation, Text: err.Error()})
+	}
+	return c.conn.Send(Message{Kind: KindApplied, Generation: message.Generation})
+}
+
+// call sends a request and waits for its answer.
+func (c *Client) call(ctx context.Context, request Message) (answer, error) {
+	reply := make(chan answer, 1)
+	c.mu.Lock()
+	if c.waiting == nil {
+		c.mu.Unlock()
+		return answer{}, ErrClosed
+	}
+	c.lastID++
+	request.ID = c.lastID
+	c.waiting[request.ID] = reply
+	c.mu.Unlock()
+
+	if err := c.conn.Send(request); err != nil {
+		c.forget(request.ID)
+		return answer{}, fmt.Errorf("ask the daemon: %w", err)
+	}
+	select {
+	case a, ok := <-reply:
+		if !ok {
+			return answer{}, ErrClosed
+		}
+		if a.message.Kind == KindError {
+			closeAll(a.files)
+			return answer{}, &Error{Code: a.message.Code, Text: a.message.Text}
+		}
+		return a, nil
+	case <-ctx.Done():
+		c.giveUp(request.ID, reply)
+		return answer{}, ctx.Err()
+	}
+}
+
+func (c *Client) forget(id uint64) (waited bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, waited = c.waiting[id]
+	delete(c.waiting, id)
+	return waited
+}
+
+// giveUp ends the wait for an answer. One that deliver has already taken is on
+// its way into reply; it is received and thrown away, so that nothing leaks.
+func (c *Client) giveUp(id uint64, reply <-chan answer) {
+	if c.forget(id) {
+		return
+	}
+	if a, ok := <-reply; ok {
+		closeAll(a.files)
+		if a.message.Kind == KindOpened {
+			c.conn.Send(Message{Kind: KindStop, Sandbox: a.message.Sandbox})
+		}
+	}
+}
+
+// Open starts an instance of a server. An *Error says why it was refused.
+func (c *Client) Open(ctx context.Context, server string) (Opened, error) {
+	a, err := c.call(ctx, Message{Kind: KindOpen, Server: server})
+	if err != nil {
+		return Opened{}, err
+	}
+	opened := Opened{Sandbox: a.message.Sandbox}
+	switch len(a.files) {
+	case 2:
+		opened.Stdin, opened.Stdout, opened.Stderr = a.files[0], a.files[0], a.files[1]
+	case 3:
+		opened.Stdin, opened.Stdout, opened.Stderr = a.files[0], a.files[1], a.files[2]
+	default:
+		closeAll(a.files)
+		return Opened{}, fmt.Errorf("open server %q: got %d descriptors, want 2 or 3", server, len(a.files))
+	}
+	return opened, nil
+}
+
+// Stop ends a sandbox and every process in it. It returns when they are gone.
+func (c *Client) Stop(ctx context.Context, sandbox string) error {
+	_, err := c.call(ctx, Message{Kind: KindStop, Sandbox: sandbox})
+	return err
+}
+
+// List returns the running sandboxes: all of them for an administrator, its own
+// for a proxy.
+func (c *Client) List(ctx context.Context) ([]Sandbox, error) {
+	a, err := c.call(ctx, Message{Kind: KindList})
+	return a.message.Sandboxes, err
+}
+
+// Reload makes the daemon read its configuration again. An *Error says what is
+// wrong with the new one; the old one then stays in force.
+func (c *Client) Reload(ctx context.Context) error {
+	_, err := c.call(ctx, Message{Kind: KindReload})
+	return err
+}

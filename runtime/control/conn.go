@@ -1,0 +1,156 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Conn is one end of a control connection.
+type Conn struct {
+	socket *net.UnixConn
+	sendMu sync.Mutex
+
+	// Peer is the process at the other end, as the kernel knew it when it
+	// connected (SO_PEERCRED, unix(7)).
+	Peer unix.Ucred
+}
+
+func dial(path string) (*Conn, error) {
+	socket, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		return nil, err
+	}
+	return NewConn(socket)
+}
+
+// NewConn takes over an accepted or connected SOCK_SEQPACKET socket.
+func NewConn(socket *net.UnixConn) (*Conn, error) {
+	peer, err := peerOf(socket)
+	if err != nil {
+		socket.Close()
+		return nil, fmt.Errorf("read the peer's credentials: %w", err)
+	}
+	return &Conn{socket: socket, Peer: *peer}, nil
+}
+
+func peerOf(socket *net.UnixConn) (peer *unix.Ucred, err error) {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	controlErr := raw.Control(func(fd uintptr) {
+		peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	return peer, errors.Join(controlErr, err)
+}
+
+// Close ends the connection; a blocked Receive returns. It may be called twice.
+func (c *Conn) Close() { c.socket.Close() }
+
+// Send writes one message with the given descriptors, which stay the caller's.
+func (c *Conn) Send(m Message, files ...*os.File) error {
+	packet, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if len(packet) > MaxMessage {
+		return fmt.Errorf("message %q has %d bytes, at most %d are allowed", m.Kind, len(packet), MaxMessage)
+	}
+	var rights []byte
+	if len(files) > 0 {
+		fds := make([]int, len(files))
+		for i, f := range files {
+			fds[i] = int(f.Fd())
+		}
+		rights = unix.UnixRights(fds...)
+	}
+	c.sendMu.Lock()
+	defer c.sendMu.Unlock()
+	_, _, err = c.socket.WriteMsgUnix(packet, rights, nil)
+	return err
+}
+
+// Receive reads one message; its descriptors become the caller's. A packet that
+// is too long, carries too many descriptors, has an unknown field or is not JSON
+// is an error, after which the connection is of no use. io.EOF: the peer closed.
+func (c *Conn) Receive() (Message, []*os.File, error) {
+	packet := make([]byte, MaxMessage+1)
+	rights := make([]byte, unix.CmsgSpace(4*maxDescriptors))
+	n, rightsLen, flags, _, err := c.socket.ReadMsgUnix(packet, rights)
+	if err != nil {
+		return Message{}, nil, err
+	}
+	files, err := takeFiles(rights[:rightsLen])
+	if err != nil {
+		return Message{}, nil, err
+	}
+	message, err := parse(packet[:n], flags)
+	if err != nil {
+		closeAll(files)
+		return Message{}, nil, err
+	}
+	return message, files, nil
+}
+
+func parse(packet []byte, flags int) (Message, error) {
+	switch {
+	case len(packet) == 0:
+		return Message{}, io.EOF
+	case len(packet) > MaxMessage || flags&unix.MSG_TRUNC != 0:
+		return Message{}, fmt.Errorf("packet longer than %d bytes", MaxMessage)
+	case flags&unix.MSG_CTRUNC != 0:
+		return Message{}, fmt.Errorf("packet with more than %d descriptors", maxDescriptors)
+	}
+	var message Message
+	decoder := json.NewDecoder(bytes.NewReader(packet))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&message); err != nil {
+		return Message{}, fmt.Errorf("parse control message: %w", err)
+	}
+	if decoder.InputOffset() != int64(len(packet)) {
+		return Message{}, errors.New("parse control message: text after it")
+	}
+	return message, nil
+}
+
+// takeFiles turns SCM_RIGHTS into files. ReadMsgUnix asks for close-on-exec.
+func takeFiles(rights []byte) ([]*os.File, error) {
+	if len(rights) == 0 {
+		return nil, nil
+	}
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil {
+		return nil, fmt.Errorf("parse descriptors: %w", err)
+	}
+	var files []*os.File
+	for _, m := range messages {
+		fds, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			closeAll(files)
+			return nil, fmt.Errorf("parse descriptors: %w", err)
+		}
+		for _, fd := range fds {
+			// Non-blocking, so that Close interrupts a Read of it.
+			if err := unix.SetNonblock(fd, true); err != nil {
+				closeAll(files)
+				return nil, fmt.Errorf("make descriptor non-blocking: %w", err)
+			}
+			files = append(files, os.NewFile(uintptr(fd), "control"))
+		}
+	}
+	return files, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}

@@ -1,0 +1,128 @@
+// Package control is the protocol between the daemon and its peers: one JSON
+// message per SOCK_SEQPACKET packet, descriptors by SCM_RIGHTS, the peer's role
+// by SO_PEERCRED. Requests name things from the configuration; they carry no
+// path, argv, uid, mount or flag.
+//
+// Runs in: daemon, proxy, CLI.
+package control
+
+import (
+	"fmt"
+	"time"
+)
+
+// Version is the protocol's version; both sides of a hello must agree on it.
+const Version = 1
+
+// MaxMessage is the longest packet in bytes. A longer one ends the connection.
+const MaxMessage = 64 << 10
+
+// maxDescriptors is the most descriptors that one packet may carry.
+const maxDescriptors = 8
+
+// Kind names a message.
+//
+//	request              sent by        answered with   descriptors of the answer
+//	hello{version}       proxy, admin   hello           –
+//	open{server}         proxy          opened          stdio (1 socket or 2 pipe ends), stderr
+//	stop{sandbox}        proxy, admin   done            –
+//	list{}               proxy, admin   list            –
+//	reload{}             admin          done            –
+//	applied{generation}  proxy          –               –
+//	refused{generation}  proxy          –               –
+//
+//	notice               sent to        when            descriptors
+//	policy{generation}   proxy          hello, reload   sealed memfd with the policy.Policy as JSON
+//	exited{exit}         proxy          a sandbox it opened ended
+//
+// Any request may be answered with error{code, text} instead. A request that is
+// not in this table, or not for this peer, ends the connection.
+type Kind string
+
+// The kinds of the table above.
+const (
+	KindHello   Kind = "hello"
+	KindOpen    Kind = "open"
+	KindOpened  Kind = "opened"
+	KindStop    Kind = "stop"
+	KindList    Kind = "list"
+	KindReload  Kind = "reload"
+	KindDone    Kind = "done"
+	KindError   Kind = "error"
+	KindPolicy  Kind = "policy"
+	KindApplied Kind = "applied"
+	KindRefused Kind = "refused"
+	KindExited  Kind = "exited"
+)
+
+// Message is one packet. ID numbers a request; its answer repeats it, and a
+// notice has none.
+type Message struct {
+	Kind       Kind      `json:"kind"`
+	Version    int       `json:"version,omitempty"`
+	ID         uint64    `json:"id,omitempty"`
+	Generation uint64    `json:"generation,omitempty"`
+	Server     string    `json:"server,omitempty"`
+	Sandbox    string    `json:"sandbox,omitempty"`
+	Code       Code      `json:"code,omitempty"`
+	Text       string    `json:"text,omitempty"`
+	Exit       *Exit     `json:"exit,omitempty"`
+	Sandboxes  []Sandbox `json:"sandboxes,omitempty"`
+}
+
+// Code classifies an error for a peer that must branch on it; the text is for
+// people.
+type Code string
+
+// The codes an answer may carry.
+const (
+	CodeUnknownServer Code = "unknown-server" // no enabled server has that name
+	CodeUnknown       Code = "unknown-sandbox"
+	CodeLimit         Code = "limit"   // a quota is used up; later may work
+	CodeStart         Code = "start"   // the server could not be started; the text says why
+	CodeReload        Code = "reload"  // the new configuration is not valid; the old one stays
+	CodeVersion       Code = "version" // the peers speak different versions
+)
+
+// Error is an answer of kind error.
+type Error struct {
+	Code Code
+	Text string
+}
+
+func (e *Error) Error() string { return e.Text }
+
+// Exit says how a sandbox ended.
+type Exit struct {
+	Sandbox       string        `json:"sandbox"`
+	Server        string        `json:"server"`
+	Status        int           `json:"status"`        // exit status; 128+n: ended by signal n
+	OOM           bool          `json:"oom,omitempty"` // ended for reaching its memory limit
+	MemoryLimitMB int           `json:"memory_limit_mb,omitempty"`
+	Stopped       bool          `json:"stopped,omitempty"` // ended because it was told to
+	Lived         time.Duration `json:"lived"`
+}
+
+// String is a sentence for the caller of a server that has ended.
+func (e Exit) String() string {
+	switch {
+	case e.OOM:
+		return fmt.Sprintf("server %q was ended for using more than its memory limit of %d MB", e.Server, e.MemoryLimitMB)
+	case e.Stopped:
+		return fmt.Sprintf("server %q was stopped", e.Server)
+	case e.Status > 128:
+		return fmt.Sprintf("server %q was ended by signal %d after %s", e.Server, e.Status-128, e.Lived.Round(time.Millisecond))
+	default:
+		return fmt.Sprintf("server %q exited with status %d after %s", e.Server, e.Status, e.Lived.Round(time.Millisecond))
+	}
+}
+
+// Sandbox is one running sandbox in an answer of kind list.
+type Sandbox struct {
+	ID      string    `json:"id"`
+	Server  string    `json:"server"`
+	Project string    `json:"project"`
+	PID     int       `json:"pid"` // of its first process, in the host's numbering
+	UID     int       `json:"uid"` // of its first process, on the host
+	Started time.Time `json:"started"`
+}
