@@ -1,0 +1,132 @@
+// Package authn turns the credentials of a request into a policy.Identity. It
+// decides who a caller is, never what the caller may do, and it refuses whatever
+// it does not know.
+//
+// Runs in: proxy; CLI (makes keys).
+package authn
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"mcpgateway/policy"
+)
+
+// An API key reads mcpgw_ID_SECRET: 12 characters of lower-case hex and 43 of
+// base64url (RFC 4648, section 5), the latter 32 random bytes. The secret may
+// hold underscores.
+const (
+	keyPrefix    = "mcpgw"
+	keyIDLen     = 12
+	keySecretLen = 43
+)
+
+// What a request without a usable credential is told. They do not tell an
+// unknown key from a wrong secret.
+var (
+	ErrNoCredential  = errors.New("no API key: send it as \"Authorization: Bearer KEY\" or \"X-API-Key: KEY\"")
+	ErrBadCredential = errors.New("the API key is not valid")
+	ErrExpired       = errors.New("the API key has expired")
+)
+
+// ParseAPIKey splits the text of a key. Its error does not quote the text.
+func ParseAPIKey(text string) (id, secret string, err error) {
+	parts := strings.SplitN(text, "_", 3)
+	if len(parts) != 3 || parts[0] != keyPrefix || len(parts[1]) != keyIDLen || len(parts[2]) != keySecretLen {
+		return "", "", fmt.Errorf("%w: want %s_ID_SECRET", ErrBadCredential, keyPrefix)
+	}
+	if strings.Trim(parts[1], "0123456789abcdefghijklmnopqrstuvwxyz") != "" {
+		return "", "", fmt.Errorf("%w: its id has other characters than lower-case letters and digits", ErrBadCredential)
+	}
+	if _, err := base64.RawURLEncoding.DecodeString(parts[2]); err != nil {
+		return "", "", fmt.Errorf("%w: its secret is not base64url", ErrBadCredential)
+	}
+	return parts[1], parts[2], nil
+}
+
+// NewAPIKey makes a key: the part to be stored, and the text for its holder,
+// which exists nowhere else. No servers means all; a zero expires means never.
+func NewAPIKey(name string, servers []string, expires time.Time) (policy.Key, string, error) {
+	var random [keyIDLen/2 + 32]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return policy.Key{}, "", fmt.Errorf("make API key: %w", err)
+	}
+	id := hex.EncodeToString(random[:keyIDLen/2])
+	secret := base64.RawURLEncoding.EncodeToString(random[keyIDLen/2:])
+	key := policy.Key{
+		ID:      id,
+		Name:    name,
+		Hash:    sha256.Sum256([]byte(secret)),
+		Servers: servers,
+		Created: time.Now().UTC().Truncate(time.Second),
+		Expires: expires,
+	}
+	return key, keyPrefix + "_" + id + "_" + secret, nil
+}
+
+// APIKeys are the keys of one policy generation. It is immutable.
+type APIKeys struct {
+	byID map[string]policy.Key
+	now  func() time.Time
+}
+
+// NewAPIKeys returns the keys to check against. With none, everybody is refused.
+func NewAPIKeys(keys []policy.Key) *APIKeys {
+	byID := make(map[string]policy.Key, len(keys))
+	for _, key := range keys {
+		byID[key.ID] = key
+	}
+	return &APIKeys{byID: byID, now: time.Now}
+}
+
+// Authenticate returns the identity of the key in a request's headers. Its
+// errors are ErrNoCredential, ErrBadCredential and ErrExpired, perhaps wrapped;
+// none quotes the credential.
+func (k *APIKeys) Authenticate(header http.Header) (policy.Identity, error) {
+	text, err := credential(header)
+	if err != nil {
+		return policy.Identity{}, err
+	}
+	id, secret, err := ParseAPIKey(text)
+	if err != nil {
+		return policy.Identity{}, err
+	}
+	// An unknown id is compared with the zero Key: it costs the same hash.
+	key, known := k.byID[id]
+	matches := key.Matches(secret)
+	switch {
+	case !known || !matches:
+		return policy.Identity{}, ErrBadCredential
+	case !key.Expires.IsZero() && !k.now().Before(key.Expires):
+		return policy.Identity{}, ErrExpired
+	}
+	return policy.Identity{Subject: "key:" + id, Name: key.Name, Servers: key.Servers}, nil
+}
+
+// credential finds the one credential of a request. Two of them are refused: who
+// else looks at the request might take the other one.
+func credential(header http.Header) (string, error) {
+	found := make([]string, 0, 2)
+	for _, value := range header.Values("Authorization") {
+		scheme, text, _ := strings.Cut(value, " ")
+		if !strings.EqualFold(scheme, "Bearer") { // RFC 9110, section 11.1
+			return "", fmt.Errorf("%w: the authorization scheme is not Bearer", ErrBadCredential)
+		}
+		found = append(found, strings.TrimSpace(text))
+	}
+	found = append(found, header.Values("X-Api-Key")...)
+	switch len(found) {
+	case 0:
+		return "", ErrNoCredential
+	case 1:
+		return found[0], nil
+	}
+	return "", fmt.Errorf("%w: more than one was sent", ErrBadCredential)
+}

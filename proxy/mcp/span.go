@@ -1,0 +1,131 @@
+package mcp
+
+import (
+	"bytes"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Span is a range of a message's bytes. The zero Span is an absent value.
+type Span struct{ Start, End int }
+
+// Empty reports whether there is no value.
+func (s Span) Empty() bool { return s.End == 0 }
+
+// At returns the raw value at a span of this message; nil if the span is empty.
+func (m Message) At(s Span) []byte {
+	if s.Empty() {
+		return nil
+	}
+	return m.raw[s.Start:s.End:s.End]
+}
+
+// Param finds a value inside params by the names of the objects around it and
+// its own.
+func (m Message) Param(path ...string) Span { return m.find(m.params, path) }
+
+// InResult finds a value inside the result.
+func (m Message) InResult(path ...string) Span { return m.find(m.result, path) }
+
+// InError finds a value inside the error.
+func (m Message) InError(path ...string) Span { return m.find(m.err, path) }
+
+func (m Message) find(in Span, path []string) Span {
+	for _, name := range path {
+		found, ok := member(m.At(in), name)
+		if !ok {
+			return Span{}
+		}
+		in = Span{in.Start + found.Start, in.Start + found.End}
+	}
+	return in
+}
+
+// Text returns the string at a span; ok is false if there is none.
+func (m Message) Text(s Span) (text string, ok bool) {
+	value := m.At(s)
+	if kindAt(value) != '"' {
+		return "", false
+	}
+	return string(unquote(value)), true
+}
+
+// Member finds a member of an object that was already checked, such as a part of
+// a Message; nil if the value is no object or has no such member.
+func Member(object []byte, name string) []byte {
+	s, ok := member(object, name)
+	if !ok {
+		return nil
+	}
+	return object[s.Start:s.End]
+}
+
+func member(object []byte, name string) (Span, bool) {
+	if kindAt(object) != '{' {
+		return Span{}, false
+	}
+	d := checked(object)
+	if _, err := d.ReadToken(); err != nil {
+		return Span{}, false
+	}
+	for d.PeekKind() == '"' {
+		key, err := d.ReadValue()
+		if err != nil {
+			return Span{}, false
+		}
+		found := string(unquote(key)) == name
+		value, err := d.ReadValue()
+		if err != nil {
+			return Span{}, false
+		}
+		if found {
+			end := int(d.InputOffset())
+			return Span{end - len(value), end}, true
+		}
+	}
+	return Span{}, false
+}
+
+// checked is a decoder for bytes that Parse has seen: it need not look for
+// duplicates again.
+func checked(value []byte) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewBuffer(value), jsontext.AllowDuplicateNames(true))
+}
+
+// Replace returns the message with another value at a span that was found in it.
+func (m Message) Replace(at Span, value []byte) Message {
+	return m.splice(at.Start, at.End, value)
+}
+
+// Insert returns the message with members, such as `"a":1,"b":2`, put at the
+// start of the object at a span that was found in it.
+func (m Message) Insert(object Span, members []byte) Message {
+	start := object.Start + 1
+	if m.emptyObject(object) {
+		return m.splice(start, start, members)
+	}
+	return m.splice(start, start, append(members[:len(members):len(members)], ','))
+}
+
+func (m Message) emptyObject(object Span) bool {
+	return len(bytes.TrimLeft(m.raw[object.Start+1:object.End-1], " \t")) == 0
+}
+
+// splice replaces raw[start:end] and moves every span behind it.
+func (m Message) splice(start, end int, text []byte) Message {
+	raw := make([]byte, 0, len(m.raw)+len(text)-(end-start))
+	raw = append(raw, m.raw[:start]...)
+	raw = append(raw, text...)
+	raw = append(raw, m.raw[end:]...)
+	delta := len(text) - (end - start)
+	for _, s := range []*Span{&m.id, &m.params, &m.result, &m.err} {
+		if s.Start >= end && s.Start > start {
+			s.Start += delta
+		}
+		if s.End >= end && !s.Empty() {
+			s.End += delta
+		}
+	}
+	m.raw = raw
+	return m
+}
