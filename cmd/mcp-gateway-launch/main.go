@@ -1,0 +1,169 @@
+// Mcp-gateway-launch is the first process inside a sandbox. It puts itself under
+// the system-call filter, starts the server under it, passes signals on to it,
+// reaps every process that is left to it, and ends with the server and the
+// server's status. With it the kernel ends whatever else runs inside.
+//
+// Usage: mcp-gateway-launch PROGRAM [ARGUMENT…]
+//
+// Descriptor 3 is the filter, an array of struct sock_filter; descriptor 4 is a
+// pipe whose other end the daemon holds.
+package main
+
+import (
+	"errors"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	filterFD   = 3
+	lifelineFD = 4
+
+	// maxInstructions is the kernel's limit on a filter (BPF_MAXINSNS).
+	maxInstructions = 4096
+
+	statusSetUp      = 125 // the sandbox could not be completed
+	statusNotStarted = 126 // the server could not be executed
+	statusNotFound   = 127
+)
+
+func main() {
+	// One thread is enough, and each counts towards the sandbox's limit.
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(-1)
+	if len(os.Args) < 2 {
+		fail(statusSetUp, "usage: mcp-gateway-launch PROGRAM [ARGUMENT…]", nil)
+	}
+	if err := confine(); err != nil {
+		fail(statusSetUp, "confine", err)
+	}
+	signals := make(chan os.Signal, 64)
+	signal.Notify(signals)
+	server, err := start(os.Args[1], os.Args[1:])
+	if err != nil {
+		status := statusNotStarted
+		if errors.Is(err, unix.ENOENT) {
+			status = statusNotFound
+		}
+		fail(status, "execute "+os.Args[1], err)
+	}
+	go forward(signals, server)
+	os.Exit(reap(server))
+}
+
+func fail(status int, what string, err error) {
+	if err != nil {
+		what += ": " + err.Error()
+	}
+	os.Stderr.WriteString("mcp-gateway-launch: " + what + "\n")
+	os.Exit(status)
+}
+
+// confine ties this process to the daemon's life, hides it from the server, and
+// puts every thread of it under the filter, which the server inherits.
+func confine() error {
+	unix.CloseOnExec(filterFD)
+	unix.CloseOnExec(lifelineFD)
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl(PR_SET_PDEATHSIG)", err)
+	}
+	if daemonGone() {
+		return errors.New("the daemon has ended")
+	}
+	// The server has the same uid: it must neither read nor trace this process.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl(PR_SET_DUMPABLE)", err)
+	}
+	return loadFilter()
+}
+
+// daemonGone reports whether the daemon ended before its death could be told by
+// the signal: then nothing holds the pipe's other end.
+func daemonGone() bool {
+	poll := []unix.PollFd{{Fd: lifelineFD}}
+	n, err := unix.Poll(poll, 0)
+	return err != nil || n > 0 && poll[0].Revents&(unix.POLLHUP|unix.POLLNVAL|unix.POLLERR) != 0
+}
+
+// loadFilter installs the filter for all threads (SECCOMP_FILTER_FLAG_TSYNC,
+// seccomp(2)). no_new_privs was set before this program was executed.
+func loadFilter() error {
+	var program [maxInstructions + 1]unix.SockFilter
+	const size = unsafe.Sizeof(program[0])
+	buffer := unsafe.Slice((*byte)(unsafe.Pointer(&program[0])), uintptr(len(program))*size)
+	n, err := unix.Pread(filterFD, buffer, 0)
+	if err != nil {
+		return os.NewSyscallError("pread filter", err)
+	}
+	if n == 0 || uintptr(n)%size != 0 || uintptr(n) > maxInstructions*size {
+		return errors.New("the filter has a wrong size")
+	}
+	fprog := unix.SockFprog{Len: uint16(uintptr(n) / size), Filter: &program[0]}
+	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&fprog)))
+	if errno != 0 {
+		return os.NewSyscallError("seccomp", errno)
+	}
+	if thread != 0 {
+		return errors.New("a thread could not be put under the filter")
+	}
+	return nil
+}
+
+// start executes the server with this process's standard streams, and lets go of
+// them: only the server's end of them shall keep them open.
+func start(program string, argv []string) (pid int, err error) {
+	pid, err = syscall.ForkExec(program, argv, &syscall.ProcAttr{
+		Env:   os.Environ(),
+		Files: []uintptr{0, 1, 2},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return 0, err
+	}
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, os.NewSyscallError("open /dev/null", err)
+	}
+	for fd := range 3 {
+		if err := unix.Dup3(null, fd, 0); err != nil {
+			return 0, os.NewSyscallError("dup3", err)
+		}
+	}
+	return pid, nil
+}
+
+// forward passes signals on to the server. The kernel lets only the daemon, or a
+// process inside, send them.
+func forward(signals <-chan os.Signal, server int) {
+	for s := range signals {
+		switch s {
+		case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE: // meant for this process alone
+		default:
+			unix.Kill(server, s.(syscall.Signal))
+		}
+	}
+}
+
+// reap collects every process that ends, until the server does, and returns its
+// status.
+func reap(server int) int {
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, 0, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return statusSetUp
+		case pid == server && status.Signaled():
+			return 128 + int(status.Signal())
+		case pid == server && status.Exited():
+			return status.ExitStatus()
+		}
+	}
+}

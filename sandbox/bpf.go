@@ -1,0 +1,145 @@
+package sandbox
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// Answers of the filter (seccomp(2)).
+const (
+	allow   = unix.SECCOMP_RET_ALLOW
+	refuse  = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
+	unknown = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
+)
+
+// Offsets in struct seccomp_data (seccomp(2)). Its arguments are 64 bits wide, and
+// the architectures that the gateway runs on store the low half first.
+const (
+	numberOffset   = 0
+	archOffset     = 4
+	argumentOffset = 16
+)
+
+// x32Bit marks the calls of x86-64's 32-bit pointer ABI, which would pass by
+// filters that know numbers alone.
+const x32Bit = 0x40000000
+
+// condition is a test of one half of an argument.
+type condition struct {
+	offset uint32
+	test   bpf.JumpTest
+	value  uint32
+}
+
+// never holds for no call: an architecture has only one value.
+var never = condition{archOffset, bpf.JumpEqual, 0}
+
+func low(argument uint32, test bpf.JumpTest, value uint32) condition {
+	return condition{argumentOffset + 8*argument, test, value}
+}
+
+func high(argument uint32, test bpf.JumpTest, value uint32) condition {
+	return condition{argumentOffset + 8*argument + 4, test, value}
+}
+
+// lowAnyBit holds if a bit of mask is set in an argument that is 32 bits wide: the
+// kernel does not look at the rest either.
+func lowAnyBit(argument, mask uint32) condition { return low(argument, bpf.JumpBitsSet, mask) }
+
+func equal(argument uint32, value uint64) []condition {
+	return []condition{high(argument, bpf.JumpEqual, uint32(value>>32)), low(argument, bpf.JumpEqual, uint32(value))}
+}
+
+// rule gives an answer if all conditions hold.
+type rule struct {
+	conditions []condition
+	answer     uint32
+}
+
+// verdict is what becomes of one call: the answer of the first rule that holds.
+type verdict struct {
+	rules     []rule
+	otherwise uint32
+}
+
+// allowing adds that the call is allowed under conditions, or always if there are
+// none.
+func (v verdict) allowing(conditions []condition) verdict {
+	if len(conditions) == 0 {
+		v.otherwise = allow
+		return v
+	}
+	v.rules = append(slices.Clone(v.rules), rule{conditions, allow})
+	return v
+}
+
+// assemble builds the program: architecture, then the calls in ascending order,
+// each run of calls with the same answer as one step, so that each step needs to
+// ask only whether the number lies above it.
+func assemble(auditArch uint32, verdicts map[int]verdict) ([]byte, error) {
+	program := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: archOffset, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: auditArch, SkipTrue: 1},
+		bpf.RetConstant{Val: unknown},
+		bpf.LoadAbsolute{Off: numberOffset, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: x32Bit, SkipFalse: 1},
+		bpf.RetConstant{Val: unknown},
+	}
+	numbers := slices.Sorted(maps.Keys(verdicts))
+	for i := 0; i < len(numbers); {
+		first := numbers[i]
+		last := first
+		for i++; i < len(numbers) && numbers[i] == last+1 && plain(verdicts[first]) && plain(verdicts[numbers[i]]) &&
+			verdicts[numbers[i]].otherwise == verdicts[first].otherwise; i++ {
+			last = numbers[i]
+		}
+		program = append(program, step(uint32(last), verdicts[first])...)
+		if i < len(numbers) && numbers[i] != last+1 { // numbers that no call has
+			program = append(program, step(uint32(numbers[i]-1), verdict{otherwise: unknown})...)
+		}
+	}
+	program = append(program, bpf.RetConstant{Val: unknown})
+	raw, err := bpf.Assemble(program)
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > 4096 {
+		return nil, fmt.Errorf("the filter has %d instructions, the kernel takes 4096", len(raw))
+	}
+	return encode(raw), nil
+}
+
+func plain(v verdict) bool { return len(v.rules) == 0 }
+
+// step answers the calls up to last; for a higher number it goes on behind itself,
+// with the number still loaded.
+func step(last uint32, v verdict) []bpf.Instruction {
+	var body []bpf.Instruction
+	for _, r := range v.rules {
+		for i, c := range r.conditions {
+			rest := 2*(len(r.conditions)-1-i) + 1
+			body = append(body,
+				bpf.LoadAbsolute{Off: c.offset, Size: 4},
+				bpf.JumpIf{Cond: c.test, Val: c.value, SkipFalse: uint8(rest)})
+		}
+		body = append(body, bpf.RetConstant{Val: r.answer})
+	}
+	body = append(body, bpf.RetConstant{Val: v.otherwise})
+	return append([]bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: last, SkipTrue: uint8(len(body))}}, body...)
+}
+
+// encode lays instructions out as struct sock_filter, in the machine's order.
+func encode(raw []bpf.RawInstruction) []byte {
+	program := make([]byte, 0, 8*len(raw))
+	for _, i := range raw {
+		program = binary.NativeEndian.AppendUint16(program, i.Op)
+		program = append(program, i.Jt, i.Jf)
+		program = binary.NativeEndian.AppendUint32(program, i.K)
+	}
+	return program
+}

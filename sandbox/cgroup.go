@@ -1,0 +1,264 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/cgroups"
+	_ "github.com/opencontainers/cgroups/devices" // libcontainer sets device rules through it
+	"github.com/opencontainers/cgroups/manager"
+	"golang.org/x/sys/unix"
+)
+
+// Limits are cgroup limits. Zero fields are no limit.
+type Limits struct {
+	MemoryBytes int64   // without swap; reaching it ends the whole sandbox
+	CPU         float64 // cores
+	PIDs        int64   // processes and threads, the launcher's few among them
+}
+
+// cpuPeriod is the period of CPU quotas in microseconds, the kernel's default.
+const cpuPeriod = 100_000
+
+// daemonLeaf is the name of the daemon's own cgroup below the one that was
+// delegated to it, where processes and child cgroups can't be together
+// (cgroups(7), "no internal processes"). systemd's DelegateSubgroup= makes it.
+const daemonLeaf = "supervisor"
+
+// hierarchy is the part of the cgroup tree that the daemon has for its sandboxes:
+// root/project-NAME/SANDBOX. On cgroup v2, root is absolute; on v1 it is relative,
+// which for libcontainer means below the daemon's own cgroup of each controller.
+type hierarchy struct {
+	unified bool
+	root    string
+	top     cgroups.Manager
+
+	mu       sync.Mutex
+	projects map[string]*project
+}
+
+type project struct {
+	manager cgroups.Manager
+	limits  Limits
+}
+
+func newHierarchy() (*hierarchy, error) {
+	h := &hierarchy{unified: cgroups.IsCgroup2UnifiedMode(), projects: map[string]*project{}}
+	name := "mcp-gateway-" + strconv.Itoa(os.Getpid())
+	if h.unified {
+		parent, err := delegatedParent()
+		if err != nil {
+			return nil, fmt.Errorf("find the daemon's cgroup: %w", err)
+		}
+		h.root = filepath.Join(parent, name)
+	} else {
+		h.root = name
+	}
+	top, err := manager.New(&cgroups.Cgroup{Path: h.root, Resources: &cgroups.Resources{SkipDevices: true}})
+	if err != nil {
+		return nil, fmt.Errorf("make cgroup %s: %w", h.root, err)
+	}
+	if err := sweep(top.GetPaths()); err != nil {
+		return nil, err
+	}
+	if err := top.Apply(-1); err != nil {
+		return nil, fmt.Errorf("make cgroup %s: %w", h.root, err)
+	}
+	h.top = top
+	return h, h.checkControllers()
+}
+
+// delegatedParent returns the cgroup of the v2 tree below which sandboxes may
+// live: what was delegated to the daemon if it has a cgroup to itself (the daemon
+// then moves to a leaf of it), else the parent of the cgroup that it shares.
+func delegatedParent() (string, error) {
+	own, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
+	if err != nil {
+		return "", err
+	}
+	path := own[""]
+	if path == "/" || filepath.Base(path) == daemonLeaf {
+		return filepath.Dir(path), nil
+	}
+	full := filepath.Join("/sys/fs/cgroup", path)
+	pids, err := cgroups.GetPids(full)
+	if err != nil {
+		return "", err
+	}
+	if len(pids) != 1 || pids[0] != os.Getpid() {
+		return filepath.Dir(path), nil
+	}
+	leaf := filepath.Join(full, daemonLeaf)
+	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	return path, cgroups.WriteCgroupProc(leaf, os.Getpid())
+}
+
+// sweep removes the cgroups that a killed daemon left beside ours. The kernel has
+// ended their sandboxes with the daemon.
+func sweep(paths map[string]string) error {
+	for _, path := range paths {
+		leftovers, err := filepath.Glob(filepath.Join(filepath.Dir(path), "mcp-gateway-*"))
+		if err != nil {
+			return err
+		}
+		for _, left := range leftovers {
+			pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(left), "mcp-gateway-"))
+			if err != nil || !errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+				continue
+			}
+			if err := cgroups.RemovePath(left); err != nil {
+				return fmt.Errorf("remove cgroup %s of a daemon that is gone: %w", left, err)
+			}
+		}
+	}
+	return nil
+}
+
+// checkControllers makes sure that every limit can be enforced here.
+func (h *hierarchy) checkControllers() error {
+	for _, controller := range []string{"memory", "cpu", "pids"} {
+		if !h.has(controller) {
+			return fmt.Errorf("cgroup controller %q is missing for %s: its limits can't be enforced: enable it on the kernel command line, or delegate it to the daemon (systemd: Delegate=yes)", controller, h.root)
+		}
+	}
+	if h.unified {
+		return nil
+	}
+	_, err := os.Stat(filepath.Join(h.top.Path("memory"), "memory.memsw.limit_in_bytes"))
+	if err != nil && swapInUse() {
+		return errors.New("this host swaps, and its memory controller can't limit swap: boot with swapaccount=1 or turn swap off")
+	}
+	return nil
+}
+
+func (h *hierarchy) has(controller string) bool {
+	if !h.unified {
+		return cgroups.PathExists(h.top.Path(controller))
+	}
+	content, err := os.ReadFile(filepath.Join(h.top.Path(""), "cgroup.controllers"))
+	if err != nil {
+		return false
+	}
+	for _, name := range strings.Fields(string(content)) {
+		if name == controller {
+			return true
+		}
+	}
+	return false
+}
+
+// swapInUse reports whether the host has a swap device or file (proc_swaps(5));
+// if that can't be told, it says yes.
+func swapInUse() bool {
+	content, err := os.ReadFile("/proc/swaps")
+	if errors.Is(err, fs.ErrNotExist) {
+		return false // a kernel without swap
+	}
+	return err != nil || strings.Count(string(content), "\n") > 1
+}
+
+func (h *hierarchy) setProject(name string, limits Limits) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p, ok := h.projects[name]
+	if !ok {
+		m, err := manager.New(&cgroups.Cgroup{Path: h.projectPath(name), Resources: &cgroups.Resources{SkipDevices: true}})
+		if err != nil {
+			return err
+		}
+		if err := m.Apply(-1); err != nil {
+			return err
+		}
+		p = &project{manager: m}
+		h.projects[name] = p
+	}
+	if err := p.manager.Set(h.resources(limits.orUnlimited())); err != nil {
+		return err
+	}
+	p.limits = limits
+	return nil
+}
+
+func (h *hierarchy) projectPath(name string) string {
+	return filepath.Join(h.root, "project-"+name)
+}
+
+// config returns the cgroup of one sandbox. Its CPU limit is at most its
+// project's, because cgroup v1 refuses a child that may use more than its parent.
+func (h *hierarchy) config(spec Spec) (*cgroups.Cgroup, error) {
+	h.mu.Lock()
+	p, ok := h.projects[spec.Project]
+	h.mu.Unlock()
+	if !ok {
+		return nil, fmt.Errorf("project %q is not known", spec.Project)
+	}
+	limits := spec.Limits
+	if p.limits.CPU > 0 && (limits.CPU == 0 || limits.CPU > p.limits.CPU) {
+		limits.CPU = p.limits.CPU
+	}
+	resources := h.resources(limits)
+	resources.SkipDevices = false
+	resources.Devices = deviceRules()
+	if h.unified {
+		// One process of a server short of memory ends the whole server: half a
+		// server answers wrongly.
+		resources.Unified = map[string]string{"memory.oom.group": "1"}
+	}
+	return &cgroups.Cgroup{Path: filepath.Join(h.projectPath(spec.Project), spec.ID), Resources: resources}, nil
+}
+
+func (h *hierarchy) resources(limits Limits) *cgroups.Resources {
+	r := &cgroups.Resources{SkipDevices: true, Memory: limits.MemoryBytes}
+	if limits.PIDs != 0 {
+		r.PidsLimit = &limits.PIDs
+	}
+	if h.unified || cgroups.PathExists(filepath.Join(h.top.Path("memory"), "memory.memsw.limit_in_bytes")) {
+		r.MemorySwap = limits.MemoryBytes // memory and swap together: no swap
+	}
+	switch {
+	case limits.CPU < 0:
+		r.CpuQuota = -1
+	case limits.CPU > 0:
+		r.CpuPeriod, r.CpuQuota = cpuPeriod, int64(limits.CPU*cpuPeriod)
+	}
+	return r
+}
+
+// orUnlimited makes zero fields lift a limit that was set before, as -1 does in
+// the kernel's files.
+func (l Limits) orUnlimited() Limits {
+	if l.MemoryBytes == 0 {
+		l.MemoryBytes = -1
+	}
+	if l.CPU == 0 {
+		l.CPU = -1
+	}
+	if l.PIDs == 0 {
+		l.PIDs = -1
+	}
+	return l
+}
+
+// remove removes all cgroups; their processes must be gone.
+func (h *hierarchy) remove() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var errs []error
+	for name, p := range h.projects {
+		if err := p.manager.Destroy(); err != nil {
+			errs = append(errs, fmt.Errorf("remove the cgroup of project %q: %w", name, err))
+		}
+	}
+	if h.top != nil {
+		errs = append(errs, h.top.Destroy())
+	}
+	return errors.Join(errs...)
+}

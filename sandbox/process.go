@@ -1,0 +1,205 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/cgroups/manager"
+	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
+)
+
+// Sandbox is a running sandbox.
+type Sandbox struct {
+	spec      Spec
+	runtime   *Runtime
+	base      int // first host uid and gid
+	container *libcontainer.Container
+	process   *libcontainer.Process
+	pid       int
+	started   time.Time
+	cgroup    cgroups.Manager
+
+	outOfMemory atomic.Bool
+
+	done chan struct{} // closed when nothing of the sandbox is left
+	exit Exit
+}
+
+// Exit says how a sandbox ended.
+type Exit struct {
+	Status int  // the server's exit status; 128+n: ended by signal n
+	OOM    bool // reached its memory limit
+	Lived  time.Duration
+}
+
+// ID returns the spec's ID.
+func (s *Sandbox) ID() string { return s.spec.ID }
+
+// PID returns the first process, in the host's numbering.
+func (s *Sandbox) PID() int { return s.pid }
+
+// UID returns the host uid of the processes inside.
+func (s *Sandbox) UID() int { return s.base + s.spec.UID }
+
+// Started returns when the sandbox was started.
+func (s *Sandbox) Started() time.Time { return s.started }
+
+// Done is closed when the sandbox has ended and nothing of it is left.
+func (s *Sandbox) Done() <-chan struct{} { return s.done }
+
+// Exit says how the sandbox ended; it may be called after Done is closed.
+func (s *Sandbox) Exit() Exit { return s.exit }
+
+// Stop asks the server to end (SIGTERM), kills whatever is left after grace, and
+// returns when nothing is.
+func (s *Sandbox) Stop(grace time.Duration) {
+	s.signal(unix.SIGTERM)
+	select {
+	case <-s.done:
+	case <-time.After(grace):
+		s.Kill()
+	}
+}
+
+// Kill ends every process of the sandbox at once and returns when they are gone.
+// The kernel ends a pid namespace with its first process (pid_namespaces(7)).
+func (s *Sandbox) Kill() {
+	s.signal(unix.SIGKILL)
+	<-s.done
+}
+
+func (s *Sandbox) signal(sig syscall.Signal) {
+	if err := s.process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		slog.Error("signal sandbox", "sandbox", s.spec.ID, "err", err)
+	}
+}
+
+func (s *Sandbox) rootDir() string { return filepath.Join(s.runtime.host.Dir, "roots", s.spec.ID) }
+
+// launch starts the sandbox. It must run on the thread that wait runs on later.
+func (s *Sandbox) launch(stdio Stdio) error {
+	if err := makeRoot(s.rootDir(), s.spec); err != nil {
+		return fmt.Errorf("make root: %w", err)
+	}
+	config, err := s.config(s.rootDir())
+	if err != nil {
+		return err
+	}
+	container, err := libcontainer.Create(filepath.Join(s.runtime.host.Dir, "state"), s.spec.ID, config)
+	if err != nil {
+		return err
+	}
+	s.container = container
+	if s.cgroup, err = manager.New(config.Cgroups); err != nil {
+		return err
+	}
+	s.process = &libcontainer.Process{
+		Init:       true,
+		Args:       append([]string{launcherPath, s.spec.Path}, s.spec.Args...),
+		Env:        s.spec.Env,
+		UID:        s.spec.UID,
+		GID:        s.spec.GID,
+		Cwd:        s.spec.Dir,
+		Stdin:      stdio.Stdin,
+		Stdout:     stdio.Stdout,
+		Stderr:     stdio.Stderr,
+		ExtraFiles: []*os.File{s.runtime.filter, s.runtime.lifeline}, // 3 and 4 in the launcher
+	}
+	s.started = time.Now()
+	if err := container.Run(s.process); err != nil {
+		return err
+	}
+	s.pid, err = s.process.Pid()
+	return err
+}
+
+// wait waits for the end of the first process and says how it was.
+func (s *Sandbox) wait() {
+	watched := s.watchMemory()
+	state, err := s.process.Wait()
+	if state == nil {
+		slog.Error("wait for sandbox", "sandbox", s.spec.ID, "err", err)
+		s.exit.Status = 255
+	} else {
+		s.exit.Status = exitStatus(state)
+	}
+	s.exit.Lived = time.Since(s.started)
+	kills, err := s.cgroup.OOMKillCount()
+	if err != nil {
+		slog.Error("count memory kills", "sandbox", s.spec.ID, "err", err)
+	}
+	s.exit.OOM = s.outOfMemory.Load() || kills > 0
+	s.destroy() // ends the watch: the kernel wakes it when the cgroup goes
+	<-watched
+}
+
+// watchMemory ends the sandbox once it has reached its own memory limit, on
+// cgroup v1 only: v2 does that by itself (memory.oom.group). The channel it
+// returns is closed when it has ended.
+func (s *Sandbox) watchMemory() <-chan struct{} {
+	watched := make(chan struct{})
+	if s.runtime.hierarchy.unified {
+		close(watched)
+		return watched
+	}
+	oom, err := s.container.NotifyOOM()
+	if err != nil {
+		// Its cgroup is gone already, or will be: the limit holds all the same.
+		slog.Debug("watch memory", "sandbox", s.spec.ID, "err", err)
+		close(watched)
+		return watched
+	}
+	go func() {
+		defer close(watched)
+		for range oom {
+			// Every sandbox of a project is told that the project is at its limit;
+			// only one that failed a charge of its own is ended.
+			stats, err := s.cgroup.GetStats()
+			if err == nil && stats.MemoryStats.Usage.Failcnt > 0 {
+				s.outOfMemory.Store(true)
+				s.signal(unix.SIGKILL)
+			}
+		}
+	}()
+	return watched
+}
+
+func exitStatus(state *os.ProcessState) int {
+	status, ok := state.Sys().(syscall.WaitStatus)
+	switch {
+	case ok && status.Signaled():
+		return 128 + int(status.Signal())
+	case ok:
+		return status.ExitStatus()
+	default:
+		return 255
+	}
+}
+
+func (s *Sandbox) destroy() {
+	if s.container == nil {
+		return
+	}
+	if err := s.container.Destroy(); err != nil {
+		slog.Error("remove sandbox", "sandbox", s.spec.ID, "err", err)
+	}
+	s.container = nil
+}
+
+// cleanUp removes what the sandbox had on the host and gives its ids back.
+func (s *Sandbox) cleanUp() {
+	s.destroy()
+	if err := os.RemoveAll(s.rootDir()); err != nil {
+		slog.Error("remove sandbox", "sandbox", s.spec.ID, "err", err)
+	}
+	s.runtime.releaseRange(s.base)
+	close(s.done)
+}

@@ -1,0 +1,256 @@
+// Package sandbox turns a Spec into a running sandbox: a process tree with its
+// own user, mount, pid, net, ipc, uts and cgroup namespaces, a read-only root, no
+// capability, a system-call filter and cgroup limits. What the host cannot
+// enforce keeps the sandbox from starting. It reads nothing that a process inside
+// wrote.
+//
+// Runs in: daemon, and (Init) the first process of each sandbox until it executes
+// the launcher.
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
+)
+
+// idRange is how many host uids and gids each sandbox has to itself: as many as
+// fit a 16-bit id, so that "nobody" (65534) exists inside.
+const idRange = 1 << 16
+
+// launcherPath is where the launcher is inside.
+const launcherPath = "/run/mcp-gateway-launch"
+
+// Host is what all sandboxes of one daemon share.
+type Host struct {
+	Dir      string // an existing folder of root's that everybody may pass through (mode 0711)
+	Launcher string // path of the mcp-gateway-launch binary
+	UIDStart int    // first host uid and gid of the pool
+	UIDCount int    // how many ranges of 65,536 the pool has
+}
+
+// Spec is one sandbox to start.
+type Spec struct {
+	ID          string // unique among running sandboxes; letters, digits, "_", "-", "."
+	Project     string
+	Path        string // absolute path inside of the program
+	Args        []string
+	Env         []string // KEY=value, complete: nothing is added
+	Dir         string   // working folder inside
+	UID, GID    int      // inside, below 65,536
+	Links       []Link
+	Mounts      []Mount
+	Directories []Directory
+	Limits      Limits
+}
+
+// Link is a symbolic link at the top of the root.
+type Link struct {
+	Name, Target string
+}
+
+// Mount shows a file or folder of the host inside, read-only.
+type Mount struct {
+	Source, Target string
+}
+
+// Directory shows a folder of the host inside, at the same path. The process
+// inside acts there as the host's user UID and group GID, whatever it is inside;
+// neither may be root's. With UID zero it acts as nobody, which only a read-only
+// directory may have.
+type Directory struct {
+	Path     string
+	Writable bool
+	UID, GID int
+}
+
+// Stdio is what a sandbox gets as its standard streams. The files stay the
+// caller's, who closes them after Start.
+type Stdio struct {
+	Stdin, Stdout, Stderr *os.File
+}
+
+// Runtime starts sandboxes. Its methods may be called concurrently.
+type Runtime struct {
+	host      Host
+	filter    *os.File // sealed memfd with the system-call filter
+	lifeline  *os.File // read end of a pipe whose write end ends with this process
+	writeEnd  *os.File
+	hierarchy *hierarchy
+	running   sync.WaitGroup
+
+	mu     sync.Mutex
+	inUse  map[int]bool // ranges of the uid pool
+	closed bool
+}
+
+// Init must be called first in main, before anything else: in the re-executed
+// process that becomes a sandbox it never returns, elsewhere it does nothing.
+func Init() {
+	if len(os.Args) > 1 && os.Args[1] == "init" {
+		libcontainer.Init()
+	}
+}
+
+// New prepares the host: checks that limits can be enforced, compiles the
+// system-call filter and makes the cgroup that all sandboxes are below.
+func New(host Host) (*Runtime, error) {
+	if host.UIDStart <= 100000 || host.UIDCount < 1 {
+		return nil, fmt.Errorf("prepare sandboxes: uid pool %d+%d*65536 is not above 100000", host.UIDStart, host.UIDCount)
+	}
+	r := &Runtime{host: host, inUse: map[int]bool{}}
+	if err := r.prepare(); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare sandboxes: %w", err), r.Close())
+	}
+	return r, nil
+}
+
+func (r *Runtime) prepare() error {
+	for _, name := range []string{"roots", "state"} {
+		if err := os.Mkdir(filepath.Join(r.host.Dir, name), 0o711); err != nil {
+			return err
+		}
+	}
+	if err := checkLauncher(r.host.Launcher); err != nil {
+		return err
+	}
+	program, err := compileFilter()
+	if err != nil {
+		return err
+	}
+	if r.filter, err = sealed("filter", program); err != nil {
+		return err
+	}
+	if r.lifeline, r.writeEnd, err = os.Pipe(); err != nil {
+		return err
+	}
+	r.hierarchy, err = newHierarchy()
+	return err
+}
+
+// checkLauncher looks at the program that runs first inside every sandbox: whoever
+// may write it could leave out the filter.
+func checkLauncher(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return fmt.Errorf("look at launcher: %w", err)
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || st.Uid != 0 || !info.Mode().IsRegular() || info.Mode()&0o022 != 0 || info.Mode()&0o005 != 0o005 {
+		return fmt.Errorf("launcher %s must be a file of root's, writable by root alone and executable by all: chown root: %[1]s && chmod 0755 %[1]s", path)
+	}
+	return nil
+}
+
+// sealed returns a memfd with content that nobody can change any more.
+func sealed(name string, content []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, fmt.Errorf("create memfd %q: %w", name, err)
+	}
+	file := os.NewFile(uintptr(fd), name)
+	if _, err = file.Write(content); err == nil {
+		_, err = unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("fill memfd %q: %w", name, err)
+	}
+	return file, nil
+}
+
+// SetProject sets the limits that all sandboxes of a project have together. Zero
+// fields are no limit.
+func (r *Runtime) SetProject(project string, limits Limits) error {
+	if err := r.hierarchy.setProject(project, limits); err != nil {
+		return fmt.Errorf("limit project %q: %w", project, err)
+	}
+	return nil
+}
+
+// Start starts a sandbox. It returns once the launcher runs inside; the server's
+// own program follows within a millisecond or two.
+func (r *Runtime) Start(spec Spec, stdio Stdio) (*Sandbox, error) {
+	s, err := r.start(spec, stdio)
+	if err != nil {
+		return nil, fmt.Errorf("start sandbox %q: %w", spec.ID, err)
+	}
+	return s, nil
+}
+
+func (r *Runtime) start(spec Spec, stdio Stdio) (*Sandbox, error) {
+	if err := checkDirectories(spec.Directories); err != nil {
+		return nil, err
+	}
+	base, err := r.takeRange()
+	if err != nil {
+		return nil, err
+	}
+	s := &Sandbox{spec: spec, runtime: r, base: base, done: make(chan struct{})}
+	result := make(chan error)
+	go func() {
+		defer r.running.Done()
+		// The kernel ends a sandbox when the *thread* that started it ends
+		// (PR_SET_PDEATHSIG, prctl(2)), so it has a thread of its own.
+		runtime.LockOSThread()
+		err := s.launch(stdio)
+		result <- err
+		if err == nil {
+			s.wait()
+		}
+		s.cleanUp()
+	}()
+	if err := <-result; err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// takeRange reserves a range of host ids and counts the sandbox as running.
+func (r *Runtime) takeRange() (base int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return 0, errors.New("the daemon is stopping")
+	}
+	for i := range r.host.UIDCount {
+		base := r.host.UIDStart + i*idRange
+		if !r.inUse[base] {
+			r.inUse[base] = true
+			r.running.Add(1)
+			return base, nil
+		}
+	}
+	return 0, fmt.Errorf("the uid pool is used up: %d sandboxes run: make sandbox.uid_pool.count larger", r.host.UIDCount)
+}
+
+func (r *Runtime) releaseRange(base int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.inUse, base)
+}
+
+// Close refuses new sandboxes, waits until the running ones have ended (stop them
+// before) and removes the cgroups.
+func (r *Runtime) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.running.Wait()
+	for _, file := range []*os.File{r.filter, r.lifeline, r.writeEnd} {
+		if file != nil {
+			file.Close()
+		}
+	}
+	if r.hierarchy == nil {
+		return nil
+	}
+	return r.hierarchy.remove()
+}

@@ -1,0 +1,162 @@
+package sandbox
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/elastic/go-seccomp-bpf/arch"
+	moby "github.com/moby/profiles/seccomp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// removed are the calls that Docker's default profile allows and this one does
+// not, or only under conditions of its own.
+var removed = []string{
+	// Reading and steering other processes: a server has no debugger.
+	"ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_getfd",
+	// Local descriptor tables for 16-bit code: only ever an attack surface.
+	"modify_ldt",
+	// File handles lead past mounts, and uretprobe belongs to tracers.
+	"name_to_handle_at", "uretprobe",
+	// Memory that not even the kernel maps: nothing a server needs.
+	"memfd_secret",
+	"socket", "socketpair", "ioctl",
+	"clone3", "openat2",
+}
+
+// notImplemented are calls whose arguments lie in memory, where a filter can't
+// look. Libraries fall back to the older call that it can look at.
+var notImplemented = []string{"clone3", "openat2"}
+
+// setIDBits are the bits that make the host run a file as somebody else.
+const setIDBits = unix.S_ISUID | unix.S_ISGID
+
+// createFlags are the flags of open(2) that make it use its mode.
+const createFlags = unix.O_CREAT | unix.O_TMPFILE&^unix.O_DIRECTORY
+
+// deviceBit is set in the types of character and block devices, and in no other
+// type that mknod(2) takes.
+const deviceBit = unix.S_IFCHR
+
+// refusals are arguments for which an allowed call is refused.
+var refusals = map[string][]condition{
+	"chmod":     {lowAnyBit(1, setIDBits)},
+	"fchmod":    {lowAnyBit(1, setIDBits)},
+	"fchmodat":  {lowAnyBit(2, setIDBits)},
+	"fchmodat2": {lowAnyBit(2, setIDBits)},
+	"creat":     {lowAnyBit(1, setIDBits)},
+	"open":      {lowAnyBit(1, createFlags), lowAnyBit(2, setIDBits)},
+	"openat":    {lowAnyBit(2, createFlags), lowAnyBit(3, setIDBits)},
+	"mkdir":     {lowAnyBit(1, setIDBits)},
+	"mkdirat":   {lowAnyBit(2, setIDBits)},
+	"mknod":     {lowAnyBit(1, setIDBits|deviceBit)},
+	"mknodat":   {lowAnyBit(2, setIDBits|deviceBit)},
+}
+
+// grants are arguments for which a call is allowed that is refused otherwise.
+var grants = map[string][][]condition{
+	"socket": {
+		equal(0, unix.AF_UNIX),
+		equal(0, unix.AF_INET),
+		equal(0, unix.AF_INET6),
+		// Interface lists (getifaddrs(3)) come over this one; the other netlink
+		// families only add kernel surface.
+		append(equal(0, unix.AF_NETLINK), equal(2, unix.NETLINK_ROUTE)...),
+	},
+	"socketpair": {equal(0, unix.AF_UNIX)},
+	// TIOCSTI and TIOCLINUX type into somebody's terminal. The kernel looks at the
+	// lower 32 bits only, so the upper ones must be zero (CVE-2019-10063), or all
+	// ones, as where a C library extends a negative int.
+	"ioctl": {
+		{high(1, bpf.JumpEqual, 0), low(1, bpf.JumpNotEqual, unix.TIOCSTI), low(1, bpf.JumpNotEqual, unix.TIOCLINUX)},
+		{high(1, bpf.JumpEqual, 1<<32-1), low(1, bpf.JumpGreaterOrEqual, 1<<31)},
+	},
+}
+
+// compileFilter returns the system-call filter of every sandbox, as the array of
+// struct sock_filter that seccomp(2) takes: Docker's default profile for a
+// process without capabilities, less removed and refusals, with grants. A call
+// that the profile does not allow is refused with EPERM; one that this gateway
+// does not know, or of another architecture, with ENOSYS, on which libraries
+// fall back to older calls.
+func compileFilter() ([]byte, error) {
+	table, err := arch.GetInfo("")
+	if err != nil {
+		return nil, fmt.Errorf("compile system-call filter: %w", err)
+	}
+	verdicts, err := profile(table)
+	if err != nil {
+		return nil, fmt.Errorf("compile system-call filter: %w", err)
+	}
+	program, err := assemble(uint32(table.ID), verdicts)
+	if err != nil {
+		return nil, fmt.Errorf("compile system-call filter: %w", err)
+	}
+	return program, nil
+}
+
+// profile says for every call of this architecture what becomes of it.
+func profile(table *arch.Info) (map[int]verdict, error) {
+	docker, err := moby.GetDefaultProfile(&specs.Spec{
+		Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}},
+		Linux:   &specs.Linux{},
+	})
+	if err != nil {
+		return nil, err
+	}
+	verdicts := map[int]verdict{}
+	for number := range table.SyscallNumbers {
+		verdicts[number] = verdict{otherwise: refuse}
+	}
+	for _, rule := range docker.Syscalls {
+		if rule.Action != specs.ActAllow {
+			continue
+		}
+		conditions, err := convert(rule.Args)
+		if err != nil {
+			return nil, fmt.Errorf("rule for %v: %w", rule.Names, err)
+		}
+		for _, name := range rule.Names {
+			number, ok := table.SyscallNames[name]
+			if !ok || slices.Contains(removed, name) {
+				continue
+			}
+			verdicts[number] = verdicts[number].allowing(conditions)
+		}
+	}
+	for name, number := range table.SyscallNames {
+		v := verdicts[number]
+		if slices.Contains(notImplemented, name) {
+			v.otherwise = unknown
+		}
+		if conditions, ok := refusals[name]; ok {
+			v.rules = append([]rule{{conditions, refuse}}, v.rules...)
+		}
+		for _, conditions := range grants[name] {
+			v.rules = append(v.rules, rule{conditions, allow})
+		}
+		verdicts[number] = v
+	}
+	return verdicts, nil
+}
+
+// convert turns the comparisons that Docker's profile uses into conditions.
+func convert(args []specs.LinuxSeccompArg) ([]condition, error) {
+	var conditions []condition
+	for _, a := range args {
+		switch {
+		case a.Op == specs.OpEqualTo:
+			conditions = append(conditions, equal(uint32(a.Index), a.Value)...)
+		case a.Op == specs.OpMaskedEqual && a.ValueTwo == 0 && a.Value>>32 == 0:
+			conditions = append(conditions, low(uint32(a.Index), bpf.JumpBitsNotSet, uint32(a.Value)))
+		case a.Op == specs.OpNotEqual || a.Op == specs.OpLessThan:
+			// Only socket's rules use these, and they are removed.
+			conditions = append(conditions, never)
+		default:
+			return nil, fmt.Errorf("comparison %s is not known here", a.Op)
+		}
+	}
+	return conditions, nil
+}

@@ -1,0 +1,74 @@
+// Package sandbox_test starts real sandboxes on this host's kernel and looks at
+// them from inside and outside. It needs root.
+package sandbox_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"mcpgateway/sandbox"
+)
+
+// sandboxes is the one Runtime of this test process; bin holds built programs.
+var (
+	sandboxes *sandbox.Runtime
+	bin       string
+)
+
+const (
+	uidStart = 0x70000000
+	project  = "test"
+)
+
+func TestMain(m *testing.M) {
+	sandbox.Init()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if os.Getuid() != 0 {
+		fmt.Fprintln(os.Stderr, "tests/sandbox: needs root: it makes namespaces, mounts and cgroups; run it with sudo")
+		return 1
+	}
+	// Below /run, which every user may pass through, as in production.
+	dir, err := os.MkdirTemp("/run", "mcp-gateway-test-")
+	if err == nil {
+		err = os.Chmod(dir, 0o711)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	bin = filepath.Join(dir, "bin")
+	for _, name := range []string{"cmd/mcp-gateway-launch", "tests/testserver"} {
+		build := exec.Command("go", "build", "-o", bin+"/", "mcpgateway/"+name)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", name, err, out)
+			return 1
+		}
+	}
+	sandboxes, err = sandbox.New(sandbox.Host{
+		Dir:      dir,
+		Launcher: filepath.Join(bin, "mcp-gateway-launch"),
+		UIDStart: uidStart,
+		UIDCount: 64,
+	})
+	if err == nil {
+		err = sandboxes.SetProject(project, sandbox.Limits{})
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	if err := sandboxes.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
