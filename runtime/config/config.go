@@ -13,9 +13,10 @@ import (
 )
 
 // Config is one whole configuration: complete (defaults are filled in), checked
-// and never changed afterwards.
+// and never changed afterwards. Its fields are the schema of the file: the tag
+// config is the key, the tag want the range or the texts that it may have, "/" an absolute path.
 type Config struct {
-	Version          string             `config:"version"`
+	Version          string             `config:"version" want:"1.0"` // "1.0", also the default
 	Gateway          Gateway            `config:"gateway"`
 	Projects         map[string]Project `config:"projects"`
 	Servers          map[string]Server  `config:"servers"`
@@ -27,13 +28,20 @@ type Config struct {
 	Audit            Audit              `config:"audit"`
 	ServiceDiscovery ServiceDiscovery   `config:"service_discovery"`
 	Sandbox          Sandbox            `config:"sandbox"`
+
+	unsupported []Warning
 }
+
+// Unsupported returns the settings that are understood but that this version
+// cannot enforce, in the order of the file. Who starts servers must refuse a
+// configuration that has any: it would be weaker than it reads.
+func (c *Config) Unsupported() []Warning { return c.unsupported }
 
 // Gateway describes this gateway.
 type Gateway struct {
-	Name        string `config:"name"`        // default "mcp-gateway"
-	Environment string `config:"environment"` // free text for people, such as "production"
-	MaxServers  int    `config:"max_servers"` // most sandboxes at a time, 1 to 4096; default 50
+	Name        string `config:"name"`                       // default "mcp-gateway"
+	Environment string `config:"environment"`                // free text for people, such as "production"
+	MaxServers  int    `config:"max_servers" want:"1..4096"` // most sandboxes at a time, 1 to 4096; default 50
 }
 
 // Project is a tenant. Its resources are a ceiling over all its servers together.
@@ -44,20 +52,20 @@ type Project struct {
 
 // Server is one MCP server and the sandbox it runs in.
 type Server struct {
-	Project            string                  `config:"project"` // default "default"
-	Enabled            bool                    `config:"enabled"` // default true
-	Eager              bool                    `config:"eager"`   // start one instance before the gateway is ready
-	Image              string                  `config:"image"`   // default "host"
+	Project            string                  `config:"project"`           // default "default"
+	Enabled            bool                    `config:"enabled"`           // default true
+	Eager              bool                    `config:"eager"`             // start one instance before the gateway is ready
+	Image              string                  `config:"image" want:"host"` // default "host"
 	Command            string                  `config:"command"`
 	Args               []string                `config:"args"`
 	Env                map[string]secret.Value `config:"env"`
-	WorkingDirectory   string                  `config:"working_directory"` // default: the first allowed directory, else "/tmp"
-	Stdio              string                  `config:"stdio"`             // "socket" (default) or "pipes"
+	WorkingDirectory   string                  `config:"working_directory" want:"/"` // default: the first allowed directory, else "/tmp"
+	Stdio              string                  `config:"stdio" want:"socket|pipes"`  // "socket" (default) or "pipes"
 	Mounts             []Mount                 `config:"mounts"`
 	AllowedDirectories []Directory             `config:"allowed_directories"` // the project's and those of ALLOWED_DIRECTORIES are added
 	Resources          Resources               `config:"resources"`
-	Timeout            time.Duration           `config:"timeout"`      // longest wait for one answer; default 60s
-	IdleTimeout        time.Duration           `config:"idle_timeout"` // default 10m
+	Timeout            time.Duration           `config:"timeout" want:"10ms..24h"`      // longest wait for one answer; default 60s
+	IdleTimeout        time.Duration           `config:"idle_timeout" want:"10ms..24h"` // default 10m
 }
 
 // Mount makes a program's folder or file of the host visible inside, read-only.
@@ -81,15 +89,15 @@ const (
 // In a file it is either a mapping, or one text: "/path", "/path:ro", "/path:rw".
 type Directory struct {
 	Path   string `config:"path"`
-	Access Access `config:"access"`
-	Owner  string `config:"owner"` // user name or id that the server acts as there; default: the directory's owner
+	Access Access `config:"access" want:"ro|rw"`
+	Owner  string `config:"owner"` // user name or id that the server acts as there; default: the directory's owner. Loaded, it is empty or a number above 0
 }
 
 // Resources are cgroup limits; zero is "not limited here".
 type Resources struct {
-	MaxMemoryMB int     `config:"max_memory_mb"` // MiB, without swap; server default 512
-	MaxCPU      float64 `config:"max_cpu"`       // cores, 0.01 and up; server default 1
-	MaxPIDs     int     `config:"max_pids"`      // processes and threads; server default 256
+	MaxMemoryMB int     `config:"max_memory_mb" want:"1..16777216"` // MiB, without swap; server default 512
+	MaxCPU      float64 `config:"max_cpu" want:"0.01..4096"`        // cores, 0.01 and up; server default 1
+	MaxPIDs     int     `config:"max_pids" want:"1..4194304"`       // processes and threads; server default 256
 }
 
 // Transports are the listeners for clients.
@@ -103,11 +111,11 @@ type Transports struct {
 // Transport is one listener.
 type Transport struct {
 	Enabled        bool     `config:"enabled"`
-	Address        string   `config:"address"` // an IP address to bind; default "127.0.0.1"
-	Port           int      `config:"port"`    // 0: any free one
+	Address        string   `config:"address"`              // an IP address to bind; default "127.0.0.1"
+	Port           int      `config:"port" want:"0..65535"` // 0 (default): any free one
 	AllowedHosts   []string `config:"allowed_hosts"`
 	AllowedOrigins []string `config:"allowed_origins"`
-	MaxBodyMB      int      `config:"max_body_mb"` // default 4
+	MaxBodyMB      int      `config:"max_body_mb" want:"1..1024"` // default 4
 }
 
 // Security says who may come in.
@@ -119,7 +127,7 @@ type Security struct {
 
 // Authentication is how callers prove who they are.
 type Authentication struct {
-	Type     string       `config:"type"` // "api-key" (default), "jwt", "mtls", "oidc", "workos"
+	Type     string       `config:"type" want:"api-key|jwt|mtls|oidc|workos"` // "api-key" (default), "jwt", "mtls", "oidc", "workos"
 	JWTKey   secret.Value `config:"jwt_key"`
 	Audience string       `config:"audience"`
 	Issuers  []string     `config:"issuers"`
@@ -127,36 +135,36 @@ type Authentication struct {
 
 // Authorization is how it is decided what they may do.
 type Authorization struct {
-	Type       string `config:"type"` // "" or "rbac"
-	PolicyFile string `config:"policy_file"`
+	Type       string `config:"type" want:"rbac"` // "" or "rbac"
+	PolicyFile string `config:"policy_file" want:"/"`
 }
 
 // RateLimit bounds requests.
 type RateLimit struct {
 	Enabled           bool    `config:"enabled"`
-	RequestsPerSecond float64 `config:"requests_per_second"`
-	Burst             int     `config:"burst"`
+	RequestsPerSecond float64 `config:"requests_per_second" want:"0.001..1000000"`
+	Burst             int     `config:"burst" want:"1..1000000"`
 }
 
 // HealthCheck is how servers are watched.
 type HealthCheck struct {
 	Enabled  bool          `config:"enabled"`
-	Interval time.Duration `config:"interval"`
-	Timeout  time.Duration `config:"timeout"`
+	Interval time.Duration `config:"interval" want:"1s..24h"`
+	Timeout  time.Duration `config:"timeout" want:"10ms..1h"`
 }
 
 // Audit is where the audit log goes.
 type Audit struct {
 	Enabled    bool   `config:"enabled"`
-	File       string `config:"file"`
-	MaxSizeMB  int    `config:"max_size_mb"`
-	MaxBackups int    `config:"max_backups"`
-	MaxAgeDays int    `config:"max_age_days"`
+	File       string `config:"file" want:"/"`
+	MaxSizeMB  int    `config:"max_size_mb" want:"1..1048576"`
+	MaxBackups int    `config:"max_backups" want:"0..1000000"`
+	MaxAgeDays int    `config:"max_age_days" want:"0..36500"`
 }
 
 // ServiceDiscovery is where other gateways and servers are found.
 type ServiceDiscovery struct {
-	Type      string            `config:"type"` // "kubernetes", "consul", "file", "plugin"
+	Type      string            `config:"type" want:"kubernetes|consul|file|plugin"` // "kubernetes", "consul", "file", "plugin"
 	Namespace string            `config:"namespace"`
 	Labels    map[string]string `config:"labels"`
 }
@@ -168,8 +176,8 @@ type Sandbox struct {
 
 // UIDPool is the host ids that sandboxes get, 65,536 for each one.
 type UIDPool struct {
-	Start int `config:"start"` // first host uid and gid, a multiple of 65,536 above 100,000; default 1,879,048,192
-	Count int `config:"count"` // ranges in the pool, 1 to 4096; default 1024
+	Start int `config:"start" want:"131072..2147418112"` // first host uid and gid, a multiple of 65,536 above 100,000; default 1,879,048,192
+	Count int `config:"count" want:"1..4096"`            // ranges in the pool, 1 to 4096; default 1024
 }
 
 // Warning is something about a configuration that does not keep it from loading.

@@ -1,0 +1,188 @@
+package config
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// namePattern is what a server or project may be called: part of a URL path, a
+// cgroup's name and a log field, without any quoting.
+var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$`)
+
+const (
+	maxNameLength  = 64
+	defaultProject = "default"
+	uidsPerSandbox = 1 << 16
+)
+
+// checker judges a decoded Config and completes it.
+type checker struct {
+	*report
+	config *Config
+	host   host
+}
+
+func (c *checker) check() {
+	if c.failed[""] {
+		return
+	}
+	c.projects()
+	for _, name := range slices.Sorted(maps.Keys(c.config.Servers)) {
+		server := c.config.Servers[name]
+		c.server(at("servers", name), name, &server)
+		c.config.Servers[name] = server
+	}
+	c.transports()
+	c.dependencies()
+	c.uidPool()
+	c.unenforced()
+}
+
+func at(keys ...string) path {
+	var p path
+	for _, key := range keys {
+		p = p.key(key)
+	}
+	return p
+}
+
+// name records an error beside others: a bad name hides no other mistake.
+func (c *checker) name(p path, name string) {
+	if len(name) > maxNameLength || !namePattern.MatchString(name) {
+		c.errors = append(c.errors, c.found(p, "the name may have a-z, 0-9 and, between those, '-', '_' and '.', and at most %d characters", maxNameLength))
+	}
+}
+
+func (c *checker) projects() {
+	if c.config.Projects == nil {
+		c.config.Projects = make(map[string]Project)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.config.Projects)) {
+		p, project := at("projects", name), c.config.Projects[name]
+		c.name(p, name)
+		project.AllowedDirectories = directories(c.listed(p.key("allowed_directories"), project.AllowedDirectories))
+		c.config.Projects[name] = project
+	}
+	if _, ok := c.config.Projects[defaultProject]; !ok {
+		c.config.Projects[defaultProject] = Project{}
+	}
+}
+
+func (c *checker) server(p path, name string, s *Server) {
+	c.name(p, name)
+	if s.Enabled && s.Command == "" {
+		c.fail(p.key("command"), "is missing: name the program to run, or write enabled: false")
+	}
+	for variable := range s.Env {
+		if !isVariable(variable) {
+			c.fail(p.key("env").key(variable), "the name of a variable has letters, digits and '_', and no digit first")
+		}
+	}
+
+	project, known := c.config.Projects[s.Project]
+	if !known && !c.hasFailed(at("projects")) {
+		c.oneOf(p.key("project"), s.Project, slices.Sorted(maps.Keys(c.config.Projects)))
+	}
+	c.serverResources(p.key("resources"), s, project.Resources)
+	c.serverDirectories(p, s, project.AllowedDirectories)
+	c.serverMounts(p.key("mounts"), s)
+	if s.WorkingDirectory == "" && len(s.AllowedDirectories) > 0 {
+		s.WorkingDirectory = s.AllowedDirectories[0].Path
+	}
+	s.WorkingDirectory = cmp.Or(s.WorkingDirectory, "/tmp")
+}
+
+func (c *checker) serverResources(p path, s *Server, ceiling Resources) {
+	below := func(key string, value, ceiling float64) {
+		if ceiling > 0 && value > ceiling {
+			c.fail(p.key(key), "is %v, above the ceiling of project %q, which is %v", value, s.Project, ceiling)
+		}
+	}
+	below("max_memory_mb", float64(s.Resources.MaxMemoryMB), float64(ceiling.MaxMemoryMB))
+	below("max_cpu", s.Resources.MaxCPU, ceiling.MaxCPU)
+	below("max_pids", float64(s.Resources.MaxPIDs), float64(ceiling.MaxPIDs))
+	s.Resources = s.Resources.orDefaults(c.config.Resources, ceiling)
+}
+
+func (c *checker) transports() {
+	t := c.config.Transports
+	taken := make(map[int]path)
+	for _, listener := range []struct {
+		name string
+		Transport
+	}{{"http", t.HTTP}, {"grpc", t.GRPC}, {"websocket", t.WebSocket}, {"sse", t.SSE}} {
+		p := at("transports", listener.name)
+		if _, err := netip.ParseAddr(listener.Address); err != nil {
+			c.fail(p.key("address"), `is %q, want an IP address such as "127.0.0.1"`, listener.Address)
+		}
+		for i, origin := range listener.AllowedOrigins {
+			scheme, host, _ := strings.Cut(origin, "://")
+			if scheme != "http" && scheme != "https" || host == "" || strings.Contains(host, "/") {
+				c.fail(p.key("allowed_origins").index(i), `is %q, want scheme and host as in "https://app.example", with nothing behind`, origin)
+			}
+		}
+		for i, host := range listener.AllowedHosts {
+			if host == "" || strings.ContainsAny(host, "/ ") {
+				c.fail(p.key("allowed_hosts").index(i), `is %q, want a host name such as "mcp.example"`, host)
+			}
+		}
+		if !listener.Enabled {
+			continue
+		}
+		if other, ok := taken[listener.Port]; ok && listener.Port != 0 {
+			c.fail(p.key("port"), "is %d, which %s has already", listener.Port, other)
+		}
+		taken[listener.Port] = p
+	}
+}
+
+// dependencies refuses keys that do nothing without another one.
+func (c *checker) dependencies() {
+	if c.config.Security.Authorization.Type == "" && c.config.Security.Authorization.PolicyFile != "" {
+		c.fail(at("security", "authorization", "type"), "is missing: policy_file is of no use without type: rbac")
+	}
+	discovery := c.config.ServiceDiscovery
+	if discovery.Type == "" && (discovery.Namespace != "" || len(discovery.Labels) > 0) {
+		c.fail(at("service_discovery", "type"), "is missing: namespace and labels are of no use without it")
+	}
+}
+
+// unenforced notes the settings that would make the gateway weaker than it reads.
+func (c *checker) unenforced() {
+	t, s := c.config.Transports, c.config.Security
+	for _, setting := range []struct {
+		is bool
+		at path
+	}{
+		{t.GRPC.Enabled, at("transports", "grpc", "enabled")},
+		{t.WebSocket.Enabled, at("transports", "websocket", "enabled")},
+		{t.SSE.Enabled, at("transports", "sse", "enabled")},
+		{s.Authentication.Type != "api-key", at("security", "authentication", "type")},
+		{s.Authorization.Type != "", at("security", "authorization", "type")},
+		{s.RateLimit.Enabled, at("security", "rate_limit", "enabled")},
+		{c.config.RateLimit.Enabled, at("rate_limit", "enabled")},
+		{c.config.HealthCheck.Enabled, at("health_check", "enabled")},
+		{c.config.Audit.Enabled, at("audit", "enabled")},
+		{c.config.ServiceDiscovery.Type != "", at("service_discovery", "type")},
+	} {
+		if setting.is {
+			c.unsupported = append(c.unsupported, c.found(setting.at, "this version cannot enforce it yet: the gateway refuses to start with it"))
+		}
+	}
+}
+
+// uidPool keeps the pool above the ids of people and below 2^31, where ids
+// turn negative in programs that hold them in an int.
+func (c *checker) uidPool() {
+	pool, p := c.config.Sandbox.UIDPool, at("sandbox", "uid_pool")
+	if pool.Start%uidsPerSandbox != 0 {
+		c.fail(p.key("start"), "is %d, want a multiple of %d: write %d", pool.Start, uidsPerSandbox, pool.Start/uidsPerSandbox*uidsPerSandbox)
+	}
+	if most := (1<<31 - pool.Start) / uidsPerSandbox; pool.Count > most && !c.hasFailed(p.key("start")) {
+		c.fail(p.key("count"), "is %d, but only %d ranges fit between start and 2147483648", pool.Count, most)
+	}
+}
