@@ -1,0 +1,114 @@
+// Package arch holds the architecture's rules as tables, and the checks that
+// enforce them as functions over data: which package may import which, what each
+// binary may link, and how much of the gateway's own code is privileged. It
+// judges structure only; whether the code works is for other tests.
+//
+// Runs in: tests.
+package arch
+
+import "strings"
+
+// module is the path of the module that the rules are about.
+const module = "mcpgateway"
+
+// layers lists every package of the module but commands and tests. A package
+// imports packages of lower layers only; one that is not listed is an error.
+func layers() map[string]int {
+	return map[string]int{
+		"images":          0,
+		"policy":          0,
+		"policy/audit":    0,
+		"policy/profile":  0,
+		"proxy/mcp":       0,
+		"proxy/telemetry": 0,
+		"runtime/control": 0,
+		"runtime/secret":  0,
+		"sandbox":         0,
+
+		"images/unpack":    1,
+		"policy/authn":     1,
+		"policy/ratelimit": 1,
+		"proxy/backend":    1,
+		"proxy/egress":     1,
+		"runtime/config":   1,
+		"runtime/keys":     1,
+
+		"proxy/catalog":  2,
+		"runtime/daemon": 2,
+
+		"proxy/gate": 3,
+
+		"proxy/grpcfront/gatewaypb": 3,
+
+		"proxy/grpcfront": 4,
+		"proxy/httpfront": 4,
+
+		"proxy": 5,
+	}
+}
+
+// colour says what a binary must not link. A name stands for its whole subtree.
+type colour struct {
+	binary       string
+	tagsVariable string   // the Makefile variable with its build tags; "": none
+	forbidden    []string // what it must not link
+	except       []string // what it may link all the same
+}
+
+func colours() []colour {
+	return []colour{
+		{
+			binary:       "cmd/mcp-gatewayd",
+			tagsVariable: "DAEMON_TAGS",
+			forbidden: []string{
+				"net/http", "crypto/tls", "google.golang.org/grpc",
+				module + "/proxy", module + "/policy/authn", module + "/images/unpack",
+			},
+		},
+		{
+			binary:    "cmd/mcp-gateway-proxy",
+			forbidden: []string{"os/exec", module + "/sandbox", module + "/runtime"},
+			except:    []string{module + "/runtime/control"},
+		},
+	}
+}
+
+// reserved is a part of the import space that few may import.
+type reserved struct {
+	prefix    string
+	importers []string // packages, or single files
+}
+
+func reservations() []reserved {
+	importers := []string{"sandbox", initFile}
+	return []reserved{
+		{"github.com/opencontainers", importers},
+		{"github.com/containerd/cgroups", importers},
+	}
+}
+
+const (
+	// initFile is the one file that may have a func init, and must.
+	initFile = "cmd/mcp-gatewayd/init.go"
+
+	// privilegedLines bounds the gateway's own code that the daemon links:
+	// lines of non-test files that hold code, so that comments stay free.
+	privilegedLines = 4000
+
+	// maxDepth is the most folders of a package's path.
+	maxDepth = 2
+)
+
+// forbiddenNames say nothing about what a package is.
+func forbiddenNames() []string {
+	return []string{"base", "common", "helpers", "misc", "types", "util", "utils"}
+}
+
+// within reports whether path is root or lies below it.
+func within(path, root string) bool {
+	return path == root || strings.HasPrefix(path, root+"/")
+}
+
+// isCommand and isTest tell the two kinds of packages that have no layer.
+func isCommand(path string) bool { return within(path, "cmd") }
+func isTest(path string) bool    { return within(path, "tests") }
