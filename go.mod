@@ -41,4 +41,5 @@ require (
 	go.uber.org/goleak v1.3.0 // indirect
 	go.yaml.in/yaml/v4 v4.0.0 // indirect
 	golang.org/x/net v0.55.0 // indirect
+	golang.org/x/time v0.16.0 // indirect
 )

@@ -68,12 +68,12 @@ func Parse(data []byte) (Message, error) {
 	return m, nil
 }
 
-// members are where the parts of a message are that only Parse looks at.
-type members struct{ version, method Span }
+// envelope is where the parts of a message are that only Parse looks at.
+type envelope struct{ version, method Span }
 
 // scan walks the message once and notes where its members are.
-func (m *Message) scan(d *jsontext.Decoder) (members, error) {
-	var found members
+func (m *Message) scan(d *jsontext.Decoder) (envelope, error) {
+	var found envelope
 	if d.PeekKind() != '{' {
 		if _, err := d.ReadValue(); err != nil {
 			return found, err
@@ -106,7 +106,7 @@ func (m *Message) scan(d *jsontext.Decoder) (members, error) {
 }
 
 // place is where the span of a member is kept.
-func (m *Message) place(name []byte, found *members) *Span {
+func (m *Message) place(name []byte, found *envelope) *Span {
 	switch string(name) {
 	case "jsonrpc":
 		return &found.version
@@ -125,7 +125,7 @@ func (m *Message) place(name []byte, found *members) *Span {
 }
 
 // classify decides the kind, or says why there is none.
-func (m *Message) classify(found members) (reason string) {
+func (m *Message) classify(found envelope) (reason string) {
 	if !validID(m.ID(), m.Err()) {
 		m.id = Span{}
 		return "the id is neither a string nor a number"

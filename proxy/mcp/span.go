@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"bytes"
+	"iter"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -50,40 +51,51 @@ func (m Message) Text(s Span) (text string, ok bool) {
 	return string(unquote(value)), true
 }
 
-// Member finds a member of an object that was already checked, such as a part of
-// a Message; nil if the value is no object or has no such member.
-func Member(object []byte, name string) []byte {
-	s, ok := member(object, name)
-	if !ok {
-		return nil
+// Members gives the members of an object that was already checked, such as a
+// part of a Message: names decoded, values raw. Of anything else it gives none.
+func Members(object []byte) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for name, span := range members(object) {
+			if !yield(string(name), object[span.Start:span.End]) {
+				return
+			}
+		}
 	}
-	return object[s.Start:s.End]
 }
 
 func member(object []byte, name string) (Span, bool) {
-	if kindAt(object) != '{' {
-		return Span{}, false
-	}
-	d := checked(object)
-	if _, err := d.ReadToken(); err != nil {
-		return Span{}, false
-	}
-	for d.PeekKind() == '"' {
-		key, err := d.ReadValue()
-		if err != nil {
-			return Span{}, false
-		}
-		found := string(unquote(key)) == name
-		value, err := d.ReadValue()
-		if err != nil {
-			return Span{}, false
-		}
-		if found {
-			end := int(d.InputOffset())
-			return Span{end - len(value), end}, true
+	for found, span := range members(object) {
+		if string(found) == name {
+			return span, true
 		}
 	}
 	return Span{}, false
+}
+
+func members(object []byte) iter.Seq2[[]byte, Span] {
+	return func(yield func([]byte, Span) bool) {
+		if kindAt(object) != '{' {
+			return
+		}
+		d := checked(object)
+		if _, err := d.ReadToken(); err != nil {
+			return
+		}
+		for d.PeekKind() == '"' {
+			name, err := d.ReadValue()
+			if err != nil {
+				return
+			}
+			value, err := d.ReadValue()
+			if err != nil {
+				return
+			}
+			end := int(d.InputOffset())
+			if !yield(unquote(name), Span{end - len(value), end}) {
+				return
+			}
+		}
+	}
 }
 
 // checked is a decoder for bytes that Parse has seen: it need not look for
@@ -91,6 +103,9 @@ func member(object []byte, name string) (Span, bool) {
 func checked(value []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(value), jsontext.AllowDuplicateNames(true))
 }
+
+// WithID returns the message with another raw id. The message must have an id.
+func (m Message) WithID(id []byte) Message { return m.Replace(m.id, id) }
 
 // Replace returns the message with another value at a span that was found in it.
 func (m Message) Replace(at Span, value []byte) Message {

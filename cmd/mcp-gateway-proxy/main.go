@@ -1,0 +1,112 @@
+// Command mcp-gateway-proxy is the unprivileged side of the gateway: it serves
+// clients on the listeners that it inherits and reaches servers through the
+// descriptors that the daemon hands it. It refuses to run with privileges.
+//
+// Runs in: proxy.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"mcpgateway/proxy"
+	"mcpgateway/runtime/control"
+)
+
+func main() {
+	path := flag.String("control", "/run/mcp-gateway/control.sock", "path of the daemon's control `socket`")
+	flag.Parse()
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if err := run(*path, log); err != nil {
+		log.Error("proxy ended", "err", err)
+		notify(log, "STATUS="+oneLine(err.Error()))
+		os.Exit(1)
+	}
+}
+
+// run serves until a signal comes or an actor fails.
+func run(path string, log *slog.Logger) error {
+	if err := dropPrivileges(); err != nil {
+		return err
+	}
+	listeners, err := inherit()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+
+	var p *proxy.Proxy // set before the client delivers anything
+	client, err := control.Dial(path, control.Notices{
+		Policy: func(generation uint64, document []byte) error { return p.Apply(generation, document) },
+		Exited: func(exit control.Exit) { p.Exited(exit) },
+	})
+	if err != nil {
+		return err
+	}
+	p = proxy.New(client, log)
+	return serve(ctx, p, client, listeners, log)
+}
+
+// serve runs the actors; the first that ends stops the others. The control
+// connection goes last: instances are stopped over it.
+func serve(ctx context.Context, p *proxy.Proxy, client *control.Client, listeners listeners, log *slog.Logger) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
+	defer disconnect()
+
+	var link, actors sync.WaitGroup
+	start := func(group *sync.WaitGroup, actor func() error) {
+		group.Go(func() {
+			err := actor()
+			if err == nil {
+				err = context.Canceled
+			}
+			cancel(err)
+		})
+	}
+	start(&link, func() error { return client.Run(connected) })
+	start(&actors, func() error { return p.Serve(ctx, listeners.http...) })
+	start(&actors, func() error { return p.ServeAdmin(ctx, listeners.admin...) })
+	start(&actors, func() error { return announce(ctx, p, log) })
+	actors.Wait()
+	notify(log, daemon.SdNotifyStopping)
+	disconnect()
+	link.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// announce tells the service manager when the gateway is ready, and waits.
+func announce(ctx context.Context, p *proxy.Proxy, log *slog.Logger) error {
+	if err := p.Start(ctx); err != nil {
+		return err
+	}
+	log.Info("ready")
+	notify(log, daemon.SdNotifyReady+"\nSTATUS=ready")
+	<-ctx.Done()
+	return nil
+}
+
+// notify does nothing where no service manager listens.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("service manager not notified", "err", err)
+	}
+}
+
+// oneLine keeps a text from adding assignments of its own to a notification
+// (sd_notify(3)).
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -1,0 +1,66 @@
+// Package backend is the connection to server processes: one Conn to one
+// process, with its ids, its calls in flight and its end; and the Pool of them.
+// A server is hostile until proven otherwise: whatever it sends is bounded, and
+// whatever it does ends with an answer to its callers. The package starts no
+// process itself; it asks for one by name.
+//
+// Runs in: proxy.
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mcpgateway/runtime/control"
+)
+
+// Opener starts and stops instances of servers. A *control.Client is one.
+type Opener interface {
+	Open(ctx context.Context, server string) (control.Opened, error)
+	Stop(ctx context.Context, sandbox string) error
+}
+
+// Spec is what a Conn must know of its server.
+type Spec struct {
+	Server          string
+	Gateway         string        // name under which the gateway itself initialises an instance
+	Timeout         time.Duration // longest wait for one answer, > 0
+	IdleTimeout     time.Duration // an instance unused for so long is stopped, > 0
+	MaxMessageBytes int           // longest line of the server, > 0
+}
+
+// Bounds of one instance.
+const (
+	maxCalls       = 256              // in flight at a time
+	maxOutbox      = 1 << 20          // bytes waiting to be read by the server, beside the one message that is over it
+	maxQueue       = 256              // messages waiting for one client
+	maxQueueBytes  = 4 << 20          // bytes of them, beside the one message that is over it
+	exitWait       = 2 * time.Second  // for the notice of an exit after the end of its output
+	stopWait       = 10 * time.Second // for the daemon to stop a sandbox
+	openWait       = 60 * time.Second // for the daemon to start one
+	maxEarlyExits  = 256
+	logLinesASec   = 20
+	maxLoggedLine  = 512
+	maxStderrTail  = 2 << 10
+	maxServerError = 300 // bytes quoted of a server's own error text
+)
+
+// ErrBusy is the error of a call over the limit of calls in flight.
+var ErrBusy = fmt.Errorf("too many calls in flight: at most %d per instance", maxCalls)
+
+var (
+	errIdle     = errors.New("the instance was stopped because it was not used")
+	errShutdown = errors.New("the gateway is shutting down")
+	errSession  = errors.New("the session has ended")
+)
+
+// EndedError is the error of whatever comes after the end of an instance. Its
+// text is the cause of the end, a sentence for the caller.
+type EndedError struct{ Cause error }
+
+func (e *EndedError) Error() string { return e.Cause.Error() }
+
+// Unwrap returns the cause.
+func (e *EndedError) Unwrap() error { return e.Cause }

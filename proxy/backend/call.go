@@ -1,0 +1,186 @@
+package backend
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"mcpgateway/proxy/mcp"
+)
+
+// Call is one request in flight. Its queue gets the messages that relate to it
+// and last of all, always, one response: the server's, or one that says why
+// there is none.
+type Call struct {
+	*Queue
+	conn  *Conn
+	timer *time.Timer
+
+	id          uint64 // toward the server
+	method      string
+	clientID    []byte
+	token       []byte // progress token toward the server; nil without
+	clientToken []byte
+
+	detached bool // nobody reads the queue; guarded by conn.mu
+}
+
+// Method is the method of the request.
+func (c *Call) Method() string { return c.method }
+
+// Cancel ends the call and tells the server, which may ignore it. The call gets
+// a response that says so, unless it has one.
+func (c *Call) Cancel(reason string) {
+	if c.conn.take(c.id) == nil {
+		return
+	}
+	c.conn.sendCancelled(c.id, reason)
+	c.fail(fmt.Sprintf("the request was cancelled: %s", reason))
+}
+
+// Detach says that nobody reads this call's messages any more. The server goes
+// on; what it still has to say goes to the listener.
+func (c *Call) Detach() {
+	c.conn.mu.Lock()
+	c.detached = true
+	left := c.Take()
+	c.conn.mu.Unlock()
+	for _, m := range left {
+		if m.Kind() != mcp.Response {
+			c.conn.relay(m)
+		}
+	}
+}
+
+// finish gives the call its response. The caller must have taken the call out of
+// the table, so that this happens once.
+func (c *Call) finish(response mcp.Message) {
+	c.timer.Stop()
+	c.force(response)
+}
+
+func (c *Call) fail(text string) {
+	c.finish(mcp.NewError(c.clientID, mcp.CodeInternal, text, nil))
+}
+
+// expire ends a call that took too long.
+func (c *Call) expire() {
+	if c.conn.take(c.id) == nil {
+		return
+	}
+	c.conn.sendCancelled(c.id, "timeout")
+	c.fail(c.conn.lateText(c.method))
+}
+
+// Call sends a request to the server. It waits under ctx for room in the queue
+// toward the server, but not for the answer. An *EndedError says that the
+// instance is no more; ErrBusy that there are too many calls.
+func (c *Conn) Call(ctx context.Context, request mcp.Message) (*Call, error) {
+	call := &Call{Queue: newQueue(), conn: c, method: request.Method(), clientID: request.ID()}
+	if span := request.Param("_meta", "progressToken"); !span.Empty() {
+		call.clientToken = request.At(span)
+		call.token = call.clientToken
+	}
+	if err := c.register(call); err != nil {
+		return nil, err
+	}
+	id := strconv.AppendUint(nil, call.id, 10)
+	if c.shared && call.token != nil {
+		// Callers that know nothing of each other may use the same token.
+		call.token = id
+		request = request.Replace(request.Param("_meta", "progressToken"), id)
+	}
+	room, err := c.outbox.offer(request, id)
+	if room != nil {
+		err = c.wait(ctx, request, id)
+	}
+	var ended *EndedError
+	if err != nil && !errors.As(err, &ended) { // else the call is answered with the cause of the end
+		if c.take(call.id) != nil {
+			call.timer.Stop()
+		}
+		return nil, err
+	}
+	return call, nil
+}
+
+// wait waits for the server to read what was sent to it before.
+func (c *Conn) wait(ctx context.Context, request mcp.Message, id []byte) error {
+	late := fmt.Errorf("server %q does not read its input: %q waited for %s, its limit", c.spec.Server, request.Method(), c.spec.Timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.spec.Timeout, late)
+	defer cancel()
+	return c.outbox.put(ctx, request, id)
+}
+
+func (c *Conn) register(call *Call) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended != nil {
+		return &EndedError{c.ended}
+	}
+	if len(c.calls) >= maxCalls {
+		return ErrBusy
+	}
+	c.lastID++
+	c.lastUsed = time.Now()
+	call.id = c.lastID
+	call.timer = time.AfterFunc(c.spec.Timeout, call.expire)
+	c.calls[call.id] = call
+	return nil
+}
+
+// take removes a call from the table; nil if it is not there.
+func (c *Conn) take(id uint64) *Call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	call := c.calls[id]
+	delete(c.calls, id)
+	c.lastUsed = time.Now()
+	return call
+}
+
+// sendCancelled is best effort: a server that does not read learns nothing.
+func (c *Conn) sendCancelled(id uint64, reason string) {
+	params := fmt.Sprintf(`{"requestId":%d,"reason":%s}`, id, mcp.Quote(reason))
+	c.outbox.offer(mcp.NewRequest(nil, mcp.MethodCancelled, []byte(params)), nil)
+}
+
+// Send passes on a notification or response of the client whose instance this
+// is. It waits under ctx for room in the queue toward the server.
+func (c *Conn) Send(ctx context.Context, m mcp.Message) error {
+	c.mu.Lock()
+	c.lastUsed = time.Now()
+	c.mu.Unlock()
+	if m.Method() == mcp.MethodCancelled {
+		c.cancelFor(m)
+		return nil
+	}
+	return c.outbox.put(ctx, m, nil)
+}
+
+// cancelFor cancels the call that a client names by its own id. One that is not
+// in flight is no error: the answer may have overtaken the notification. The
+// handshake cannot be cancelled (2025-11-25, cancellation).
+func (c *Conn) cancelFor(m mcp.Message) {
+	span := m.Param("requestId")
+	call := c.byClientID(m.At(span))
+	if call == nil || call.method == mcp.MethodInitialize || c.take(call.id) == nil {
+		return
+	}
+	c.outbox.offer(m.Replace(span, strconv.AppendUint(nil, call.id, 10)), nil)
+	call.fail("the request was cancelled by the client")
+}
+
+func (c *Conn) byClientID(id []byte) *Call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, call := range c.calls {
+		if id != nil && bytes.Equal(call.clientID, id) {
+			return call
+		}
+	}
+	return nil
+}

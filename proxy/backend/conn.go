@@ -1,0 +1,235 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mcpgateway/proxy/mcp"
+	"mcpgateway/runtime/control"
+)
+
+// Conn is the connection to one server process. It belongs to one session, or,
+// if shared, to all requests of one caller. Its methods may be called
+// concurrently.
+type Conn struct {
+	spec   Spec
+	shared bool
+	log    *slog.Logger
+	files  control.Opened
+	exit   <-chan control.Exit
+	outbox *outbox
+	inbox  *Queue // what relates to no call
+	idle   *time.Timer
+	done   chan struct{}
+	hello  mcp.Message // the server's answer to initialize, if the gateway sent it
+
+	garbage  atomic.Int64 // lines that were no messages
+	throttle throttle     // of the log about them; the reader's own
+
+	mu        sync.Mutex
+	calls     map[uint64]*Call
+	lastID    uint64
+	lastUsed  time.Time
+	listening bool
+	ended     error // why it ended or is to end
+}
+
+// newConn takes over an opened server.
+func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, shared bool, log *slog.Logger) *Conn {
+	c := &Conn{
+		spec:     spec,
+		shared:   shared,
+		log:      log.With("server", spec.Server, "sandbox", opened.Sandbox),
+		files:    opened,
+		exit:     exit,
+		outbox:   newOutbox(),
+		inbox:    newQueue(),
+		done:     make(chan struct{}),
+		calls:    map[uint64]*Call{},
+		lastUsed: time.Now(),
+	}
+	c.mu.Lock() // the timer may fire before it is assigned
+	c.idle = time.AfterFunc(spec.IdleTimeout, c.checkIdle)
+	c.mu.Unlock()
+	return c
+}
+
+// Done is closed when the instance has ended and its sandbox is gone.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err is why the instance has ended or is about to; nil while it serves.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
+// Close ends the instance because its session has ended. It does not wait.
+func (c *Conn) Close() { c.shut(errSession) }
+
+// Listen makes the caller the one reader of the messages that relate to no call;
+// ok is false if there is one already. stop ends it. An instance with a listener
+// is in use.
+func (c *Conn) Listen() (inbox *Queue, stop func(), ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.listening {
+		return nil, nil, false
+	}
+	c.listening = true
+	return c.inbox, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.listening = false
+		c.lastUsed = time.Now()
+	}, true
+}
+
+// run serves the connection until its end, stops the sandbox, and returns when
+// nothing of it is left.
+func (c *Conn) run(opener Opener) {
+	defer close(c.done)
+	var tail []byte
+	var helpers sync.WaitGroup
+	helpers.Go(c.write)
+	helpers.Go(func() { tail = drainStderr(c.files.Stderr, c.log) })
+
+	cause := c.cause(c.read())
+	c.end(cause)
+	c.stop(opener)
+	// The sandbox is gone and so its standard error has ended; the deadline is
+	// for a daemon that could not stop it.
+	c.files.Stderr.SetReadDeadline(time.Now().Add(exitWait))
+	c.files.Stdin.Close()
+	c.files.Stdout.Close()
+	helpers.Wait()
+	c.files.Stderr.Close()
+	c.logEnd(cause, tail)
+}
+
+// read serves the server's output and returns why it ended.
+func (c *Conn) read() error {
+	lines := mcp.NewLineReader(c.files.Stdout, c.spec.MaxMessageBytes)
+	for {
+		line, err := lines.Read()
+		if err != nil {
+			return err
+		}
+		c.dispatch(line)
+	}
+}
+
+func (c *Conn) write() {
+	var lines []byte
+	for {
+		var ok bool
+		if lines, ok = c.outbox.take(lines); !ok {
+			return
+		}
+		if _, err := c.files.Stdin.Write(lines); err != nil {
+			c.outbox.close(fmt.Errorf("server %q closed its input", c.spec.Server))
+			// It may still be answering. Its exit, if that is what happened, ends
+			// its output too.
+			c.files.Stdout.SetReadDeadline(time.Now().Add(exitWait))
+			return
+		}
+	}
+}
+
+// cause finds out why the server's output ended.
+func (c *Conn) cause(readErr error) error {
+	if err := c.Err(); err != nil {
+		return err
+	}
+	if errors.Is(readErr, mcp.ErrTooLong) {
+		return fmt.Errorf("server %q was stopped: it sent a line of more than %d bytes, its limit", c.spec.Server, c.spec.MaxMessageBytes)
+	}
+	timer := time.NewTimer(exitWait)
+	defer timer.Stop()
+	select {
+	case exit := <-c.exit:
+		return errors.New(exit.String())
+	case <-timer.C:
+		return fmt.Errorf("server %q was stopped: it closed its input or output", c.spec.Server)
+	}
+}
+
+// shut begins the end of the instance.
+func (c *Conn) shut(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shutLocked(cause)
+}
+
+func (c *Conn) shutLocked(cause error) {
+	if c.ended == nil {
+		c.ended = cause
+	}
+	// Interrupts the reader, which does the rest.
+	c.files.Stdout.SetReadDeadline(time.Unix(1, 0))
+}
+
+// end answers every call with the cause.
+func (c *Conn) end(cause error) {
+	c.mu.Lock()
+	if c.ended == nil {
+		c.ended = cause
+	}
+	cause = c.ended
+	calls := c.calls
+	c.calls = map[uint64]*Call{}
+	c.mu.Unlock()
+	c.idle.Stop()
+	c.outbox.close(cause)
+	for _, call := range calls {
+		call.fail(cause.Error())
+	}
+}
+
+// stop makes sure that the sandbox is gone.
+func (c *Conn) stop(opener Opener) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopWait)
+	defer cancel()
+	err := opener.Stop(ctx, c.files.Sandbox)
+	var refused *control.Error
+	if err == nil || errors.Is(err, control.ErrClosed) || (errors.As(err, &refused) && refused.Code == control.CodeUnknown) {
+		return // gone already, or the daemon sees to it as it ends the connection
+	}
+	c.log.Error("sandbox not stopped", "err", err)
+}
+
+func (c *Conn) logEnd(cause error, tail []byte) {
+	level := slog.LevelWarn
+	if errors.Is(cause, errIdle) || errors.Is(cause, errSession) || errors.Is(cause, errShutdown) {
+		level, tail = slog.LevelInfo, nil
+	}
+	c.log.Log(context.Background(), level, "instance ended", "err", cause, "not_messages", c.garbage.Load(), "stderr", string(tail))
+}
+
+// checkIdle ends an instance that nobody uses, or looks again later.
+func (c *Conn) checkIdle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rest := c.spec.IdleTimeout - time.Since(c.lastUsed)
+	if len(c.calls) > 0 || c.listening {
+		rest = c.spec.IdleTimeout
+	}
+	if rest > 0 && c.ended == nil {
+		c.idle.Reset(rest)
+		return
+	}
+	c.shutLocked(errIdle)
+}
+
+func (c *Conn) lateText(method string) string {
+	text := fmt.Sprintf("server %q did not answer %q within %s, its limit", c.spec.Server, method, c.spec.Timeout)
+	if n := c.garbage.Load(); n > 0 {
+		text += fmt.Sprintf("; it wrote %d lines that are no MCP messages", n)
+	}
+	return text
+}

@@ -1,0 +1,64 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+
+	"mcpgateway/proxy/mcp"
+)
+
+// Hello is the server's answer to the gateway's own initialize. Only instances
+// of Pool.ForCaller have one.
+func (c *Conn) Hello() mcp.Message { return c.hello }
+
+// initialize opens the handshake era's session with the server in the gateway's
+// own name and without any client capability.
+func (c *Conn) initialize(ctx context.Context) error {
+	params := fmt.Sprintf(`{"protocolVersion":%q,"capabilities":{},"clientInfo":{"name":%s,"version":"1"}}`,
+		mcp.Revision2025November, mcp.Quote(c.spec.Gateway))
+	call, err := c.Call(ctx, mcp.NewRequest([]byte("0"), mcp.MethodInitialize, []byte(params)))
+	if err != nil {
+		return err
+	}
+	c.hello, err = call.Response(ctx)
+	if err != nil {
+		return err
+	}
+	if c.hello.Err() != nil {
+		return c.refused(c.hello)
+	}
+	return c.Send(ctx, mcp.NewRequest(nil, mcp.MethodInitialized, nil))
+}
+
+// refused explains an error answer to initialize; if the instance has ended, that
+// is the explanation.
+func (c *Conn) refused(answer mcp.Message) error {
+	text, _ := answer.Text(answer.InError("message"))
+	if c.Err() != nil {
+		return &EndedError{c.Err()}
+	}
+	code := string(answer.At(answer.InError("code")))
+	err := fmt.Errorf("server %q refused to initialize: code %s: %.*q", c.spec.Server, code, maxServerError, text)
+	if code == "-32022" || code == "-32601" {
+		err = fmt.Errorf("%w; servers that speak only revision %s are not supported yet", err, mcp.Revision2026July)
+	}
+	return err
+}
+
+// Response waits for the answer and drops what comes before it. If ctx ends
+// first, the call is cancelled.
+func (c *Call) Response(ctx context.Context) (mcp.Message, error) {
+	for {
+		select {
+		case <-c.Ready():
+		case <-ctx.Done():
+			c.Cancel("the caller has gone")
+			return mcp.Message{}, context.Cause(ctx)
+		}
+		for _, m := range c.Take() {
+			if m.Kind() == mcp.Response {
+				return m, nil
+			}
+		}
+	}
+}

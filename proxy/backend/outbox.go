@@ -1,0 +1,110 @@
+package backend
+
+import (
+	"context"
+	"sync"
+
+	"mcpgateway/proxy/mcp"
+)
+
+// outbox collects lines for a server's standard input. Callers wait for room
+// under their own context; the writer takes all that is there at once.
+type outbox struct {
+	filled chan struct{} // holds a token if there may be bytes or an end
+
+	mu      sync.Mutex
+	pending []byte
+	room    chan struct{} // closed when the writer takes; nil if nobody waits
+	end     error
+}
+
+func newOutbox() *outbox { return &outbox{filled: make(chan struct{}, 1)} }
+
+// put adds a message as one line, with another id unless id is nil.
+func (o *outbox) put(ctx context.Context, m mcp.Message, id []byte) error {
+	for {
+		room, err := o.offer(m, id)
+		if room == nil {
+			return err
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// offer is put without the wait: if room is not nil, nothing was added, and it is
+// closed when another try may do better.
+func (o *outbox) offer(m mcp.Message, id []byte) (room <-chan struct{}, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.end != nil {
+		return nil, &EndedError{o.end}
+	}
+	if len(o.pending) > 0 && len(o.pending)+len(m.Raw()) > maxOutbox {
+		if o.room == nil {
+			o.room = make(chan struct{})
+		}
+		return o.room, nil
+	}
+	if id == nil {
+		o.pending = append(o.pending, m.Raw()...)
+	} else {
+		o.pending = m.AppendWithID(o.pending, id)
+	}
+	o.pending = append(o.pending, '\n')
+	o.wakeLocked()
+	return nil, nil
+}
+
+// take waits for bytes and returns all of them; ok is false after the end. used
+// is a buffer that may be filled again.
+func (o *outbox) take(used []byte) (lines []byte, ok bool) {
+	if cap(used) > maxOutbox {
+		used = nil
+	}
+	for range o.filled {
+		o.mu.Lock()
+		lines, end := o.pending, o.end
+		if end == nil && len(lines) > 0 {
+			o.pending = used[:0]
+			o.freeLocked()
+		}
+		o.mu.Unlock()
+		if end != nil {
+			return nil, false
+		}
+		if len(lines) > 0 {
+			return lines, true
+		}
+	}
+	return nil, false
+}
+
+// close refuses everything from now on, with a cause.
+func (o *outbox) close(cause error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.end == nil {
+		o.end = cause
+		o.pending = nil
+		o.freeLocked()
+		o.wakeLocked()
+	}
+}
+
+func (o *outbox) wakeLocked() {
+	select {
+	case o.filled <- struct{}{}:
+	default:
+	}
+}
+
+func (o *outbox) freeLocked() {
+	if o.room != nil {
+		close(o.room)
+		o.room = nil
+	}
+}

@@ -1,0 +1,131 @@
+// Package gate is the pipeline that every request passes, whatever transport it
+// came by: authorize, then dispatch. Limits and audit belong here too, so that
+// they exist once. It reads no socket and knows no HTTP. A caller learns nothing
+// of a server that it may not use, not even that it exists.
+//
+// Runs in: proxy.
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"mcpgateway/policy"
+	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/mcp"
+)
+
+// Gate serves one policy generation. It is immutable; a new generation is a new
+// Gate over the same pool and sessions.
+type Gate struct {
+	policy   *policy.Policy
+	pool     *backend.Pool
+	sessions *Sessions
+}
+
+// New returns the gate of a policy.
+func New(p *policy.Policy, pool *backend.Pool, sessions *Sessions) *Gate {
+	return &Gate{policy: p, pool: pool, sessions: sessions}
+}
+
+// Request is one message of a caller to one server.
+type Request struct {
+	Caller    policy.Identity
+	Server    string
+	Stateless bool   // it came in a stateless revision
+	Session   string // id of the caller's session, "" for none
+	Message   mcp.Message
+}
+
+// Reply is what became of a request: a Response, or a Stream that will end with
+// one, or neither for a message that has no answer.
+type Reply struct {
+	Session  string // id of the session that this request opened
+	Response mcp.Message
+	Stream   *Stream
+}
+
+// Stream is a call in flight. Its queue gives the messages that relate to it,
+// and last of all, always, the response.
+type Stream struct {
+	*backend.Call
+	complete bool // responses take the shape of the stateless era
+}
+
+// Take returns what has come, in order.
+func (s *Stream) Take() []mcp.Message {
+	messages := s.Call.Take()
+	if n := len(messages); s.complete && n > 0 && messages[n-1].Kind() == mcp.Response {
+		messages[n-1] = messages[n-1].Complete(s.Method())
+	}
+	return messages
+}
+
+// Errors that a front tells apart. Beside them, Do returns *policy.DeniedError,
+// *SessionError, *MethodError, and errors whose text says what happened to the
+// server.
+var (
+	ErrNoSession    = errors.New("the request needs a session: send initialize first")
+	ErrSessionLimit = errors.New("there are too many sessions: try again later")
+	ErrListening    = errors.New("the session has a listener already")
+)
+
+// SessionError says that a session does not exist, for this caller and server.
+type SessionError struct{ Cause error }
+
+func (e *SessionError) Error() string {
+	if e.Cause == nil {
+		return "there is no such session"
+	}
+	return fmt.Sprintf("the session has ended: %v", e.Cause)
+}
+
+// MethodError says that a method does not exist in the revision of the request.
+type MethodError struct{ Method string }
+
+func (e *MethodError) Error() string {
+	return fmt.Sprintf("method %.100q does not exist in revision %s, or is not offered", e.Method, mcp.Revision2026July)
+}
+
+// Do passes one message on. It waits under ctx for the server to start and to
+// take the message.
+func (g *Gate) Do(ctx context.Context, r Request) (Reply, error) {
+	if err := g.policy.Authorize(r.Caller, r.Server); err != nil {
+		return Reply{}, err
+	}
+	return g.dispatch(ctx, r)
+}
+
+func (g *Gate) dispatch(ctx context.Context, r Request) (Reply, error) {
+	switch {
+	case r.Stateless:
+		return g.stateless(ctx, r)
+	case r.Session == "" && r.Message.Kind() == mcp.Request && r.Message.Method() == mcp.MethodInitialize:
+		return g.open(ctx, r)
+	case r.Session == "":
+		return Reply{}, ErrNoSession
+	}
+	conn, err := g.sessions.conn(r.Session, r.Caller, r.Server)
+	if err != nil {
+		return Reply{}, err
+	}
+	return inSession(ctx, conn, r.Message)
+}
+
+// spec is what the pool must know of a server.
+func (g *Gate) spec(server string) backend.Spec {
+	s := g.policy.Servers[server]
+	return backend.Spec{
+		Server:          server,
+		Gateway:         g.policy.Gateway,
+		Timeout:         s.Timeout,
+		IdleTimeout:     s.IdleTimeout,
+		MaxMessageBytes: int(g.policy.Limits.MaxMessageBytes),
+	}
+}
+
+// Warm starts and initialises one instance of a server, to see that it works.
+func (g *Gate) Warm(ctx context.Context, server string) error {
+	return g.pool.Warm(ctx, g.spec(server))
+}

@@ -1,0 +1,101 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/mcp"
+)
+
+// stateless serves a request of the stateless era from the instance that the
+// gateway holds for its caller. The server is of the handshake era; the gateway
+// is its client.
+func (g *Gate) stateless(ctx context.Context, r Request) (Reply, error) {
+	if r.Message.Kind() != mcp.Request {
+		return Reply{}, nil // that era has no notification that means anything over HTTP
+	}
+	if gone(r.Message.Method()) {
+		return Reply{}, &MethodError{r.Message.Method()}
+	}
+	reply, err := g.onInstance(ctx, r)
+	var ended *backend.EndedError
+	if errors.As(err, &ended) { // between being found and being called: there is a new one now
+		reply, err = g.onInstance(ctx, r)
+	}
+	return reply, err
+}
+
+func (g *Gate) onInstance(ctx context.Context, r Request) (Reply, error) {
+	conn, err := g.pool.ForCaller(ctx, g.spec(r.Server), r.Caller.Subject)
+	if err != nil {
+		return Reply{}, err
+	}
+	if r.Message.Method() == mcp.MethodDiscover {
+		return Reply{Response: discovered(r.Message.ID(), conn.Hello())}, nil
+	}
+	call, err := conn.Call(ctx, r.Message)
+	if err != nil {
+		return Reply{}, err
+	}
+	return Reply{Stream: &Stream{Call: call, complete: true}}, nil
+}
+
+// gone reports whether a method is of the handshake era alone (2026-07-28,
+// changelog), or one that the gateway does not offer yet.
+func gone(method string) bool {
+	switch method {
+	case mcp.MethodInitialize, mcp.MethodPing, "logging/setLevel", "resources/subscribe", "resources/unsubscribe",
+		"subscriptions/listen":
+		return true
+	}
+	return strings.HasPrefix(method, "tasks/")
+}
+
+// discovered makes the answer to server/discover of a server's answer to
+// initialize.
+func discovered(id []byte, hello mcp.Message) mcp.Message {
+	result := []byte(`{"supportedVersions":["` + mcp.Revision2026July + `"],"capabilities":`)
+	result = append(result, capabilities(hello.At(hello.InResult("capabilities")))...)
+	if info := hello.InResult("serverInfo"); !info.Empty() {
+		result = append(result, `,"_meta":{"`+mcp.MetaServerInfo+`":`...)
+		result = append(append(result, hello.At(info)...), '}')
+	}
+	if text := hello.InResult("instructions"); !text.Empty() {
+		result = append(append(result, `,"instructions":`...), hello.At(text)...)
+	}
+	return mcp.NewResult(id, append(result, '}')).Complete(mcp.MethodDiscover)
+}
+
+// capabilities leaves out what needs a stream or a state that the gateway does
+// not translate: log levels, subscriptions, notices of changed lists, tasks.
+func capabilities(offered []byte) []byte {
+	return without(offered, func(name string, value []byte) ([]byte, bool) {
+		switch name {
+		case "logging", "tasks":
+			return nil, false
+		case "tools", "prompts", "resources":
+			return without(value, func(name string, value []byte) ([]byte, bool) {
+				return value, name != "listChanged" && name != "subscribe"
+			}), true
+		}
+		return value, true
+	})
+}
+
+// without copies an object and lets keep change or leave out its members.
+func without(object []byte, keep func(name string, value []byte) ([]byte, bool)) []byte {
+	kept := []byte{'{'}
+	for name, value := range mcp.Members(object) {
+		value, ok := keep(name, value)
+		if !ok {
+			continue
+		}
+		if len(kept) > 1 {
+			kept = append(kept, ',')
+		}
+		kept = append(append(append(kept, mcp.Quote(name)...), ':'), value...)
+	}
+	return append(kept, '}')
+}

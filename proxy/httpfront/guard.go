@@ -1,0 +1,90 @@
+package httpfront
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// hostAllowed refuses requests for names that are not the gateway's: a web page
+// whose name was rebound to this address (DNS rebinding) still names its own
+// host. Allowed are loopback names, the address the request came to, and the
+// configured ones, with or without a port.
+func hostAllowed(r *http.Request, allowed []string) bool {
+	host := hostname(r.Host)
+	if isLoopback(host) || isLocalAddress(r, host) {
+		return true
+	}
+	return host != "" && slices.ContainsFunc(allowed, func(a string) bool {
+		return strings.EqualFold(a, r.Host) || strings.EqualFold(a, host)
+	})
+}
+
+// hostname is the host without port and brackets.
+func hostname(hostport string) string {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = hostport
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.Unmap().IsLoopback()
+}
+
+func isLocalAddress(r *http.Request, host string) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok {
+		return false
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.Unmap() == local.AddrPort().Addr().Unmap()
+}
+
+// allowOrigin refuses web pages (only browsers send Origin) but those of the
+// configured origins, and those of this machine when it is asked as this
+// machine. It lets the allowed ones read the answer.
+func (x *exchange) allowOrigin() bool {
+	x.out.w.Header().Add("Vary", "Origin")
+	origins := x.r.Header.Values("Origin")
+	if len(origins) == 0 {
+		return true
+	}
+	if len(origins) > 1 || !originAllowed(origins[0], hostname(x.r.Host), x.Policy.HTTP.AllowedOrigins) {
+		return false
+	}
+	h := x.out.w.Header()
+	h.Set("Access-Control-Allow-Origin", origins[0])
+	h.Set("Access-Control-Expose-Headers", "Mcp-Session-Id, WWW-Authenticate, Retry-After")
+	return true
+}
+
+func originAllowed(origin, host string, allowed []string) bool {
+	if slices.ContainsFunc(allowed, func(a string) bool { return strings.EqualFold(a, origin) }) {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && isLoopback(u.Hostname()) && isLoopback(host)
+}
+
+// preflight answers a browser that asks whether it may send a request (Fetch
+// standard, CORS). An origin that may not has been refused before.
+func (x *exchange) preflight() {
+	h := x.out.w.Header()
+	h.Set("Allow", "POST, GET, DELETE, OPTIONS")
+	if x.r.Header.Get("Origin") != "" {
+		h.Set("Access-Control-Allow-Methods", "POST, GET, DELETE")
+		h.Set("Access-Control-Allow-Headers",
+			"Authorization, X-API-Key, Content-Type, Accept, Mcp-Session-Id, Mcp-Protocol-Version, Mcp-Method, Mcp-Name, Last-Event-ID")
+		h.Set("Access-Control-Max-Age", "600")
+	}
+	x.out.w.WriteHeader(http.StatusNoContent)
+}

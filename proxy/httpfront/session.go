@@ -1,0 +1,92 @@
+package httpfront
+
+import (
+	"net/http"
+	"time"
+
+	"mcpgateway/proxy/gate"
+	"mcpgateway/proxy/mcp"
+)
+
+// get opens the stream of what a server sends unasked in a session.
+func (x *exchange) get() {
+	id, refused := x.session()
+	if refused == nil && !accepts(x.r.Header, typeEvents) {
+		refused = &refusal{status: http.StatusNotAcceptable, text: "Accept must list text/event-stream"}
+	}
+	if refused != nil {
+		x.out.refuse(*refused)
+		return
+	}
+	listener, err := x.Gate.Listen(x.caller, x.server, id)
+	if err != nil {
+		x.out.refuse(*x.refusalOf(err, nil))
+		return
+	}
+	defer listener.Stop()
+	x.listen(listener)
+}
+
+// listen writes events until the client, the session or the gateway ends.
+func (x *exchange) listen(listener *gate.Listener) {
+	if x.out.comment() != nil { // the client sees at once that it is connected
+		return
+	}
+	quiet := time.NewTicker(quietWait)
+	defer quiet.Stop()
+	for {
+		var err error
+		select {
+		case <-listener.Ready():
+			for _, m := range listener.Take() {
+				if err = x.out.event(m); err != nil {
+					break
+				}
+			}
+		case <-quiet.C:
+			err = x.out.comment()
+		case <-listener.Done:
+			return
+		case <-x.closing:
+			return
+		case <-x.r.Context().Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// delete ends a session.
+func (x *exchange) delete() {
+	id, refused := x.session()
+	if refused != nil {
+		x.out.refuse(*refused)
+		return
+	}
+	if err := x.Gate.End(x.caller, x.server, id); err != nil {
+		x.out.refuse(*x.refusalOf(err, nil))
+		return
+	}
+	x.out.begun = true
+	x.out.w.WriteHeader(http.StatusNoContent)
+}
+
+// session is the id of the session that a GET or DELETE is for. The stateless
+// era has neither of them.
+func (x *exchange) session() (id string, refused *refusal) {
+	revision, ok := single(x.r.Header, mcp.HeaderRevision)
+	switch {
+	case !ok:
+		return "", mismatch("%s was sent more than once", mcp.HeaderRevision)
+	case mcp.Stateless(revision):
+		return "", &refusal{status: http.StatusMethodNotAllowed, allow: "POST", text: "revision " + revision + " has only POST"}
+	case revision != "" && !mcp.Handshake(revision):
+		return "", unsupported(revision)
+	}
+	if id = x.r.Header.Get(mcp.HeaderSession); id == "" {
+		return "", &refusal{status: http.StatusBadRequest, text: "the header " + mcp.HeaderSession + " is missing"}
+	}
+	return id, nil
+}

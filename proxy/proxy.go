@@ -1,0 +1,143 @@
+// Package proxy takes the configuration generations that the daemon sends,
+// builds a complete gate of each, and swaps it in. Sessions and instances outlive
+// a generation; what they may still do is decided by the newest one. It holds no
+// privilege and reads no file.
+//
+// Runs in: proxy.
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"mcpgateway/policy"
+	"mcpgateway/policy/authn"
+	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/gate"
+	"mcpgateway/proxy/httpfront"
+	"mcpgateway/runtime/control"
+)
+
+// Proxy is the unprivileged side of the gateway.
+type Proxy struct {
+	log      *slog.Logger
+	pool     *backend.Pool
+	sessions *gate.Sessions
+	current  atomic.Pointer[httpfront.Current]
+	first    chan struct{} // closed when the first generation is in force
+	warm     atomic.Bool   // the eager servers have started
+}
+
+// New returns a proxy without a policy: it refuses everything until Apply.
+func New(opener backend.Opener, log *slog.Logger) *Proxy {
+	return &Proxy{
+		log:      log,
+		pool:     backend.NewPool(opener, log),
+		sessions: gate.NewSessions(),
+		first:    make(chan struct{}),
+	}
+}
+
+// Apply puts a generation in force, a policy.Policy as JSON. An error leaves the
+// one before in force. Calls must come one at a time.
+func (p *Proxy) Apply(generation uint64, document []byte) error {
+	next, err := parse(generation, document)
+	if err != nil {
+		return fmt.Errorf("apply policy %d: %w", generation, err)
+	}
+	previous := p.current.Swap(&httpfront.Current{
+		Policy: next,
+		Keys:   authn.NewAPIKeys(next.Keys),
+		Gate:   gate.New(next, p.pool, p.sessions),
+	})
+	if previous == nil {
+		close(p.first)
+	}
+	p.log.Info("policy applied", "generation", generation, "servers", len(next.Servers), "keys", len(next.Keys))
+	return nil
+}
+
+// parse refuses a policy that leaves something unbounded.
+func parse(generation uint64, document []byte) (*policy.Policy, error) {
+	var next policy.Policy
+	if err := json.Unmarshal(document, &next); err != nil {
+		return nil, err
+	}
+	limits := next.Limits
+	switch {
+	case next.Generation != generation:
+		return nil, fmt.Errorf("the document is of generation %d", next.Generation)
+	case limits.MaxBodyBytes <= 0 || limits.MaxMessageBytes <= 0 || limits.MaxSessions <= 0:
+		return nil, fmt.Errorf("limits must be above 0: %+v", limits)
+	}
+	for name, server := range next.Servers {
+		if server.Timeout <= 0 || server.IdleTimeout <= 0 {
+			return nil, fmt.Errorf("server %q: timeout and idle_timeout must be above 0", name)
+		}
+	}
+	return &next, nil
+}
+
+// Exited takes the daemon's notice that a sandbox has ended.
+func (p *Proxy) Exited(exit control.Exit) { p.pool.Exited(exit) }
+
+// Start waits for the first policy and starts its eager servers, all at a time.
+// Its error has a line for every server that did not start: start server "x": why.
+func (p *Proxy) Start(ctx context.Context) error {
+	select {
+	case <-p.first:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	current := p.current.Load()
+	var starting sync.WaitGroup
+	var mu sync.Mutex
+	var failures []error
+	for name, server := range current.Policy.Servers {
+		if !server.Eager {
+			continue
+		}
+		starting.Go(func() {
+			if err := current.Gate.Warm(ctx, name); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failures = append(failures, err)
+			}
+		})
+	}
+	starting.Wait()
+	if len(failures) > 0 {
+		return errors.Join(failures...)
+	}
+	p.warm.Store(true)
+	return nil
+}
+
+// Serve serves clients until ctx ends, then stops every instance and returns
+// when nothing runs any more.
+func (p *Proxy) Serve(ctx context.Context, listeners ...net.Listener) error {
+	err := httpfront.New(p.current.Load, p.log).Serve(ctx, listeners...)
+	p.pool.Close()
+	return err
+}
+
+// ServeAdmin serves the health checks until ctx ends.
+func (p *Proxy) ServeAdmin(ctx context.Context, listeners ...net.Listener) error {
+	return httpfront.ServeAdmin(ctx, p.ready, p.log, listeners...)
+}
+
+func (p *Proxy) ready() error {
+	switch {
+	case p.current.Load() == nil:
+		return errors.New("no policy yet")
+	case !p.warm.Load():
+		return errors.New("eager servers are starting")
+	}
+	return nil
+}
