@@ -1,0 +1,169 @@
+// Mcp-gatewayd is the gateway's privileged daemon: it starts, limits, watches and
+// stops the sandboxes that MCP servers run in. It speaks with the proxy and with
+// administrators over the control socket, and with nobody else.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	notify "github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"mcpgateway/runtime/daemon"
+)
+
+func main() {
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "mcp-gatewayd:", err)
+		os.Exit(1)
+	}
+}
+
+type flags struct {
+	config, stateDir, runtimeDir, launcher, proxyUser, socket string
+}
+
+func parseFlags() flags {
+	var f flags
+	flag.StringVar(&f.config, "config", "/etc/mcp-gateway/mcp-gateway.yaml", "read the configuration from `FILE`")
+	flag.StringVar(&f.stateDir, "state-dir", "/var/lib/mcp-gateway", "keep API keys' hashes in `DIR`")
+	flag.StringVar(&f.runtimeDir, "runtime-dir", "/run/mcp-gateway", "keep what does not outlive the daemon in `DIR`")
+	flag.StringVar(&f.launcher, "launcher", "", "the mcp-gateway-launch `FILE` (default: beside this program)")
+	flag.StringVar(&f.proxyUser, "proxy-user", "mcp-gateway", "the `USER` that the proxy runs as")
+	flag.StringVar(&f.socket, "socket", "", "make the control socket at `PATH` (default: take it from the service manager)")
+	flag.Parse()
+	return f
+}
+
+func run() error {
+	f := parseFlags()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q: see -help", flag.Arg(0))
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("this daemon makes namespaces and cgroups: run it as root")
+	}
+	unix.Umask(0o022)
+	options, err := newOptions(f)
+	if err != nil {
+		return err
+	}
+	unlock, err := prepareDir(f.runtimeDir, options.Dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	d, err := daemon.New(options)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	context.AfterFunc(ctx, func() { notify.SdNotify(false, notify.SdNotifyStopping) })
+	notify.SdNotify(false, notify.SdNotifyReady)
+	return errors.Join(d.Run(ctx), os.RemoveAll(options.Dir))
+}
+
+func newOptions(f flags) (daemon.Options, error) {
+	uid, err := lookupUser(f.proxyUser)
+	if err != nil {
+		return daemon.Options{}, err
+	}
+	if f.launcher == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return daemon.Options{}, fmt.Errorf("find mcp-gateway-launch: %w", err)
+		}
+		f.launcher = filepath.Join(filepath.Dir(self), "mcp-gateway-launch")
+	}
+	listener, err := listen(f.socket, uid)
+	if err != nil {
+		return daemon.Options{}, err
+	}
+	return daemon.Options{
+		Config: f.config, Keys: filepath.Join(f.stateDir, "keys.json"), Dir: filepath.Join(f.runtimeDir, "sandboxes"),
+		Launcher: f.launcher, ProxyUID: uid, Listener: listener,
+	}, nil
+}
+
+func lookupUser(name string) (uid int, err error) {
+	found, err := user.Lookup(name)
+	if err != nil {
+		return 0, fmt.Errorf("proxy user %q: %w: create it (useradd --system %[1]s) or name another with -proxy-user", name, err)
+	}
+	return strconv.Atoi(found.Uid)
+}
+
+// listen returns the control socket: the service manager's (sd_listen_fds(3)), or
+// one made at path that root and the proxy's user may connect to.
+func listen(path string, proxyUID int) (*net.UnixListener, error) {
+	if path == "" {
+		return inherited()
+	}
+	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		return nil, fmt.Errorf("make control socket: %w", err)
+	}
+	if err := errors.Join(os.Chown(path, proxyUID, 0), os.Chmod(path, 0o600)); err != nil {
+		listener.Close()
+		return nil, fmt.Errorf("make control socket: %w", err)
+	}
+	return listener, nil
+}
+
+// inherited takes over descriptor 3 as sd_listen_fds(3) says. go-systemd's package
+// for it would link crypto/tls into the daemon.
+func inherited() (*net.UnixListener, error) {
+	defer os.Unsetenv("LISTEN_PID")
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) || os.Getenv("LISTEN_FDS") != "1" {
+		return nil, errors.New("the service manager passed no control socket, or more than that: start mcp-gatewayd.socket, or name a path with -socket")
+	}
+	const firstFD = 3
+	unix.CloseOnExec(firstFD)
+	file := os.NewFile(firstFD, "control")
+	defer file.Close()
+	found, err := net.FileListener(file)
+	if err != nil {
+		return nil, fmt.Errorf("take the control socket from the service manager: %w", err)
+	}
+	listener, ok := found.(*net.UnixListener)
+	if !ok || listener.Addr().Network() != "unixpacket" {
+		found.Close()
+		return nil, errors.New("the socket from the service manager is not a SOCK_SEQPACKET Unix socket")
+	}
+	return listener, nil
+}
+
+// prepareDir makes an empty dir in the run-time folder, after making sure that no
+// other daemon uses it. What is there was left by one that was killed: its
+// sandboxes and their mounts ended with it.
+func prepareDir(runtimeDir, dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(runtimeDir, 0o755); err != nil {
+		return nil, fmt.Errorf("make run-time folder: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(runtimeDir, "daemon.lock"), unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock run-time folder: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("lock run-time folder %s: another daemon uses it: %w", runtimeDir, err)
+	}
+	err = errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o711))
+	if err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("make run-time folder: %w", err)
+	}
+	return func() { lock.Close() }, nil
+}

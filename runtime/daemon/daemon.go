@@ -1,0 +1,200 @@
+// Package daemon is the privileged side of the gateway: it reads the
+// configuration, answers requests on the control socket, and starts, limits,
+// watches and stops sandboxes. It never reads a byte that a client or a server
+// wrote, and speaks no network protocol.
+//
+// Runs in: daemon.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"mcpgateway/images"
+	"mcpgateway/runtime/control"
+	"mcpgateway/sandbox"
+)
+
+// maxPeers bounds the open control connections.
+const maxPeers = 64
+
+// Options are what a daemon is started with.
+type Options struct {
+	Config   string // path of the configuration
+	Keys     string // path of the API keys' hashes
+	Dir      string // an existing folder of root's for run-time state, mode 0711
+	Launcher string // path of mcp-gateway-launch
+	ProxyUID int    // who may connect as the proxy; never 0
+	Listener *net.UnixListener
+}
+
+// Daemon is the privileged side of one gateway.
+type Daemon struct {
+	options    Options
+	image      *images.Image
+	supervisor *supervisor
+	current    atomic.Pointer[generation]
+
+	reloadMu sync.Mutex
+
+	mu    sync.Mutex
+	peers map[*monitor]bool
+}
+
+// New reads the configuration and prepares the host. What either does not allow
+// to be enforced is an error; nothing has been started then.
+func New(options Options) (*Daemon, error) {
+	if options.ProxyUID == 0 {
+		return nil, errors.New("the proxy must not run as root: give it a user of its own")
+	}
+	if err := checkDir(options.Dir); err != nil {
+		return nil, err
+	}
+	etc := filepath.Join(options.Dir, "etc")
+	if err := images.WriteEtc(etc); err != nil {
+		return nil, err
+	}
+	image, err := images.Host(etc)
+	if err != nil {
+		return nil, err
+	}
+	first, err := loadGeneration(1, options)
+	if err != nil {
+		return nil, err
+	}
+	pool := first.config.Sandbox.UIDPool
+	runtime, err := sandbox.New(sandbox.Host{
+		Dir: options.Dir, Launcher: options.Launcher, UIDStart: pool.Start, UIDCount: pool.Count,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d := &Daemon{options: options, image: image, supervisor: newSupervisor(runtime), peers: map[*monitor]bool{}}
+	if err := d.supervisor.setProjects(first.config); err != nil {
+		return nil, errors.Join(err, runtime.Close())
+	}
+	d.current.Store(first)
+	return d, nil
+}
+
+// Run answers peers until ctx ends; then it ends every sandbox and returns once
+// nothing of them is left.
+func (d *Daemon) Run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { d.options.Listener.Close() })()
+	var connections sync.WaitGroup
+	err := d.accept(ctx, &connections)
+	d.disconnectAll()
+	connections.Wait()
+	if ctx.Err() != nil {
+		err = nil
+	}
+	return errors.Join(err, d.supervisor.close())
+}
+
+func (d *Daemon) accept(ctx context.Context, connections *sync.WaitGroup) error {
+	for {
+		socket, err := d.options.Listener.AcceptUnix()
+		if err != nil {
+			return fmt.Errorf("accept on the control socket: %w", err)
+		}
+		conn, err := control.NewConn(socket)
+		if err != nil {
+			slog.Error("accept control connection", "err", err)
+			continue
+		}
+		m := newMonitor(d, conn)
+		if m.role == 0 {
+			slog.Warn("refused a control connection: neither root nor the proxy's user", "peer", conn.Peer.Pid, "uid", conn.Peer.Uid)
+			conn.Close()
+			continue
+		}
+		if !d.add(m) {
+			slog.Warn("refused a control connection: too many are open", "peer", conn.Peer.Pid)
+			conn.Close()
+			continue
+		}
+		connections.Add(1)
+		go func() {
+			defer connections.Done()
+			defer d.forget(m)
+			m.run(ctx)
+		}()
+	}
+}
+
+func (d *Daemon) add(m *monitor) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.peers) >= maxPeers {
+		return false
+	}
+	d.peers[m] = true
+	return true
+}
+
+func (d *Daemon) forget(m *monitor) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.peers, m)
+}
+
+func (d *Daemon) disconnectAll() {
+	for _, m := range d.connected() {
+		m.conn.Close()
+	}
+}
+
+func (d *Daemon) connected() []*monitor {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var peers []*monitor
+	for m := range d.peers {
+		peers = append(peers, m)
+	}
+	return peers
+}
+
+// reload makes a new generation the current one once every proxy has taken it;
+// on an error the old one stays. Sandboxes that run go on as they are.
+func (d *Daemon) reload(ctx context.Context) error {
+	d.reloadMu.Lock()
+	defer d.reloadMu.Unlock()
+	old := d.current.Load()
+	next, err := loadGeneration(old.number+1, d.options)
+	if err != nil {
+		return err
+	}
+	if next.config.Sandbox != old.config.Sandbox {
+		return errors.New("sandbox.uid_pool can't change while the daemon runs: restart it")
+	}
+	if err := d.supervisor.setProjects(next.config); err != nil {
+		return err
+	}
+	for _, m := range d.connected() {
+		if err := m.offer(ctx, next); err != nil {
+			return fmt.Errorf("the proxy did not take generation %d: %w", next.number, err)
+		}
+	}
+	d.current.Store(next)
+	slog.Info("configuration loaded", "generation", next.number)
+	return nil
+}
+
+// checkDir makes sure that only root can change what is in dir.
+func checkDir(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() || info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s must be a folder that only root can write", dir)
+	}
+	return nil
+}

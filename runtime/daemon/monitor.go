@@ -1,0 +1,279 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mcpgateway/runtime/control"
+)
+
+// role is what a peer may be, by its uid.
+type role int
+
+const (
+	roleProxy role = 1 << iota
+	roleAdmin
+)
+
+// request is a row of the table: who may send it, and what answers it. slow ones
+// run beside the others.
+type request struct {
+	from   role
+	slow   bool
+	handle func(*monitor, context.Context, control.Message) (reply, error)
+}
+
+// reply is an answer, its descriptors, and what must follow it. A notice gets
+// none: its message is empty.
+type reply struct {
+	message control.Message
+	files   []*os.File
+	then    func()
+}
+
+// requests is the whole attack surface of the daemon, beside control.Conn.Receive.
+var requests = map[control.Kind]request{
+	control.KindHello:   {from: roleProxy | roleAdmin, handle: (*monitor).answerHello},
+	control.KindOpen:    {from: roleProxy, slow: true, handle: (*monitor).answerOpen},
+	control.KindStop:    {from: roleProxy | roleAdmin, slow: true, handle: (*monitor).answerStop},
+	control.KindList:    {from: roleProxy | roleAdmin, handle: (*monitor).answerList},
+	control.KindReload:  {from: roleAdmin, slow: true, handle: (*monitor).answerReload},
+	control.KindApplied: {from: roleProxy, handle: (*monitor).takeVerdict},
+	control.KindRefused: {from: roleProxy, handle: (*monitor).takeVerdict},
+}
+
+const (
+	// maxSlow bounds the slow requests of one peer that run at the same time.
+	maxSlow = 16
+	// verdictTimeout is how long a proxy has to take a new generation.
+	verdictTimeout = 30 * time.Second
+)
+
+// monitor serves one connection. Its sandboxes end with it.
+type monitor struct {
+	daemon   *Daemon
+	conn     *control.Conn
+	role     role
+	greeted  bool        // by hello; only run looks at it
+	informed atomic.Bool // has a generation; reload offers it the next ones
+	verdicts chan control.Message
+}
+
+func newMonitor(d *Daemon, conn *control.Conn) *monitor {
+	m := &monitor{daemon: d, conn: conn, verdicts: make(chan control.Message, 1)}
+	switch int(conn.Peer.Uid) {
+	case 0:
+		m.role = roleAdmin
+	case d.options.ProxyUID:
+		m.role = roleProxy
+	}
+	return m
+}
+
+// run answers requests until the connection ends, and then ends every sandbox
+// that was opened over it.
+func (m *monitor) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var handlers sync.WaitGroup
+	slots := make(chan struct{}, maxSlow)
+	for {
+		message, files, err := m.conn.Receive()
+		closeFiles(files) // no request carries one
+		if err == nil {
+			err = m.dispatch(ctx, message, slots, &handlers)
+		}
+		if err != nil {
+			if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+				slog.Error("control connection ended", "peer", m.conn.Peer.Pid, "err", err)
+			}
+			break
+		}
+	}
+	cancel()
+	m.conn.Close()
+	handlers.Wait()
+	m.daemon.supervisor.killAll(m)
+}
+
+// dispatch answers one request. Its error ends the connection.
+func (m *monitor) dispatch(ctx context.Context, message control.Message, slots chan struct{}, handlers *sync.WaitGroup) error {
+	r, known := requests[message.Kind]
+	if !known || r.from&m.role == 0 {
+		return fmt.Errorf("request %.32q is not permitted to uid %d", message.Kind, m.conn.Peer.Uid)
+	}
+	if !m.greeted && message.Kind != control.KindHello {
+		return fmt.Errorf("request %q came before hello", message.Kind)
+	}
+	if !r.slow {
+		return m.answer(ctx, r, message)
+	}
+	slots <- struct{}{}
+	handlers.Add(1)
+	go func() {
+		defer handlers.Done()
+		defer func() { <-slots }()
+		if err := m.answer(ctx, r, message); err != nil {
+			slog.Error("answer", "peer", m.conn.Peer.Pid, "err", err)
+			m.conn.Close()
+		}
+	}()
+	return nil
+}
+
+func (m *monitor) answer(ctx context.Context, r request, message control.Message) error {
+	answer, err := r.handle(m, ctx, message)
+	defer closeFiles(answer.files)
+	var refusal *control.Error
+	switch {
+	case errors.As(err, &refusal):
+		answer.message = control.Message{Kind: control.KindError, Code: refusal.Code, Text: cut(refusal.Text)}
+	case err != nil:
+		return err
+	case answer.message.Kind == "":
+		return nil
+	}
+	answer.message.ID = message.ID
+	err = m.conn.Send(answer.message, answer.files...)
+	if answer.then != nil {
+		answer.then()
+	}
+	if err != nil {
+		return fmt.Errorf("answer %q: %w", message.Kind, err)
+	}
+	return nil
+}
+
+// cut bounds a text that goes into a packet.
+func cut(text string) string {
+	const longest = 8 << 10
+	if len(text) > longest {
+		return text[:longest] + "…"
+	}
+	return text
+}
+
+func (m *monitor) answerHello(_ context.Context, message control.Message) (reply, error) {
+	if m.greeted {
+		return reply{}, errors.New("hello came twice")
+	}
+	if message.Version != control.Version {
+		return reply{}, &control.Error{
+			Code: control.CodeVersion,
+			Text: fmt.Sprintf("the daemon speaks control version %d, not %d: install the same version of all binaries", control.Version, message.Version),
+		}
+	}
+	m.greeted = true
+	hello := reply{message: control.Message{Kind: control.KindHello, Version: control.Version, Generation: m.daemon.current.Load().number}}
+	if m.role == roleProxy {
+		hello.then = m.inform
+	}
+	return hello, nil
+}
+
+// inform sends a new proxy the current generation. A reload that is under way
+// comes first, so that none is missed.
+func (m *monitor) inform() {
+	m.daemon.reloadMu.Lock()
+	defer m.daemon.reloadMu.Unlock()
+	if err := m.send(m.daemon.current.Load()); err != nil {
+		slog.Error("send policy", "peer", m.conn.Peer.Pid, "err", err)
+		m.conn.Close()
+		return
+	}
+	m.informed.Store(true)
+}
+
+func (m *monitor) answerOpen(_ context.Context, message control.Message) (reply, error) {
+	generation := m.daemon.current.Load()
+	server, ok := generation.config.Servers[message.Server]
+	if !ok || !server.Enabled {
+		return reply{}, &control.Error{Code: control.CodeUnknownServer, Text: fmt.Sprintf("no enabled server is named %.64q", message.Server)}
+	}
+	i, files, err := m.daemon.supervisor.open(m, message.Server, server, m.daemon.image, generation.config.Gateway.MaxServers)
+	if err != nil {
+		slog.Warn("open refused", "server", message.Server, "err", err)
+		return reply{}, err
+	}
+	return reply{
+		message: control.Message{Kind: control.KindOpened, Sandbox: i.ID()},
+		files:   files,
+		then:    func() { close(i.told) },
+	}, nil
+}
+
+func (m *monitor) answerStop(_ context.Context, message control.Message) (reply, error) {
+	return reply{message: control.Message{Kind: control.KindDone}}, m.daemon.supervisor.stop(m, message.Sandbox)
+}
+
+func (m *monitor) answerList(_ context.Context, _ control.Message) (reply, error) {
+	return reply{message: control.Message{Kind: control.KindList, Sandboxes: m.daemon.supervisor.list(m)}}, nil
+}
+
+func (m *monitor) answerReload(ctx context.Context, _ control.Message) (reply, error) {
+	if err := m.daemon.reload(ctx); err != nil {
+		return reply{}, &control.Error{Code: control.CodeReload, Text: err.Error()}
+	}
+	return reply{message: control.Message{Kind: control.KindDone}}, nil
+}
+
+// takeVerdict passes on what a proxy says of a generation. One that nobody waits
+// for is dropped: offer has given up on it.
+func (m *monitor) takeVerdict(_ context.Context, message control.Message) (reply, error) {
+	if message.Kind == control.KindRefused {
+		slog.Error("the proxy refused the configuration", "generation", message.Generation, "err", fmt.Sprintf("%.1024q", message.Text))
+	}
+	select {
+	case m.verdicts <- message:
+	default:
+	}
+	return reply{}, nil
+}
+
+// offer sends a proxy a generation and waits for its verdict. A peer without one,
+// such as an administrator, gets none.
+func (m *monitor) offer(ctx context.Context, g *generation) error {
+	if !m.informed.Load() {
+		return nil
+	}
+	select {
+	case <-m.verdicts: // of an earlier generation
+	default:
+	}
+	if err := m.send(g); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, verdictTimeout)
+	defer cancel()
+	for {
+		select {
+		case verdict := <-m.verdicts:
+			switch {
+			case verdict.Generation != g.number:
+			case verdict.Kind == control.KindRefused:
+				return fmt.Errorf("%.1024q", verdict.Text)
+			default:
+				return nil
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("wait for its verdict: %w", ctx.Err())
+		}
+	}
+}
+
+func (m *monitor) send(g *generation) error {
+	message, file, err := g.notice()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return m.conn.Send(message, file)
+}

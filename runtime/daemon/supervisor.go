@@ -1,0 +1,217 @@
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"mcpgateway/images"
+	"mcpgateway/runtime/config"
+	"mcpgateway/runtime/control"
+	"mcpgateway/sandbox"
+)
+
+const (
+	// grace is how long a server has to end by itself after SIGTERM.
+	grace = 2 * time.Second
+
+	// A captured proxy must not wear out the host by starting servers: this many
+	// at once, and then so many a second, for each server.
+	startBurst  = 128
+	startPerSec = 20
+)
+
+// supervisor has the running instances.
+type supervisor struct {
+	runtime *sandbox.Runtime
+
+	mu        sync.Mutex
+	instances map[string]*instance
+	starting  int
+	lastID    uint64
+	starts    map[string]*rate.Limiter // by server
+	watching  sync.WaitGroup
+}
+
+// instance is one running sandbox and the peer it belongs to.
+type instance struct {
+	*sandbox.Sandbox
+	owner   *monitor
+	server  string
+	project string
+	memory  int           // MiB
+	told    chan struct{} // closed when the owner knows of it, or is gone
+
+	mu      sync.Mutex
+	stopped bool
+}
+
+func newSupervisor(runtime *sandbox.Runtime) *supervisor {
+	return &supervisor{runtime: runtime, instances: map[string]*instance{}, starts: map[string]*rate.Limiter{}}
+}
+
+// setProjects makes each project's cgroup and its ceiling.
+func (s *supervisor) setProjects(cfg *config.Config) error {
+	projects := map[string]config.Resources{}
+	for _, server := range cfg.Servers {
+		projects[server.Project] = cfg.Projects[server.Project].Resources
+	}
+	for name, resources := range projects {
+		if err := s.runtime.SetProject(name, limits(resources)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open starts an instance for a peer and returns it and the descriptors that the
+// peer gets. Once the peer has been told, told must be closed. Its errors are *control.Error.
+func (s *supervisor) open(owner *monitor, name string, server config.Server, image *images.Image, most int) (*instance, []*os.File, error) {
+	id, err := s.reserve(name, most)
+	if err != nil {
+		return nil, nil, &control.Error{Code: control.CodeLimit, Text: err.Error()}
+	}
+	i, files, err := s.start(owner, id, name, server, image)
+	if err != nil {
+		return nil, nil, &control.Error{Code: control.CodeStart, Text: fmt.Sprintf("start server %q: %v", name, err)}
+	}
+	return i, files, nil
+}
+
+// reserve counts a sandbox that is about to start.
+func (s *supervisor) reserve(server string, most int) (id string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.instances)+s.starting >= most {
+		return "", fmt.Errorf("%d servers run, as many as gateway.max_servers allows", most)
+	}
+	limiter, ok := s.starts[server]
+	if !ok {
+		limiter = rate.NewLimiter(startPerSec, startBurst)
+		s.starts[server] = limiter
+	}
+	if !limiter.Allow() {
+		return "", fmt.Errorf("server %q was started %d times in a short while: wait a moment", server, startBurst)
+	}
+	s.starting++
+	s.lastID++
+	return fmt.Sprintf("%s-%d", server, s.lastID), nil
+}
+
+func (s *supervisor) start(owner *monitor, id, name string, server config.Server, image *images.Image) (*instance, []*os.File, error) {
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.starting--
+	}()
+	spec, err := newSpec(id, server, image)
+	if err != nil {
+		return nil, nil, err
+	}
+	streams, err := newStreams(server.Stdio == "pipes")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer streams.closeInside()
+	box, err := s.runtime.Start(spec, streams.inside)
+	if err != nil {
+		closeFiles(streams.outside)
+		return nil, nil, err
+	}
+	i := &instance{Sandbox: box, owner: owner, server: name, project: server.Project, memory: server.Resources.MaxMemoryMB, told: make(chan struct{})}
+	s.mu.Lock()
+	s.instances[id] = i
+	s.mu.Unlock()
+	slog.Info("server started", "server", name, "sandbox", id, "pid", box.PID(), "uid", box.UID())
+	s.watching.Add(1)
+	go s.watch(i)
+	return i, streams.outside, nil
+}
+
+// watch waits for an instance to end and tells its owner.
+func (s *supervisor) watch(i *instance) {
+	defer s.watching.Done()
+	<-i.Done()
+	s.mu.Lock()
+	delete(s.instances, i.ID())
+	s.mu.Unlock()
+	exit := i.report()
+	slog.Info("server ended", "server", i.server, "sandbox", i.ID(), "status", exit.Status, "oom", exit.OOM, "lived", exit.Lived)
+	<-i.told
+	if err := i.owner.conn.Send(control.Message{Kind: control.KindExited, Exit: &exit}); err != nil {
+		slog.Debug("tell of an end", "sandbox", i.ID(), "err", err)
+	}
+}
+
+func (i *instance) report() control.Exit {
+	exit := i.Exit()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return control.Exit{
+		Sandbox: i.ID(), Server: i.server, Status: exit.Status, OOM: exit.OOM, MemoryLimitMB: i.memory,
+		Stopped: i.stopped && !exit.OOM, Lived: exit.Lived,
+	}
+}
+
+// stop ends one instance; a proxy may stop its own only. It returns when every
+// process of it is gone.
+func (s *supervisor) stop(by *monitor, id string) error {
+	s.mu.Lock()
+	i, ok := s.instances[id]
+	s.mu.Unlock()
+	if !ok || !by.sees(i) {
+		return &control.Error{Code: control.CodeUnknown, Text: fmt.Sprintf("no sandbox %.128q runs", id)}
+	}
+	i.mu.Lock()
+	i.stopped = true
+	i.mu.Unlock()
+	i.Stop(grace)
+	return nil
+}
+
+func (m *monitor) sees(i *instance) bool { return m.role == roleAdmin || i.owner == m }
+
+func (s *supervisor) list(by *monitor) []control.Sandbox {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []control.Sandbox
+	for id, i := range s.instances {
+		if by.sees(i) {
+			list = append(list, control.Sandbox{ID: id, Server: i.server, Project: i.project, PID: i.PID(), UID: i.UID(), Started: i.Started()})
+		}
+	}
+	return list
+}
+
+// killAll ends every instance of a peer that is gone, and returns when nothing of
+// them is left.
+func (s *supervisor) killAll(owner *monitor) {
+	s.mu.Lock()
+	var theirs []*instance
+	for _, i := range s.instances {
+		if i.owner == owner {
+			theirs = append(theirs, i)
+		}
+	}
+	s.mu.Unlock()
+	var killed sync.WaitGroup
+	for _, i := range theirs {
+		killed.Add(1)
+		go func() {
+			defer killed.Done()
+			i.Kill()
+		}()
+	}
+	killed.Wait()
+}
+
+// close waits for the last instance and removes the cgroups. All owners are gone
+// by now, and their instances with them.
+func (s *supervisor) close() error {
+	defer s.watching.Wait()
+	return s.runtime.Close()
+}
