@@ -77,7 +77,7 @@ func (c *checker) server(p path, name string, s *Server) {
 	if s.Enabled && s.Command == "" {
 		c.fail(p.key("command"), "is missing: name the program to run, or write enabled: false")
 	}
-	for variable := range s.Env {
+	for _, variable := range slices.Sorted(maps.Keys(s.Env)) {
 		if !isVariable(variable) {
 			c.fail(p.key("env").key(variable), "the name of a variable has letters, digits and '_', and no digit first")
 		}

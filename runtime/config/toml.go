@@ -261,6 +261,9 @@ func (l *locator) convert(p path, value any) *node {
 		out.kind, out.text = kindInt, strconv.FormatInt(v, 10)
 	case float64:
 		out.kind, out.text = kindFloat, strconv.FormatFloat(v, 'g', -1, 64)
+		if !strings.ContainsAny(out.text, ".eN") {
+			out.text += ".0" // as it was written, for an error to quote
+		}
 	case time.Time:
 		out.kind, out.text = kindDate, v.String()
 	default:

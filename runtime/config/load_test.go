@@ -1,0 +1,214 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func write(t *testing.T, name, document string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLoadTrustsOnlyOwnFiles(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		mode fs.FileMode
+		user int
+		want string // what must be in the error; {} stands for the path
+	}{
+		{"own", 0o600, os.Geteuid(), ""},
+		{"readable by all", 0o644, os.Geteuid(), ""},
+		{"group may write", 0o660, os.Geteuid(), "{}: can be written by its group or others (mode 0660): run chmod go-w {}"},
+		{"others may write", 0o602, os.Geteuid(), "{}: can be written by its group or others (mode 0602): run chmod go-w {}"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			path := write(t, "gateway.yaml", "")
+			if err := os.Chmod(path, tt.mode); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err := Load(path, unset)
+			got, want := "", strings.ReplaceAll(tt.want, "{}", path)
+			if err != nil {
+				got = err.Error()
+			}
+			if want == "" && got != "" || !strings.Contains(got, want) {
+				t.Errorf("Load: got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// someFile is a file of another user, as its stat says.
+type someFile struct {
+	fs.FileInfo
+	uid uint32
+}
+
+func (f someFile) Sys() any { return &syscall.Stat_t{Uid: f.uid} }
+
+func TestForeignOwner(t *testing.T) {
+	t.Parallel()
+	info, err := os.Stat(write(t, "gateway.yaml", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		owner uint32
+		user  int
+		want  string
+	}{
+		{"root's, read by root", 0, 0, ""},
+		{"root's, read by a user", 0, 1000, ""},
+		{"own", 1000, 1000, ""},
+		{"a user's, read by root", 1000, 0, "f: belongs to user 1000, who could change it: run chown root f"},
+		{"another user's", 1001, 1000, "f: belongs to user 1001, who could change it: run chown root f"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got := ""
+			if err := trusted("f", someFile{info, tt.owner}, tt.user); err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("trusted: got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "pipe.yaml")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	large := write(t, "large.yaml", strings.Repeat("#", MaxFileSize+1))
+	for _, tt := range []struct{ name, path, want string }{
+		{"no such file", filepath.Join(t.TempDir(), "none.yaml"), "no such file"},
+		{"pipe", pipe, "is not a regular file"},
+		{"folder", t.TempDir(), "is not a regular file"},
+		{"too large", large, "is larger than 1048576 bytes"},
+		{"unknown format", write(t, "gateway.json", "{}"), "neither YAML nor TOML"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c, _, err := Load(tt.path, unset)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Load: got %v, want an error with %q", err, tt.want)
+			}
+			if c != nil {
+				t.Error("Load: got a configuration beside the error")
+			}
+		})
+	}
+	if _, _, err := Load(filepath.Join(t.TempDir(), "none.yaml"), unset); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Load of no file: got %v, want fs.ErrNotExist", err)
+	}
+}
+
+// Ten levels of ten aliases each are ten thousand million values.
+func TestAliasBomb(t *testing.T) {
+	t.Parallel()
+	var bomb bytes.Buffer
+	bomb.WriteString("a: &a0 [x, x, x, x, x, x, x, x, x, x]\n")
+	for level := '1'; level <= '9'; level++ {
+		entry := "*a" + string(level-1)
+		bomb.WriteString("b" + string(level) + ": &a" + string(level) + " [" + strings.Repeat(entry+", ", 9) + entry + "]\n")
+	}
+	_, _, err := Parse("bomb.yaml", bomb.Bytes(), unset)
+	if err == nil || !strings.Contains(err.Error(), "counting each use of an alias") {
+		t.Errorf("Parse: got %v, want the bomb refused", err)
+	}
+}
+
+func TestVariablesAreBounded(t *testing.T) {
+	t.Parallel()
+	env := func(string) (string, bool) { return strings.Repeat("x", 1<<17), true }
+	document := "servers: {s: {command: c, args: [" + strings.Repeat(`"${A}", `, 100) + "]}}"
+	_, _, err := Parse("t.yaml", []byte(document), env)
+	if err == nil || strings.Count(err.Error(), "\n") != 0 || !strings.Contains(err.Error(), "4194304 bytes") {
+		t.Errorf("Parse: got %.200q, want one error that names the limit", err)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	c, warnings, err := Parse("t.yaml", []byte("servers: {s: {command: c}}"), unset)
+	if err != nil || len(warnings)+len(c.Unsupported()) > 0 {
+		t.Fatalf("Parse: %v, %v", err, warnings)
+	}
+	s := c.Servers["s"]
+	for _, tt := range []struct {
+		name      string
+		got, want any
+	}{
+		{"version", c.Version, "1.0"},
+		{"name", c.Gateway.Name, "mcp-gateway"},
+		{"max_servers", c.Gateway.MaxServers, 50},
+		{"http", c.Transports.HTTP.Enabled, true},
+		{"http port", c.Transports.HTTP.Port, 0},
+		{"grpc", c.Transports.GRPC.Enabled, false},
+		{"address", c.Transports.GRPC.Address, "127.0.0.1"},
+		{"max_body_mb", c.Transports.HTTP.MaxBodyMB, 4},
+		{"authentication", c.Security.Authentication.Type, "api-key"},
+		{"pool start", c.Sandbox.UIDPool.Start, 1879048192},
+		{"pool count", c.Sandbox.UIDPool.Count, 1024},
+		{"enabled", s.Enabled, true},
+		{"eager", s.Eager, false},
+		{"project", s.Project, "default"},
+		{"image", s.Image, "host"},
+		{"stdio", s.Stdio, "socket"},
+		{"timeout", s.Timeout, time.Minute},
+		{"idle_timeout", s.IdleTimeout, 10 * time.Minute},
+		{"resources", s.Resources, Resources{512, 1, 256}},
+		{"working_directory", s.WorkingDirectory, "/tmp"},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s: got %v, want %v", tt.name, tt.got, tt.want)
+		}
+	}
+	if _, ok := c.Projects["default"]; !ok {
+		t.Error(`projects: got no "default"`)
+	}
+}
+
+func TestResources(t *testing.T) {
+	t.Parallel()
+	c, _, err := Parse("t.toml", []byte(`
+resources = { max_memory_mb = 900, max_pids = 9 }
+[projects.small]
+resources = { max_memory_mb = 100, max_cpu = 0.5 }
+[servers.a]
+command = "c"
+[servers.b]
+command = "c"
+project = "small"
+resources.max_memory_mb = 50
+[servers.c]
+command = "c"
+project = "small"
+`), unset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]Resources{"a": {900, 1, 9}, "b": {50, 0.5, 9}, "c": {100, 0.5, 9}} {
+		if got := c.Servers[name].Resources; got != want {
+			t.Errorf("resources of %s: got %v, want %v", name, got, want)
+		}
+	}
+}
