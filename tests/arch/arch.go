@@ -67,7 +67,7 @@ func colours() []colour {
 		},
 		{
 			binary:    "cmd/mcp-gateway-proxy",
-			forbidden: []string{"os/exec", module + "/sandbox", module + "/runtime"},
+			forbidden: []string{"os/exec", module + "/images", module + "/sandbox", module + "/runtime"},
 			except:    []string{module + "/runtime/control"},
 		},
 	}

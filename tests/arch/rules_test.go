@@ -176,8 +176,8 @@ func TestCheckColour(t *testing.T) {
 		{
 			name:   "proxy, all of it",
 			colour: both[1],
-			linked: []linkedPackage{{ImportPath: "os/exec"}, {ImportPath: "mcpgateway/sandbox"}, {ImportPath: "mcpgateway/runtime/config"}},
-			want:   []string{"os/exec", "mcpgateway/sandbox", "mcpgateway/runtime/config"},
+			linked: []linkedPackage{{ImportPath: "os/exec"}, {ImportPath: "mcpgateway/images"}, {ImportPath: "mcpgateway/sandbox"}, {ImportPath: "mcpgateway/runtime/config"}},
+			want:   []string{"os/exec", "mcpgateway/images", "mcpgateway/sandbox", "mcpgateway/runtime/config"},
 		},
 	}
 	for _, tt := range tests {
