@@ -101,6 +101,9 @@ func TestDependencies(t *testing.T) {
 	t.Parallel()
 	got := dependencies(daemon(t))
 	if update() {
+		if err := os.MkdirAll(filepath.Dir(goldenFile), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(goldenFile, []byte(strings.Join(got, "\n")+"\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
