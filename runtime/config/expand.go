@@ -28,7 +28,7 @@ func expand(text string, env func(string) (string, bool)) (expanded string, prob
 		}
 		value, set := env(name)
 		switch {
-		case hasDefault && value == "":
+		case hasDefault && (!set || value == ""):
 			value = fallback
 		case !set:
 			problems = append(problems, "variable "+name+" is not set: set it, or give a default: ${"+name+":-value}")

@@ -1,0 +1,114 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// keys gives every key of t as "a.NAME.b[].c" with its want tag. What has a type
+// that was seen before is described there, so its keys are not given again.
+func keys(t reflect.Type, prefix string, seen map[reflect.Type]bool, found map[string]string) {
+	switch t.Kind() {
+	case reflect.Map:
+		keys(t.Elem(), prefix+".NAME", seen, found)
+	case reflect.Slice:
+		keys(t.Elem(), prefix+"[]", seen, found)
+	case reflect.Struct:
+		if seen[t] {
+			return
+		}
+		seen[t] = true
+		for i := range t.NumField() {
+			name := t.Field(i).Tag.Get("config")
+			if name == "" {
+				continue
+			}
+			key := strings.TrimPrefix(prefix+"."+name, ".")
+			found[key] = t.Field(i).Tag.Get("want")
+			keys(t.Field(i).Type, key, seen, found)
+		}
+	}
+}
+
+func TestEveryKeyIsDocumented(t *testing.T) {
+	t.Parallel()
+	document, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[string]string)
+	seen := map[reflect.Type]bool{
+		reflect.TypeFor[Resources](): true, reflect.TypeFor[Directory](): true, reflect.TypeFor[RateLimit](): true,
+	}
+	keys(reflect.TypeFor[Config](), "", seen, found)
+	for shared, prefix := range map[reflect.Type]string{
+		reflect.TypeFor[Resources](): "resources", reflect.TypeFor[RateLimit](): "rate_limit",
+		reflect.TypeFor[Directory](): "servers.NAME.allowed_directories[]",
+	} {
+		keys(shared, prefix, map[reflect.Type]bool{}, found)
+	}
+	if len(found) < 70 {
+		t.Fatalf("keys: got %d, want the whole schema", len(found))
+	}
+	for key, want := range found {
+		row := regexp.MustCompile("(?m)^\\| `" + regexp.QuoteMeta(key) + "` \\|.*$").FindString(string(document))
+		if row == "" && !strings.Contains(string(document), "`"+key) {
+			t.Errorf("%s is not in docs/configuration.md", key)
+		}
+		low, high, isRange := strings.Cut(want, "..")
+		if isRange && !strings.Contains(row, low+" to "+high) {
+			t.Errorf("%s: got %q, want its range, %s to %s", key, row, low, high)
+		}
+	}
+}
+
+// The examples of the documentation, and the file that packages install, load.
+func TestPublishedConfigurationsLoad(t *testing.T) {
+	t.Parallel()
+	installed, err := os.ReadFile("../../packaging/mcp-gateway.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents := map[string]string{"mcp-gateway.yaml": string(installed)}
+	// The commented examples must load too.
+	documents["uncommented.yaml"] = regexp.MustCompile(`(?m)^(\s+)# (\s*[a-z-].*)$`).ReplaceAllString(string(installed), "$1$2")
+	manual, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range regexp.MustCompile("(?s)```(yaml|toml)\n(.*?)```").FindAllStringSubmatch(string(manual), -1) {
+		documents["example."+block[1]] = block[2]
+	}
+	if len(documents) != 4 {
+		t.Fatalf("documents: got %d, want the installed one twice and two examples", len(documents))
+	}
+	env := func(name string) (string, bool) { return "x", name == "ALPHA_FILES_KEY" }
+	loaded := make(map[string]*Config)
+	for name, document := range documents {
+		c, _, err := parse(name, []byte(document), env, testHost(1000))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if len(c.Unsupported()) > 0 {
+			t.Errorf("%s: got %v, want nothing unsupported", filepath.Base(name), c.Unsupported())
+		}
+		loaded[name] = c
+	}
+	if t.Failed() {
+		return
+	}
+	if got := len(loaded["mcp-gateway.yaml"].Servers); got != 0 {
+		t.Errorf("installed configuration: got %d servers, want none", got)
+	}
+	if got := len(loaded["uncommented.yaml"].Servers); got != 1 {
+		t.Errorf("installed configuration, uncommented: got %d servers, want its example", got)
+	}
+	if !reflect.DeepEqual(loaded["example.yaml"], loaded["example.toml"]) {
+		t.Errorf("examples: YAML gives %+v, TOML gives %+v", loaded["example.yaml"], loaded["example.toml"])
+	}
+}
