@@ -29,6 +29,7 @@ func layers() map[string]int {
 		"policy/authn":     1,
 		"policy/ratelimit": 1,
 		"proxy/backend":    1,
+		"proxy/proxytest":  1,
 		"proxy/egress":     1,
 		"runtime/config":   1,
 		"runtime/keys":     1,

@@ -1,0 +1,140 @@
+// Package proxytest gives the proxy's tests real server processes: the test
+// binary runs itself again as a small MCP server, connected by a socketpair as
+// the daemon would. It puts nothing into a sandbox.
+//
+// Runs in: tests.
+package proxytest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mcpgateway/runtime/control"
+)
+
+// behaviourVariable makes the test binary a server.
+const behaviourVariable = "PROXYTEST_BEHAVIOUR"
+
+// Main runs the tests, or the server that the environment names. TestMain calls
+// it.
+func Main(m *testing.M) int {
+	if behaviour := os.Getenv(behaviourVariable); behaviour != "" {
+		return serve(behaviour)
+	}
+	return m.Run()
+}
+
+// Opener stands in for the daemon: it starts the server whose behaviour is the
+// server's name.
+type Opener struct {
+	Exited func(control.Exit) // gets each exit; must be set before Open
+	Fail   map[string]error   // servers that cannot be started
+	OOM    map[string]bool    // servers whose exit is reported as out of memory
+
+	mu      sync.Mutex
+	last    int
+	running map[string]*exec.Cmd
+	opened  []string
+	waiting sync.WaitGroup
+}
+
+// Open starts a server.
+func (o *Opener) Open(_ context.Context, server string) (control.Opened, error) {
+	if err := o.Fail[server]; err != nil {
+		return control.Opened{}, err
+	}
+	near, far, err := socketpair()
+	if err != nil {
+		return control.Opened{}, err
+	}
+	defer far.Close()
+	stderr, farStderr, err := os.Pipe()
+	if err != nil {
+		return control.Opened{}, err
+	}
+	defer farStderr.Close()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), behaviourVariable+"="+server)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = far, far, farStderr
+	started := time.Now()
+	if err := cmd.Start(); err != nil {
+		return control.Opened{}, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.last++
+	sandbox := server + "-" + strconv.Itoa(o.last)
+	if o.running == nil {
+		o.running = map[string]*exec.Cmd{}
+	}
+	o.running[sandbox] = cmd
+	o.opened = append(o.opened, sandbox)
+	o.waiting.Go(func() { o.wait(cmd, server, sandbox, started) })
+	return control.Opened{Sandbox: sandbox, Stdin: near, Stdout: near, Stderr: stderr}, nil
+}
+
+func (o *Opener) wait(cmd *exec.Cmd, server, sandbox string, started time.Time) {
+	cmd.Wait()
+	status := cmd.ProcessState.ExitCode()
+	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		status = 128 + int(ws.Signal())
+	}
+	o.mu.Lock()
+	delete(o.running, sandbox)
+	o.mu.Unlock()
+	o.Exited(control.Exit{
+		Sandbox: sandbox, Server: server, Status: status, Lived: time.Since(started),
+		OOM: o.OOM[server], MemoryLimitMB: 64,
+	})
+}
+
+// Stop kills a server.
+func (o *Opener) Stop(_ context.Context, sandbox string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	cmd, ok := o.running[sandbox]
+	if !ok {
+		return &control.Error{Code: control.CodeUnknown, Text: fmt.Sprintf("no sandbox %q", sandbox)}
+	}
+	return cmd.Process.Kill()
+}
+
+// Opened lists all sandboxes ever started, in order.
+func (o *Opener) Opened() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.opened)
+}
+
+// Running is how many servers run.
+func (o *Opener) Running() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.running)
+}
+
+// Wait returns when all servers are gone.
+func (o *Opener) Wait() { o.waiting.Wait() }
+
+// socketpair gives two ends as the daemon makes them: near non-blocking, so that
+// Close interrupts a Read of it.
+func socketpair() (near, far *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fds[0]), "near"), os.NewFile(uintptr(fds[1]), "far"), nil
+}

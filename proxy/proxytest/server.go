@@ -1,0 +1,169 @@
+package proxytest
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// envelope is what the server reads of a message.
+type envelope struct {
+	ID     json.RawMessage `json:"id"`
+	Method string          `json:"method"`
+	Params json.RawMessage `json:"params"`
+	Result json.RawMessage `json:"result"`
+}
+
+type server struct {
+	out     io.Writer
+	pending json.RawMessage // id of the call that waits for the client's answer, or for ever
+}
+
+// serve is a server with a behaviour: "echo" behaves well, the others do not.
+func serve(behaviour string) int {
+	behaviour, _, _ = strings.Cut(behaviour, ".") // "echo.2" is another echo
+	switch behaviour {
+	case "exit":
+		fmt.Fprintln(os.Stderr, "cannot read the secret file")
+		return 7
+	case "deaf":
+		select {}
+	case "flood":
+		flood(100 << 20)
+	case "closed":
+		bufio.NewReader(os.Stdin).ReadSlice('\n')
+		null, _ := os.Open(os.DevNull)
+		closeStdio(null)
+		select {}
+	}
+	s := &server{out: os.Stdout}
+	lines := bufio.NewReaderSize(os.Stdin, 1<<20)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return 0
+		}
+		var e envelope
+		if err := json.Unmarshal(line, &e); err != nil {
+			fmt.Fprintln(os.Stderr, "bad line:", err)
+			return 9
+		}
+		s.misbehave(behaviour, e)
+		s.handle(behaviour, e, line)
+	}
+}
+
+// closeStdio closes both descriptors of the socket, and standard error stays.
+func closeStdio(null *os.File) {
+	os.Stdin.Close()
+	os.Stdout.Close()
+	_ = null
+}
+
+func flood(n int) {
+	block := bytes.Repeat([]byte("x"), 64<<10)
+	for range n / len(block) {
+		if _, err := os.Stdout.Write(block); err != nil {
+			os.Exit(5)
+		}
+	}
+	select {}
+}
+
+func (s *server) misbehave(behaviour string, e envelope) {
+	switch behaviour {
+	case "garbage":
+		fmt.Fprintf(s.out, "Server listening on stdio\n\n{\"jsonrpc\":\n\x00\xff\n{\"jsonrpc\":\"2.0\",\"id\":1,\"id\":1,\"result\":{}}\n[]\n")
+	case "stderr":
+		os.Stderr.Write(bytes.Repeat([]byte("0123456789 abcdef\n"), 100_000))
+		os.Stderr.Write(bytes.Repeat([]byte("endless"), 100_000))
+	case "crash":
+		if e.Method == "tools/call" {
+			fmt.Fprintln(os.Stderr, "panic: secret token hunter2")
+			os.Exit(3)
+		}
+	}
+}
+
+func (s *server) handle(behaviour string, e envelope, line []byte) {
+	switch {
+	case behaviour == "silent" || behaviour == "garbage-only":
+	case e.Method == "initialize" && behaviour == "modern":
+		s.send(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32022,"message":"Unsupported protocol version","data":{"supported":["2026-07-28"]}}}`, e.ID)
+	case e.Method == "initialize":
+		s.send(`{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true},"logging":{},"resources":{"subscribe":true,"x":1e3}},"serverInfo":{"name":%q,"version":"1.0"},"instructions":"be kind","big":9007199254740993}}`, e.ID, behaviour)
+	case e.Method == "ping":
+		s.send(`{"jsonrpc":"2.0","id":%s,"result":{}}`, e.ID)
+	case e.Method == "tools/list":
+		s.send(`{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"echo","description":"says it again","inputSchema":{"type":"object"}}]}}`, e.ID)
+	case e.Method == "resources/read":
+		s.send(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32002,"message":"Resource not found"}}`, e.ID)
+	case e.Method == "tools/call":
+		s.call(e, line)
+	case e.Method == "notifications/cancelled":
+		s.cancelled(e)
+	case e.Method == "" && s.pending != nil:
+		s.text(s.pending, string(line))
+		s.pending = nil
+	case e.ID != nil && e.Method != "":
+		s.send(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"Method not found"}}`, e.ID)
+	}
+}
+
+// call runs a tool.
+func (s *server) call(e envelope, line []byte) {
+	var params struct {
+		Name      string
+		Arguments struct{ N int }
+		Meta      struct{ ProgressToken json.RawMessage } `json:"_meta"`
+	}
+	json.Unmarshal(e.Params, &params)
+	switch params.Name {
+	case "progress":
+		for i := range params.Arguments.N {
+			s.send(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":%d}}`, params.Meta.ProgressToken, i+1)
+		}
+		s.text(e.ID, "done")
+	case "ask":
+		s.pending = e.ID
+		s.send(`{"jsonrpc":"2.0","id":"ask-1","method":"sampling/createMessage","params":{"messages":[],"maxTokens":9007199254740993}}`)
+	case "log":
+		s.send(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"hello"}}`)
+		s.send(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
+		s.text(e.ID, "done")
+	case "ping":
+		s.pending = e.ID
+		s.send(`{"jsonrpc":"2.0","id":"ping-1","method":"ping"}`)
+	case "wait":
+		s.pending = e.ID
+		fmt.Fprintf(os.Stderr, "waiting\n")
+	case "big":
+		s.text(e.ID, strings.Repeat("x", params.Arguments.N))
+	case "pid":
+		s.text(e.ID, strconv.Itoa(os.Getpid()))
+	default:
+		s.text(e.ID, string(line))
+	}
+}
+
+// cancelled answers the call that waits, which a server need not, with what it
+// was told. The id of the notification is the call's own if all went well.
+func (s *server) cancelled(e envelope) {
+	var params struct{ RequestID json.RawMessage }
+	json.Unmarshal(e.Params, &params)
+	fmt.Fprintf(os.Stderr, "cancelled %s, waiting is %s\n", params.RequestID, s.pending)
+}
+
+func (s *server) text(id json.RawMessage, text string) {
+	quoted, _ := json.Marshal(text)
+	s.send(`{"jsonrpc":"2.0","id":%s,"result":{"content":[{"type":"text","text":%s}],"exact":1e3,"big":9007199254740993},"x-server":"kept"}`, id, quoted)
+}
+
+func (s *server) send(format string, args ...any) {
+	fmt.Fprintf(s.out, format+"\n", args...)
+}
