@@ -1,0 +1,65 @@
+# Everything below needs Go 1.26 and root; `make run` and `make test` install what
+# else is missing.
+
+# runc_nocriu leaves out checkpoints; osusergo and netgo keep the C library's
+# name services, and with them the network, out of the daemon.
+DAEMON_TAGS := runc_nocriu,osusergo,netgo
+
+GO_BUILD := go build -trimpath -ldflags '-s -w'
+GO_TEST := go test -tags $(DAEMON_TAGS)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the four binaries into bin/
+	CGO_ENABLED=1 $(GO_BUILD) -tags $(DAEMON_TAGS) -o bin/ ./cmd/mcp-gatewayd
+	CGO_ENABLED=0 $(GO_BUILD) -o bin/ ./cmd/mcp-gateway-launch ./cmd/mcp-gateway-proxy ./cmd/mcp-gateway
+
+.PHONY: run
+run: ## build, and run a gateway with one real server until Ctrl-C
+	@packaging/dev/install.sh build
+	@$(MAKE) --no-print-directory build
+	@packaging/dev/run.sh
+
+.PHONY: test
+test: ## run every test (root; installs what is missing)
+	@packaging/dev/install.sh build test
+	@$(MAKE) --no-print-directory format unit arch root-test e2e
+
+.PHONY: format
+format: ## check formatting and vet
+	@unformatted=$$(gofmt -l cmd images policy proxy runtime sandbox tests); \
+	  [ -z "$$unformatted" ] || { echo "gofmt these files: $$unformatted" >&2; exit 1; }
+	go vet -tags $(DAEMON_TAGS) ./...
+
+.PHONY: unit
+unit: ## run the tests that need nothing of the host
+	$(GO_TEST) -race $$(go list -tags $(DAEMON_TAGS) ./... | grep -v /tests/) ./tests/testserver
+
+.PHONY: arch
+arch: ## check layers, links and budgets
+	$(GO_TEST) -count=1 ./tests/arch
+
+.PHONY: root-test
+root-test: ## run the sandbox tests on this host's kernel (root)
+	$(GO_TEST) -count=1 ./tests/sandbox
+
+.PHONY: e2e
+e2e: ## run the binaries, real servers and foreign clients together (root, npm)
+	$(GO_TEST) -count=1 -timeout 15m ./tests/e2e
+
+.PHONY: fuzz
+fuzz: ## fuzz every parser of untrusted bytes for a minute each
+	packaging/dev/fuzz.sh
+
+.PHONY: lint
+lint: ## run golangci-lint
+	go tool -modfile=tools/go.mod golangci-lint run --build-tags=$(DAEMON_TAGS)
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin .run

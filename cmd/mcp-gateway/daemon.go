@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mcpgateway/runtime/control"
+)
+
+// Where an installed gateway keeps its state and its control socket.
+const (
+	defaultState  = "/var/lib/mcp-gateway"
+	defaultSocket = "/run/mcp-gateway/control.sock"
+)
+
+func stateFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("state", defaultState, "the gateway's state `DIR`, as given to up")
+}
+
+// controlSocket finds the control socket of the gateway with a state folder: up
+// leaves a link to it there.
+func controlSocket(state string) string {
+	if link := filepath.Join(state, "control.sock"); exists(link) {
+		return link
+	}
+	return defaultSocket
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// withDaemon runs do with a connection to the daemon.
+func withDaemon(ctx context.Context, state string, do func(context.Context, *control.Client) error) error {
+	client, err := control.Dial(controlSocket(state), control.Notices{})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- client.Run(ctx) }()
+	err = do(ctx, client)
+	cancel()
+	<-ended
+	return err
+}
+
+func newReloadCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "reload",
+		Short: "Make the running gateway read its configuration and keys again",
+		Long: `Make the running gateway read its configuration and keys again. If the new
+configuration has a mistake, it is reported and the old one stays in force.
+Servers that run go on as they are; the next start uses the new configuration.`,
+		Args: cobra.NoArgs,
+	}
+	state := stateFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return withDaemon(cmd.Context(), *state, func(ctx context.Context, client *control.Client) error {
+			return client.Reload(ctx)
+		})
+	}
+	return cmd
+}
+
+func newPsCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "ps", Short: "List the running sandboxes", Args: cobra.NoArgs}
+	state := stateFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return withDaemon(cmd.Context(), *state, func(ctx context.Context, client *control.Client) error {
+			list, err := client.List(ctx)
+			if err != nil {
+				return err
+			}
+			table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "SANDBOX\tPROJECT\tSERVER\tPID\tUID\tUP")
+			for _, s := range list {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\n", s.ID, s.Project, s.Server, s.PID, s.UID, time.Since(s.Started).Round(time.Second))
+			}
+			return table.Flush()
+		})
+	}
+	return cmd
+}

@@ -1,0 +1,325 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mcpgateway/runtime/config"
+)
+
+// stopTimeout is how long a child has to end after SIGTERM before it is killed.
+const stopTimeout = 20 * time.Second
+
+// gateway is a daemon and a proxy that run in the foreground. It stands in for
+// the service manager: it makes their sockets (sd_listen_fds(3)) and is told when
+// they are ready (sd_notify(3)).
+type gateway struct {
+	addresses  addresses
+	options    upOptions
+	account    account
+	bin        string // folder of the three binaries
+	dir        string // run-time folder, removed at the end
+	state      string
+	key        string // id of the throw-away key
+	http       *os.File
+	admin      *os.File
+	control    *os.File
+	notify     *net.UnixConn
+	listening  chan struct{}
+	reports    chan string
+	daemon     *exec.Cmd
+	proxy      *exec.Cmd
+	ends       chan end
+	socketPath string
+}
+
+// end says that a child has ended.
+type end struct {
+	name string
+	cmd  *exec.Cmd
+	err  error
+}
+
+func (e end) error() error {
+	if e.err == nil {
+		return fmt.Errorf("%s ended", e.name)
+	}
+	return fmt.Errorf("%s ended: %w", e.name, e.err)
+}
+
+// newGateway makes everything that a gateway needs to start. On an error nothing
+// is left.
+func newGateway(o upOptions, cfg *config.Config) (*gateway, error) {
+	g := &gateway{options: o, ends: make(chan end, 2), reports: make(chan string, 16), listening: make(chan struct{})}
+	if err := g.prepare(cfg); err != nil {
+		return nil, errors.Join(err, g.cleanUp())
+	}
+	return g, nil
+}
+
+func (g *gateway) prepare(cfg *config.Config) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	g.bin = filepath.Dir(self)
+	if g.account, err = lookupAccount(g.options.proxyUser); err != nil {
+		return err
+	}
+	// Not below the state folder: the proxy and the sandboxes must be able to pass
+	// through all folders above it.
+	if g.dir, err = os.MkdirTemp("/run", "mcp-gateway-up-"); err != nil {
+		return err
+	}
+	if err := os.Chmod(g.dir, 0o755); err != nil {
+		return err
+	}
+	if err := g.prepareState(); err != nil {
+		return err
+	}
+	return g.prepareSockets(cfg)
+}
+
+func (g *gateway) prepareState() (err error) {
+	g.state = g.options.state
+	if g.state == "" {
+		g.state = filepath.Join(g.dir, "state")
+	}
+	if err := os.MkdirAll(g.state, 0o755); err != nil {
+		return fmt.Errorf("make state folder: %w", err)
+	}
+	if g.options.withKey {
+		g.addresses.Key, g.key, err = createKey(keyFile(g.state), "throw-away", nil, throwAwayLife)
+	}
+	return err
+}
+
+func (g *gateway) prepareSockets(cfg *config.Config) error {
+	var err error
+	if g.http, g.addresses.HTTP, err = listenTCP(cfg.Transports.HTTP.Address, cfg.Transports.HTTP.Port); err != nil {
+		return fmt.Errorf("open transports.http: %w: name another port, or 0 for any free one", err)
+	}
+	if g.admin, g.addresses.Admin, err = listenTCP("127.0.0.1", 0); err != nil {
+		return fmt.Errorf("open the admin listener: %w", err)
+	}
+	if err := g.prepareControl(); err != nil {
+		return fmt.Errorf("make control socket: %w", err)
+	}
+	path := filepath.Join(g.dir, "notify.sock")
+	if g.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}); err != nil {
+		return fmt.Errorf("make notification socket: %w", err)
+	}
+	go g.listen()
+	return errors.Join(os.Chown(path, int(g.account.uid), -1), os.Chmod(path, 0o600))
+}
+
+func (g *gateway) prepareControl() error {
+	g.socketPath = filepath.Join(g.dir, "control.sock")
+	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: g.socketPath, Net: "unixpacket"})
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	listener.SetUnlinkOnClose(false)
+	if g.control, err = listener.File(); err != nil {
+		return err
+	}
+	// For the key and ps commands, which know the state folder only.
+	link := filepath.Join(g.state, "control.sock")
+	if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return errors.Join(
+		os.Chown(g.socketPath, int(g.account.uid), -1),
+		os.Chmod(g.socketPath, 0o600),
+		os.Symlink(g.socketPath, link))
+}
+
+// start starts daemon and proxy. It must run on a locked thread that lives as long
+// as they shall.
+func (g *gateway) start() error {
+	var err error
+	g.daemon, err = g.spawn("mcp-gatewayd", nil, append(os.Environ(), "LISTEN_FDS=1", "LISTEN_FDNAMES=control"), []*os.File{g.control},
+		"-config", g.options.config, "-state-dir", g.state, "-runtime-dir", g.dir, "-proxy-user", g.account.name)
+	if err != nil {
+		return err
+	}
+	// None of our environment: it may hold the servers' secrets.
+	env := []string{
+		"PATH=/usr/bin:/bin", "LISTEN_FDS=2", "LISTEN_FDNAMES=http:admin",
+		"NOTIFY_SOCKET=" + filepath.Join(g.dir, "notify.sock"),
+	}
+	credential := &syscall.Credential{Uid: g.account.uid, Gid: g.account.gid}
+	g.proxy, err = g.spawn("mcp-gateway-proxy", credential, env, []*os.File{g.http, g.admin}, "-control", g.socketPath)
+	return err
+}
+
+// spawn starts a binary that lies beside this one. The shell sets LISTEN_PID to
+// the process's own id, which nobody can know before it is there.
+func (g *gateway) spawn(name string, credential *syscall.Credential, env []string, files []*os.File, args ...string) (*exec.Cmd, error) {
+	path, err := g.reachable(filepath.Join(g.bin, name), credential)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	cmd := exec.Command("/bin/sh", append([]string{"-c", `export LISTEN_PID=$$; exec "$0" "$@"`, path}, args...)...)
+	cmd.Env, cmd.ExtraFiles = env, files
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Credential: credential,
+		Setpgid:    true, // Ctrl-C is for us: we stop the proxy first
+		Pdeathsig:  unix.SIGTERM,
+	}
+	if credential != nil {
+		cmd.Dir = "/"
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	go func() { g.ends <- end{name, cmd, cmd.Wait()} }()
+	return cmd, nil
+}
+
+// reachable returns a path of a binary that the user of credential can execute: a
+// copy in the run-time folder if it lies in a folder that others can't enter.
+func (g *gateway) reachable(path string, credential *syscall.Credential) (string, error) {
+	if credential == nil {
+		return path, nil
+	}
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return "", err
+		}
+		if info.Mode()&0o001 == 0 {
+			return g.copyBinary(path)
+		}
+		if dir == "/" {
+			return path, nil
+		}
+	}
+}
+
+func (g *gateway) copyBinary(path string) (string, error) {
+	from, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer from.Close()
+	copied := filepath.Join(g.dir, filepath.Base(path))
+	to, err := os.OpenFile(copied, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o755)
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(to, from)
+	return copied, errors.Join(err, to.Close())
+}
+
+// listen passes on what the proxy reports, until the socket is closed.
+func (g *gateway) listen() {
+	defer close(g.listening)
+	buffer := make([]byte, 16<<10)
+	for {
+		n, err := g.notify.Read(buffer)
+		if err != nil {
+			return
+		}
+		select {
+		case g.reports <- string(buffer[:n]):
+		default: // nobody waits for it any more
+		}
+	}
+}
+
+// waitReady waits until the proxy says that it, and every eager server, is ready.
+func (g *gateway) waitReady(ctx context.Context) error {
+	status := ""
+	for {
+		select {
+		case report := <-g.reports:
+			for line := range strings.Lines(report) {
+				line = strings.TrimSpace(line)
+				if line == "READY=1" {
+					return nil
+				}
+				if text, ok := strings.CutPrefix(line, "STATUS="); ok {
+					status = text
+				}
+			}
+		case e := <-g.ends:
+			if status != "" {
+				return errors.New(status)
+			}
+			return fmt.Errorf("not ready: %w", e.error())
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// stop ends the proxy, which ends its servers, and then the daemon, and waits for
+// both.
+func (g *gateway) stop() error {
+	var errs []error
+	for _, cmd := range []*exec.Cmd{g.proxy, g.daemon} {
+		if cmd != nil {
+			errs = append(errs, g.end(cmd))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (g *gateway) end(cmd *exec.Cmd) error {
+	name := filepath.Base(cmd.Args[3])
+	if err := cmd.Process.Signal(unix.SIGTERM); errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	timeout := time.After(stopTimeout)
+	for {
+		select {
+		case e := <-g.ends:
+			if e.cmd == cmd {
+				return nil
+			}
+		case <-timeout:
+			if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				return fmt.Errorf("stop %s: %w", name, err)
+			}
+			return fmt.Errorf("stop %s: it did not end within %s and was killed", name, stopTimeout)
+		}
+	}
+}
+
+// cleanUp removes what prepare made.
+func (g *gateway) cleanUp() error {
+	var errs []error
+	for _, file := range []*os.File{g.http, g.admin, g.control} {
+		if file != nil {
+			file.Close()
+		}
+	}
+	if g.notify != nil {
+		g.notify.Close()
+		<-g.listening
+	}
+	if g.key != "" {
+		errs = append(errs, revokeKey(keyFile(g.state), g.key))
+	}
+	if g.socketPath != "" {
+		os.Remove(filepath.Join(g.state, "control.sock"))
+	}
+	if g.dir != "" {
+		errs = append(errs, os.RemoveAll(g.dir))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mcpgateway/policy"
+	"mcpgateway/policy/authn"
+	"mcpgateway/runtime/control"
+	"mcpgateway/runtime/keys"
+)
+
+func newKeyCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "key", Short: "Make, list and revoke API keys"}
+	cmd.AddCommand(newKeyCreateCommand(), newKeyListCommand(), newKeyRevokeCommand())
+	return cmd
+}
+
+func newKeyCreateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Make an API key and print it, once",
+		Long: `Make an API key and print it. The gateway keeps a hash of it only, so it can't
+be shown again. A running gateway takes it at once.`,
+		Args: cobra.ExactArgs(1),
+	}
+	state := stateFlag(cmd)
+	servers := cmd.Flags().StringSlice("server", nil, "let it use this `SERVER` only (may be repeated; default: all)")
+	lifetime := cmd.Flags().Duration("expires-in", 0, "let it end after this `TIME`, such as 720h (default: never)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		text, _, err := createKey(keyFile(*state), args[0], *servers, *lifetime)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), text)
+		return tellDaemon(cmd.Context(), cmd.ErrOrStderr(), *state)
+	}
+	return cmd
+}
+
+func keyFile(state string) string { return filepath.Join(state, "keys.json") }
+
+// createKey makes a key and stores its hash. It returns the key and its id.
+func createKey(file, name string, servers []string, lifetime time.Duration) (text, id string, err error) {
+	if lifetime < 0 {
+		return "", "", fmt.Errorf("create key: a lifetime of %s is over already", lifetime)
+	}
+	var expires time.Time
+	if lifetime > 0 {
+		expires = time.Now().Add(lifetime)
+	}
+	key, text, err := authn.NewAPIKey(name, servers, expires)
+	if err != nil {
+		return "", "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return "", "", fmt.Errorf("create key: %w", err)
+	}
+	err = keys.Update(file, func(stored []policy.Key) ([]policy.Key, error) { return append(stored, key), nil })
+	return text, key.ID, err
+}
+
+func revokeKey(file, id string) error {
+	return keys.Update(file, func(stored []policy.Key) ([]policy.Key, error) {
+		i := slices.IndexFunc(stored, func(k policy.Key) bool { return k.ID == id })
+		if i < 0 {
+			return nil, fmt.Errorf("revoke key: no key has the id %q: see mcp-gateway key list", id)
+		}
+		return slices.Delete(stored, i, i+1), nil
+	})
+}
+
+func newKeyListCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List the API keys", Args: cobra.NoArgs}
+	state := stateFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		stored, err := keys.Load(keyFile(*state))
+		if err != nil {
+			return err
+		}
+		table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "ID\tNAME\tSERVERS\tCREATED\tEXPIRES")
+		for _, k := range stored {
+			servers, expires := "all", "never"
+			if len(k.Servers) > 0 {
+				servers = strings.Join(k.Servers, ",")
+			}
+			if !k.Expires.IsZero() {
+				expires = k.Expires.Format(time.DateTime)
+			}
+			fmt.Fprintf(table, "%s\t%q\t%s\t%s\t%s\n", k.ID, k.Name, servers, k.Created.Format(time.DateTime), expires)
+		}
+		return table.Flush()
+	}
+	return cmd
+}
+
+func newKeyRevokeCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "revoke ID", Short: "Revoke an API key", Args: cobra.ExactArgs(1)}
+	state := stateFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := revokeKey(keyFile(*state), args[0]); err != nil {
+			return err
+		}
+		return tellDaemon(cmd.Context(), cmd.ErrOrStderr(), *state)
+	}
+	return cmd
+}
+
+// tellDaemon makes a running gateway read the keys again. Without one there is
+// nobody to tell; one that can't be told goes on with the old keys, which is an
+// error where a key was revoked.
+func tellDaemon(ctx context.Context, problems io.Writer, state string) error {
+	if !exists(controlSocket(state)) {
+		fmt.Fprintln(problems, "mcp-gateway: no gateway runs with this state; the next one will know")
+		return nil
+	}
+	err := withDaemon(ctx, state, func(ctx context.Context, client *control.Client) error { return client.Reload(ctx) })
+	if err != nil {
+		return errors.Join(errors.New("stored, but the running gateway still has the old keys"), err)
+	}
+	return nil
+}

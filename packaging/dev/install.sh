@@ -1,0 +1,75 @@
+#!/bin/sh
+# Installs the host's packages that are missing, and only those.
+#
+#   install.sh build        what building needs
+#   install.sh build test   and what testing needs
+set -eu
+
+# What must be there | Debian's package | Fedora's package
+build='
+command:gcc              | gcc        | gcc
+file:/usr/include/stdio.h | libc6-dev | glibc-devel
+command:make             | make       | make
+command:curl             | curl       | curl
+'
+test='
+command:node             | nodejs     | nodejs
+command:npm              | npm        | nodejs-npm
+command:git              | git        | git
+'
+
+there() {
+  case $1 in
+  command:*) command -v "${1#command:}" >/dev/null ;;
+  file:*) [ -e "${1#file:}" ] ;;
+  esac
+}
+
+if command -v apt-get >/dev/null; then
+  column=2
+elif command -v dnf >/dev/null; then
+  column=3
+else
+  column=0
+fi
+
+missing=
+for set in "$@"; do
+  case $set in
+  build) list=$build ;;
+  test) list=$test ;;
+  *) echo "install.sh: unknown set $set" >&2; exit 2 ;;
+  esac
+  while IFS='|' read -r what debian fedora; do
+    what=$(echo $what)
+    [ -n "$what" ] && ! there "$what" || continue
+    case $column in
+    2) missing="$missing $(echo $debian)" ;;
+    3) missing="$missing $(echo $fedora)" ;;
+    *) echo "$what is missing: install it (neither apt-get nor dnf is here)" >&2; exit 1 ;;
+    esac
+  done <<LIST
+$list
+LIST
+done
+
+if [ -n "$missing" ]; then
+  echo "installing:$missing"
+  if [ "$(id -u)" != 0 ]; then
+    echo "run as root, or install them yourself" >&2
+    exit 1
+  fi
+  if [ $column = 2 ]; then
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  else
+    # shellcheck disable=SC2086
+    dnf install -y -q $missing
+  fi
+fi
+
+if ! command -v go >/dev/null; then
+  echo "Go is missing: install Go 1.26 or newer (https://go.dev/doc/install)" >&2
+  exit 1
+fi
