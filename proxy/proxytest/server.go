@@ -21,7 +21,9 @@ type envelope struct {
 
 type server struct {
 	out     io.Writer
-	pending json.RawMessage // id of the call that waits for the client's answer, or for ever
+	pending json.RawMessage // id of the call that waits for the client's answer
+	asking  json.RawMessage // id of the call that waits for a cancellation of another
+	heard   string          // the last cancellation
 }
 
 // serve is a server with a behaviour: "echo" behaves well, the others do not.
@@ -37,8 +39,8 @@ func serve(behaviour string) int {
 		flood(100 << 20)
 	case "closed":
 		bufio.NewReader(os.Stdin).ReadSlice('\n')
-		null, _ := os.Open(os.DevNull)
-		closeStdio(null)
+		os.Stdin.Close()
+		os.Stdout.Close()
 		select {}
 	}
 	s := &server{out: os.Stdout}
@@ -56,13 +58,6 @@ func serve(behaviour string) int {
 		s.misbehave(behaviour, e)
 		s.handle(behaviour, e, line)
 	}
-}
-
-// closeStdio closes both descriptors of the socket, and standard error stays.
-func closeStdio(null *os.File) {
-	os.Stdin.Close()
-	os.Stdout.Close()
-	_ = null
 }
 
 func flood(n int) {
@@ -106,8 +101,9 @@ func (s *server) handle(behaviour string, e envelope, line []byte) {
 	case e.Method == "tools/call":
 		s.call(e, line)
 	case e.Method == "notifications/cancelled":
-		s.cancelled(e)
-	case e.Method == "" && s.pending != nil:
+		s.heard = string(line)
+		s.tellCancelled()
+	case e.Method == "" && s.pending != nil: // the client's answer
 		s.text(s.pending, string(line))
 		s.pending = nil
 	case e.ID != nil && e.Method != "":
@@ -139,9 +135,12 @@ func (s *server) call(e envelope, line []byte) {
 	case "ping":
 		s.pending = e.ID
 		s.send(`{"jsonrpc":"2.0","id":"ping-1","method":"ping"}`)
-	case "wait":
-		s.pending = e.ID
-		fmt.Fprintf(os.Stderr, "waiting\n")
+	case "wait": // for ever
+	case "notify-then-wait":
+		s.send(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":1}}`, params.Meta.ProgressToken)
+	case "cancelled":
+		s.asking = e.ID
+		s.tellCancelled()
 	case "big":
 		s.text(e.ID, strings.Repeat("x", params.Arguments.N))
 	case "pid":
@@ -151,12 +150,13 @@ func (s *server) call(e envelope, line []byte) {
 	}
 }
 
-// cancelled answers the call that waits, which a server need not, with what it
-// was told. The id of the notification is the call's own if all went well.
-func (s *server) cancelled(e envelope) {
-	var params struct{ RequestID json.RawMessage }
-	json.Unmarshal(e.Params, &params)
-	fmt.Fprintf(os.Stderr, "cancelled %s, waiting is %s\n", params.RequestID, s.pending)
+// tellCancelled answers the call of the tool "cancelled" with the cancellation
+// that came before or after it.
+func (s *server) tellCancelled() {
+	if s.asking != nil && s.heard != "" {
+		s.text(s.asking, s.heard)
+		s.asking, s.heard = nil, ""
+	}
 }
 
 func (s *server) text(id json.RawMessage, text string) {
