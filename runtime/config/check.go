@@ -37,9 +37,7 @@ func (c *checker) check() {
 		c.config.Servers[name] = server
 	}
 	c.transports()
-	c.dependencies()
 	c.uidPool()
-	c.unenforced()
 }
 
 func at(keys ...string) path {
@@ -125,11 +123,6 @@ func (c *checker) transports() {
 				c.fail(p.key("allowed_origins").index(i), `is %q, want scheme and host as in "https://app.example", with nothing behind`, origin)
 			}
 		}
-		for i, host := range listener.AllowedHosts {
-			if host == "" || strings.ContainsAny(host, "/ ") {
-				c.fail(p.key("allowed_hosts").index(i), `is %q, want a host name such as "mcp.example"`, host)
-			}
-		}
 		if !listener.Enabled {
 			continue
 		}
@@ -137,40 +130,8 @@ func (c *checker) transports() {
 			c.fail(p.key("port"), "is %d, which %s has already", listener.Port, other)
 		}
 		taken[listener.Port] = p
-	}
-}
-
-// dependencies refuses keys that do nothing without another one.
-func (c *checker) dependencies() {
-	if c.config.Security.Authorization.Type == "" && c.config.Security.Authorization.PolicyFile != "" {
-		c.fail(at("security", "authorization", "type"), "is missing: policy_file is of no use without type: rbac")
-	}
-	discovery := c.config.ServiceDiscovery
-	if discovery.Type == "" && (discovery.Namespace != "" || len(discovery.Labels) > 0) {
-		c.fail(at("service_discovery", "type"), "is missing: namespace and labels are of no use without it")
-	}
-}
-
-// unenforced notes the settings that would make the gateway weaker than it reads.
-func (c *checker) unenforced() {
-	t, s := c.config.Transports, c.config.Security
-	for _, setting := range []struct {
-		is bool
-		at path
-	}{
-		{t.GRPC.Enabled, at("transports", "grpc", "enabled")},
-		{t.WebSocket.Enabled, at("transports", "websocket", "enabled")},
-		{t.SSE.Enabled, at("transports", "sse", "enabled")},
-		{s.Authentication.Type != "api-key", at("security", "authentication", "type")},
-		{s.Authorization.Type != "", at("security", "authorization", "type")},
-		{s.RateLimit.Enabled, at("security", "rate_limit", "enabled")},
-		{c.config.RateLimit.Enabled, at("rate_limit", "enabled")},
-		{c.config.HealthCheck.Enabled, at("health_check", "enabled")},
-		{c.config.Audit.Enabled, at("audit", "enabled")},
-		{c.config.ServiceDiscovery.Type != "", at("service_discovery", "type")},
-	} {
-		if setting.is {
-			c.unsupported = append(c.unsupported, c.found(setting.at, "this version cannot enforce it yet: the gateway refuses to start with it"))
+		if listener.name != "http" {
+			c.unenforced(p.key("enabled"))
 		}
 	}
 }

@@ -14,7 +14,8 @@ import (
 
 // Config is one whole configuration: complete (defaults are filled in), checked
 // and never changed afterwards. Its fields are the schema of the file: the tag
-// config is the key, the tag want the range or the texts that it may have, "/" an absolute path.
+// config is the key, the tag want the range or the texts that it may have, "/" an absolute path,
+// the tag enforced the only value that this version can enforce.
 type Config struct {
 	Version          string             `config:"version" want:"1.0"` // "1.0", also the default
 	Gateway          Gateway            `config:"gateway"`
@@ -127,7 +128,7 @@ type Security struct {
 
 // Authentication is how callers prove who they are.
 type Authentication struct {
-	Type     string       `config:"type" want:"api-key|jwt|mtls|oidc|workos"` // "api-key" (default), "jwt", "mtls", "oidc", "workos"
+	Type     string       `config:"type" want:"api-key|jwt|mtls|oidc|workos" enforced:"api-key"` // "api-key" (default), "jwt", "mtls", "oidc", "workos"
 	JWTKey   secret.Value `config:"jwt_key"`
 	Audience string       `config:"audience"`
 	Issuers  []string     `config:"issuers"`
@@ -135,27 +136,27 @@ type Authentication struct {
 
 // Authorization is how it is decided what they may do.
 type Authorization struct {
-	Type       string `config:"type" want:"rbac"` // "" or "rbac"
+	Type       string `config:"type" want:"rbac" enforced:""` // "" or "rbac"
 	PolicyFile string `config:"policy_file" want:"/"`
 }
 
 // RateLimit bounds requests.
 type RateLimit struct {
-	Enabled           bool    `config:"enabled"`
+	Enabled           bool    `config:"enabled" enforced:"false"`
 	RequestsPerSecond float64 `config:"requests_per_second" want:"0.001..1000000"`
 	Burst             int     `config:"burst" want:"1..1000000"`
 }
 
 // HealthCheck is how servers are watched.
 type HealthCheck struct {
-	Enabled  bool          `config:"enabled"`
+	Enabled  bool          `config:"enabled" enforced:"false"`
 	Interval time.Duration `config:"interval" want:"1s..24h"`
 	Timeout  time.Duration `config:"timeout" want:"10ms..1h"`
 }
 
 // Audit is where the audit log goes.
 type Audit struct {
-	Enabled    bool   `config:"enabled"`
+	Enabled    bool   `config:"enabled" enforced:"false"`
 	File       string `config:"file" want:"/"`
 	MaxSizeMB  int    `config:"max_size_mb" want:"1..1048576"`
 	MaxBackups int    `config:"max_backups" want:"0..1000000"`
@@ -164,7 +165,7 @@ type Audit struct {
 
 // ServiceDiscovery is where other gateways and servers are found.
 type ServiceDiscovery struct {
-	Type      string            `config:"type" want:"kubernetes|consul|file|plugin"` // "kubernetes", "consul", "file", "plugin"
+	Type      string            `config:"type" want:"kubernetes|consul|file|plugin" enforced:""` // "kubernetes", "consul", "file", "plugin"
 	Namespace string            `config:"namespace"`
 	Labels    map[string]string `config:"labels"`
 }

@@ -7,15 +7,29 @@ import (
 	"strings"
 	"time"
 
+	"go.yaml.in/yaml/v4"
+
 	"mcpgateway/runtime/secret"
 )
 
-// decoder fills a Config from nodes. The schema is the Config type itself: its
-// fields and their `config` tags.
+const (
+	maxKey = 256
+	// maxSize bounds what a file may grow to when its aliases and variables are
+	// replaced: bytes of text, and nodeSize for each value.
+	maxSize  = 4 << 20
+	nodeSize = 16
+	// freeTag is the type of a scalar that variables gave its value, where no
+	// quotes say that it is a text: it has the type that its reader needs.
+	freeTag = "!!free"
+)
+
+// decoder fills a Config from a tree. The schema is the Config type itself: its
+// fields and their tags. It goes no deeper than the schema, so neither unknown
+// keys nor aliases that hold themselves cost anything.
 type decoder struct {
 	*report
 	env  func(string) (string, bool)
-	size int // of all expanded texts
+	size int
 }
 
 // shorthand is a mapping that may also be written as one text.
@@ -27,27 +41,26 @@ type shorthand interface {
 // defaulter is a mapping whose keys have values before the file is read.
 type defaulter interface{ setDefaults() }
 
-func (d *decoder) decode(p path, n *node, v reflect.Value) {
+// decode fills v from n, which stands at key.
+func (d *decoder) decode(p path, key, n *yaml.Node, v reflect.Value) {
+	n = d.resolve(p, key, n)
 	if n == nil {
 		return
 	}
-	d.places[p] = n.at
-	isScalar := n.kind != kindMapping && n.kind != kindList && n.kind != kindNull
-	if isScalar {
-		var ok bool
-		if n, ok = d.expand(p, n); !ok {
+	switch target := v.Addr().Interface().(type) {
+	case shorthand:
+		if isText(n) {
+			if problem := target.parse(n.Value); problem != "" {
+				d.fail(p, "%s", problem)
+			}
 			return
 		}
-	}
-	if short, ok := v.Addr().Interface().(shorthand); ok && (n.kind == kindText || n.kind == kindFree) {
-		if problem := short.parse(n.text); problem != "" {
-			d.fail(p, "%s", problem)
-		}
-		return
-	}
-	switch target := v.Addr().Interface().(type) {
 	case *secret.Value:
-		d.decodeSecret(p, n, target)
+		if isText(n) {
+			*target = secret.New(n.Value)
+		} else {
+			d.fail(p, "is no text: put it in quotes") // never the value
+		}
 		return
 	case *time.Duration:
 		d.decodeDuration(p, n, target)
@@ -65,215 +78,258 @@ func (d *decoder) decode(p path, n *node, v reflect.Value) {
 	}
 }
 
-// expand returns n with its variables replaced.
-func (d *decoder) expand(p path, n *node) (*node, bool) {
-	text, problems := expand(n.text, d.env)
+// resolve returns what n stands for, its alias followed and its variables
+// replaced, or nil if there is nothing to use.
+func (d *decoder) resolve(p path, key, n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	// A mapping or a list is where its key is: there a reader looks for it.
+	if n.Kind == yaml.ScalarNode && n.ShortTag() != "!!null" {
+		key = n
+	}
+	d.places[p] = position{key.Line, key.Column}
+	if n.Style&yaml.TaggedStyle != 0 || n.Tag == "!" {
+		d.fail(p, "a tag such as %.40q has no meaning here: remove it", n.Tag)
+		return nil
+	}
+	if n.Kind == yaml.ScalarNode {
+		n = d.replace(p, n)
+	}
+	if n != nil {
+		d.size += nodeSize + len(n.Value)
+	}
+	if d.size > maxSize {
+		d.fail("", "is larger than %d bytes with its aliases and variables replaced", maxSize)
+	}
+	if d.failed[""] {
+		return nil
+	}
+	return n
+}
+
+func (d *decoder) replace(p path, n *yaml.Node) *yaml.Node {
+	text, problems := expand(n.Value, d.env)
 	for _, problem := range problems {
 		d.errors = append(d.errors, d.found(p, "%s", problem))
 	}
-	d.size += len(text)
-	switch {
-	case len(problems) > 0:
+	if len(problems) > 0 {
 		d.failed[p] = true
-		return nil, false
-	case strings.Contains(text, "\x00"):
+		return nil
+	}
+	if strings.Contains(text, "\x00") {
 		d.fail(p, "holds a NUL byte: no program can be given one")
-		return nil, false
-	case d.size > maxSize:
-		d.fail("", "its texts are longer than %d bytes altogether with all variables replaced", maxSize)
-		return nil, false
+		return nil
+	}
+	if text == n.Value {
+		return n
 	}
 	out := *n
-	if n.text != text {
-		out.text = text
-		if n.plain {
-			out.kind = kindFree
-		}
+	out.Value = text
+	if quoted := yaml.DoubleQuotedStyle | yaml.SingleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle; n.Style&quoted == 0 {
+		out.Tag = freeTag
 	}
-	return &out, true
+	return &out
 }
 
-func (d *decoder) decodeStruct(p path, n *node, v reflect.Value) {
-	if !d.is(p, n, kindMapping) {
-		return
-	}
-	var known []string // of the same index as the fields of v
-	for i := range v.NumField() {
-		known = append(known, v.Type().Field(i).Tag.Get("config"))
-	}
-	for _, f := range n.fields {
-		child := p.key(f.name)
-		if i := slices.Index(known, f.name); i >= 0 && f.name != "" {
-			d.decode(child, f.value, v.Field(i))
-			d.judge(child, v.Field(i), v.Type().Field(i).Tag.Get("want"))
+// fields calls each for the keys of a mapping, but for those that cannot be one.
+func (d *decoder) fields(p path, n *yaml.Node, each func(key, value *yaml.Node)) {
+	first := make(map[string]int)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, problem := n.Content[i], ""
+		switch {
+		case key.Kind != yaml.ScalarNode || key.Style&yaml.TaggedStyle != 0 || len(key.Value) > maxKey:
+			problem = "a key must be a text of at most 256 bytes"
+		case key.ShortTag() == "!!merge":
+			d.failed[p] = true // what it would have brought is unknown
+			problem = "merge keys are not understood: write the keys out, or use an alias for a whole value"
+		case first[key.Value] > 0:
+			problem = p.key(key.Value).String() + ": is there twice, first in line " + strconv.Itoa(first[key.Value])
+		}
+		if problem != "" {
+			d.errors = append(d.errors, finding{position{key.Line, key.Column}, problem})
 			continue
 		}
-		d.places[child] = f.at
-		if meant := nearest(f.name, known); meant != "" {
-			d.fail(child, "unknown key: did you mean %q?", meant)
-			if !slices.ContainsFunc(n.fields, func(f field) bool { return f.name == meant }) {
-				d.failed[p.key(meant)] = true // it is not also missing
-			}
-		} else {
-			d.fail(child, "unknown key: known here are %s", strings.TrimSuffix(strings.Join(known, ", "), ", "))
+		first[key.Value] = key.Line
+		each(key, n.Content[i+1])
+	}
+}
+
+func (d *decoder) decodeStruct(p path, n *yaml.Node, v reflect.Value) {
+	if !d.is(p, n, yaml.MappingNode, "a mapping") {
+		return
+	}
+	var known []string
+	index := make(map[string]reflect.StructField)
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if name := f.Tag.Get("config"); name != "" {
+			known, index[name] = append(known, name), f
+		}
+	}
+	var missing []string // what unknown keys were meant to be
+	d.fields(p, n, func(key, value *yaml.Node) {
+		child := p.key(key.Value)
+		if f, ok := index[key.Value]; ok {
+			delete(index, key.Value)
+			d.decode(child, key, value, v.FieldByIndex(f.Index))
+			d.judge(child, v.FieldByIndex(f.Index), f.Tag)
+			return
+		}
+		d.places[child] = position{key.Line, key.Column}
+		meant := nearest(key.Value, known)
+		if meant == "" {
+			d.fail(child, "unknown key: known here are %s", strings.Join(known, ", "))
+			return
+		}
+		d.fail(child, "unknown key: did you mean %q?", meant)
+		missing = append(missing, meant)
+	})
+	for _, meant := range missing {
+		if _, absent := index[meant]; absent {
+			d.failed[p.key(meant)] = true // one mistake: it is not also missing
 		}
 	}
 }
 
 // judge refuses a value of the file that is not what the tag want says: a range
-// "low..high", texts "one|other", or "/" for an absolute path.
-func (d *decoder) judge(p path, v reflect.Value, want string) {
+// "low..high", texts "one|other", or "/" for an absolute path. The tag enforced
+// names the only value that is more than understood.
+func (d *decoder) judge(p path, v reflect.Value, tag reflect.StructTag) {
+	want := tag.Get("want")
 	low, high, isRange := strings.Cut(want, "..")
-	var inside bool
-	switch value := v.Interface().(type) {
-	case time.Duration:
-		least, _ := time.ParseDuration(low)
-		most, _ := time.ParseDuration(high)
-		inside = least <= value && value <= most
-	case int:
-		least, _ := strconv.Atoi(low)
-		most, _ := strconv.Atoi(high)
-		inside = least <= value && value <= most
-	case float64:
-		least, _ := strconv.ParseFloat(low, 64)
-		most, _ := strconv.ParseFloat(high, 64)
-		inside = least <= value && value <= most // NaN is not
-	}
 	switch {
 	case want == "" || d.hasFailed(p):
 	case want == "/":
 		d.absolute(p, v.String())
 	case !isRange:
 		d.oneOf(p, v.String(), strings.Split(want, "|"))
-	case !inside:
-		d.fail(p, "is %v, want %s to %s", v.Interface(), low, high)
+	default:
+		// Of all numbers, durations too. NaN is inside of nothing.
+		value := v.Convert(reflect.TypeFor[float64]()).Float()
+		if !(bound(low) <= value && value <= bound(high)) {
+			d.fail(p, "is %v, want %s to %s", v.Interface(), low, high)
+		}
+	}
+	enforced, some := tag.Lookup("enforced")
+	if isOn := v.Kind() == reflect.Bool && v.Bool(); some && (isOn || v.Kind() == reflect.String && v.String() != enforced) {
+		d.unenforced(p)
 	}
 }
 
-func (d *decoder) decodeMap(p path, n *node, v reflect.Value) {
-	if !d.is(p, n, kindMapping) {
+// bound reads an end of a range: a number, or a duration in nanoseconds.
+func bound(text string) float64 {
+	if duration, err := time.ParseDuration(text); err == nil {
+		return float64(duration)
+	}
+	number, _ := strconv.ParseFloat(text, 64) // the tags are constants; a test reads them all
+	return number
+}
+
+func (d *decoder) decodeMap(p path, n *yaml.Node, v reflect.Value) {
+	if !d.is(p, n, yaml.MappingNode, "a mapping") {
 		return
 	}
 	v.Set(reflect.MakeMap(v.Type()))
-	for _, f := range n.fields {
+	d.fields(p, n, func(key, value *yaml.Node) {
 		element := reflect.New(v.Type().Elem())
 		if e, ok := element.Interface().(defaulter); ok {
 			e.setDefaults()
 		}
-		d.decode(p.key(f.name), f.value, element.Elem())
+		d.decode(p.key(key.Value), key, value, element.Elem())
 		// A name is known even if what it names is wrong: a reference to it is fine.
-		v.SetMapIndex(reflect.ValueOf(f.name), element.Elem())
-	}
+		v.SetMapIndex(reflect.ValueOf(key.Value), element.Elem())
+	})
 }
 
-func (d *decoder) decodeSlice(p path, n *node, v reflect.Value) {
-	if !d.is(p, n, kindList) {
+func (d *decoder) decodeSlice(p path, n *yaml.Node, v reflect.Value) {
+	if !d.is(p, n, yaml.SequenceNode, "a list") {
 		return
 	}
-	v.Set(reflect.MakeSlice(v.Type(), len(n.items), len(n.items)))
-	for i, item := range n.items {
-		d.decode(p.index(i), item, v.Index(i))
+	v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
+	for i, item := range n.Content {
+		d.decode(p.index(i), item, item, v.Index(i))
 	}
 }
 
-func (d *decoder) decodeSecret(p path, n *node, target *secret.Value) {
-	switch n.kind {
-	case kindText, kindFree:
-		*target = secret.New(n.text)
-	case kindBool, kindInt, kindFloat, kindDate:
-		d.fail(p, "is %s, want a text: put it in quotes", n.kind) // never the value
-	default:
-		d.fail(p, "is %s, want a text", n.kind)
-	}
-}
-
-func (d *decoder) decodeDuration(p path, n *node, target *time.Duration) {
-	var err error
-	if n.kind == kindText || n.kind == kindFree {
-		if *target, err = time.ParseDuration(n.text); err == nil {
+func (d *decoder) decodeDuration(p path, n *yaml.Node, target *time.Duration) {
+	if isText(n) {
+		if value, err := time.ParseDuration(n.Value); err == nil {
+			*target = value
 			return
 		}
 	}
-	if n.kind == kindInt || n.kind == kindFloat {
-		d.fail(p, "has no unit: write %q for seconds", n.text+"s")
+	if tag := n.ShortTag(); tag == "!!int" || tag == "!!float" {
+		d.fail(p, "has no unit: write %q for seconds", n.Value+"s")
 		return
 	}
-	d.fail(p, `is %s, want a duration such as "30s" (units: h, m, s, ms)`, n.describe())
+	d.mismatch(p, n, `a duration such as "30s" (units: h, m, s, ms)`)
 }
 
-func (d *decoder) decodeScalar(p path, n *node, v reflect.Value) {
-	free := n.kind == kindFree
-	var want kind
-	var err error
+func (d *decoder) decodeScalar(p path, n *yaml.Node, v reflect.Value) {
+	tag := n.ShortTag()
+	is := func(tags ...string) bool { return tag == freeTag || slices.Contains(tags, tag) }
 	switch v.Kind() {
 	case reflect.String:
-		if n.kind == kindText || free {
-			v.SetString(n.text)
+		if isText(n) {
+			v.SetString(n.Value)
 			return
 		}
-		want = kindText
+		d.mismatch(p, n, "a text")
 	case reflect.Bool:
-		if n.kind == kindBool || free && (n.text == "true" || n.text == "false") {
-			v.SetBool(strings.EqualFold(n.text, "true"))
+		value := strings.ToLower(n.Value)
+		if is("!!bool") && (value == "true" || value == "false") {
+			v.SetBool(value == "true")
 			return
 		}
-		want = kindBool
+		d.mismatch(p, n, "true or false")
 	case reflect.Int:
-		var value int64
-		if value, err = strconv.ParseInt(n.text, 10, 64); err == nil && (n.kind == kindInt || free) {
+		if value, err := strconv.ParseInt(n.Value, 10, 64); err == nil && is("!!int") {
 			v.SetInt(value)
 			return
 		}
-		want = kindInt
+		d.mismatch(p, n, "a whole number in decimal digits")
 	case reflect.Float64:
-		var value float64
-		if value, err = strconv.ParseFloat(n.text, 64); err == nil && (n.kind == kindInt || n.kind == kindFloat || free) {
+		if value, err := strconv.ParseFloat(n.Value, 64); err == nil && is("!!int", "!!float") {
 			v.SetFloat(value)
 			return
 		}
-		want = kindFloat
+		d.mismatch(p, n, "a number")
 	}
-	d.mismatch(p, n, want)
 }
 
-// is reports whether n is a want, or nothing at all, as in "servers:" without
-// a line below it.
-func (d *decoder) is(p path, n *node, want kind) bool {
-	if n.kind == want {
-		return true
-	}
-	if n.kind != kindNull {
+func isText(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && (n.ShortTag() == "!!str" || n.Tag == freeTag)
+}
+
+// is reports whether n is of that kind. Nothing at all, as in "servers:" without
+// a line below it, is no mistake.
+func (d *decoder) is(p path, n *yaml.Node, kind yaml.Kind, want string) bool {
+	if n.Kind != kind && n.ShortTag() != "!!null" {
 		d.mismatch(p, n, want)
 	}
-	return false
+	return n.Kind == kind
 }
 
-func (d *decoder) mismatch(p path, n *node, want kind) {
-	hint := ""
-	switch isNumber := n.kind == kindInt || n.kind == kindFloat; {
-	case n.kind == kindNull:
-		hint = ": give it one, or remove the key"
-	case want == kindText && (isNumber || n.kind == kindBool || n.kind == kindDate):
-		hint = ": write " + strconv.Quote(n.text)
-	case want == kindInt && isNumber:
-		hint = ": write it in decimal digits"
-	case want == kindBool && slices.Contains([]string{"yes", "on", "1"}, strings.ToLower(n.text)):
-		hint = ": write true"
-	case want == kindBool && slices.Contains([]string{"no", "off", "0"}, strings.ToLower(n.text)):
-		hint = ": write false"
-	case n.kind == kindText && (want == kindBool || want == kindInt || want == kindFloat):
-		hint = ": write it without quotes"
-	case want == kindList && n.kind == kindText:
+// mismatch never shows a text: that may be a secret, out of a variable or in
+// the wrong place.
+func (d *decoder) mismatch(p path, n *yaml.Node, want string) {
+	is, hint := "a text", ""
+	switch tag := n.ShortTag(); {
+	case n.Kind == yaml.MappingNode:
+		is = "a mapping"
+	case n.Kind == yaml.SequenceNode:
+		is = "a list"
+	case tag == "!!null":
+		is, hint = "nothing", ": give it a value, or remove the key"
+	case !isText(n):
+		is = n.Value
+		if want == "a text" {
+			hint = ": write " + strconv.Quote(n.Value)
+		}
+	case want == "a list":
 		hint = `: write ["…"] even for one`
+	case tag == "!!str" && strings.Contains(want, "number"):
+		hint = ": write it without quotes"
 	}
-	d.fail(p, "is %s, want %s%s", n.describe(), want, hint)
-}
-
-// describe names a value for an error. It never shows a text: that may be a
-// secret, out of a variable or in the wrong place.
-func (n *node) describe() string {
-	if n.kind == kindInt || n.kind == kindFloat || n.kind == kindBool {
-		return n.text
-	}
-	return n.kind.String()
+	d.fail(p, "is %s, want %s%s", is, want, hint)
 }

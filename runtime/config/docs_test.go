@@ -60,6 +60,9 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			t.Errorf("%s is not in docs/configuration.md", key)
 		}
 		low, high, isRange := strings.Cut(want, "..")
+		if isRange && !(bound(low) < bound(high)) {
+			t.Errorf("%s: %q is no range", key, want)
+		}
 		if isRange && !strings.Contains(row, low+" to "+high) {
 			t.Errorf("%s: got %q, want its range, %s to %s", key, row, low, high)
 		}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"syscall"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // MaxFileSize is the size in bytes of the largest file that Load reads.
@@ -36,7 +38,7 @@ func Parse(name string, document []byte, env func(string) (string, bool)) (*Conf
 
 func parse(name string, document []byte, env func(string) (string, bool), on host) (*Config, []Warning, error) {
 	r := &report{file: name, places: make(map[path]position), failed: make(map[path]bool)}
-	var root *node
+	var root *yaml.Node
 	switch ext := filepath.Ext(name); {
 	case len(document) > MaxFileSize:
 		return nil, nil, Errors{{name, fmt.Sprintf("is larger than %d bytes: split off what is not configuration", MaxFileSize)}}
@@ -49,7 +51,9 @@ func parse(name string, document []byte, env func(string) (string, bool), on hos
 	}
 	c := new(Config)
 	c.setDefaults()
-	(&decoder{report: r, env: env}).decode("", root, reflect.ValueOf(c).Elem())
+	if root != nil {
+		(&decoder{report: r, env: env}).decode("", root, root, reflect.ValueOf(c).Elem())
+	}
 	(&checker{report: r, config: c, host: on}).check()
 
 	warn := func(at, text string) Warning { return Warning{at, text} }

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -121,18 +122,48 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// Ten levels of ten aliases each are ten thousand million values.
+// Twenty thousand servers that are one alias with twenty thousand arguments each
+// are four hundred million values.
 func TestAliasBomb(t *testing.T) {
 	t.Parallel()
 	var bomb bytes.Buffer
-	bomb.WriteString("a: &a0 [x, x, x, x, x, x, x, x, x, x]\n")
-	for level := '1'; level <= '9'; level++ {
-		entry := "*a" + string(level-1)
-		bomb.WriteString("b" + string(level) + ": &a" + string(level) + " [" + strings.Repeat(entry+", ", 9) + entry + "]\n")
+	bomb.WriteString("servers:\n s: &s {command: c, args: [" + strings.Repeat("x, ", 20000) + "x]}\n")
+	for i := range 20000 {
+		fmt.Fprintf(&bomb, " s%d: *s\n", i)
 	}
 	_, _, err := Parse("bomb.yaml", bomb.Bytes(), unset)
-	if err == nil || !strings.Contains(err.Error(), "counting each use of an alias") {
-		t.Errorf("Parse: got %v, want the bomb refused", err)
+	if want := "bomb.yaml:1:1: is larger than 4194304 bytes with its aliases and variables replaced"; err == nil || err.Error() != want {
+		t.Errorf("Parse: got %.200v, want %q", err, want)
+	}
+}
+
+// What holds itself is read as deep as the schema is, no deeper.
+func TestAliasLoop(t *testing.T) {
+	t.Parallel()
+	_, _, err := Parse("t.yaml", []byte("servers: &s {a: *s}"), unset)
+	want := `t.yaml:1:14: servers.a.a: unknown key: known here are `
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("Parse: got %v, want %s…", err, want)
+	}
+}
+
+// Deep nesting and long keys cost no more than their bytes.
+func TestDeepDocuments(t *testing.T) {
+	t.Parallel()
+	half := MaxFileSize / 4
+	for _, tt := range []struct{ name, document, want string }{
+		{"t.toml", "a = " + strings.Repeat("[", half) + strings.Repeat("]", half), "nested too deeply"},
+		{"t.toml", "a = " + strings.Repeat("{b=", half) + "1", "nested too deeply"},
+		{"t.toml", strings.Repeat("a.", half) + "b = 1", "nested too deeply"},
+		{"t.toml", "[" + strings.Repeat("a.", half) + "b]", "nested too deeply"},
+		{"t.toml", strings.Repeat("a", half) + " = 1", "a key is longer than 256 bytes"},
+		{"t.yaml", strings.Repeat("[", half), "not valid YAML: exceeded max depth"},
+		{"t.yaml", "? " + strings.Repeat("a", half) + "\n: 1", "a key must be a text of at most 256 bytes"},
+	} {
+		_, _, err := Parse(tt.name, []byte(tt.document), unset)
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s %.10q…: got %.200v, want %q", tt.name, tt.document, err, tt.want)
+		}
 	}
 }
 

@@ -122,6 +122,17 @@ func (r *report) warn(p path, format string, args ...any) {
 	r.warnings = append(r.warnings, r.found(p, format, args...))
 }
 
+// syntax records an error that leaves nothing to read.
+func (r *report) syntax(at position, text string) {
+	r.failed[""] = true
+	r.errors = append(r.errors, finding{position{max(1, at.line), max(1, at.column)}, strings.TrimSpace(text)})
+}
+
+// unenforced notes a setting that would make the gateway weaker than it reads.
+func (r *report) unenforced(p path) {
+	r.unsupported = append(r.unsupported, r.found(p, "this version cannot enforce it yet: the gateway refuses to start with it"))
+}
+
 // inOrder sorts findings by their place and gives each its "file:line:column".
 func inOrder[T any](file string, found []finding, build func(position, text string) T) []T {
 	slices.SortStableFunc(found, func(a, b finding) int {

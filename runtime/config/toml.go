@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,265 +12,213 @@ import (
 	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
+	"go.yaml.in/yaml/v4"
 )
 
-func (r *report) readTOML(document []byte) *node {
+// maxDepth is how deep TOML may nest; the schema needs six levels.
+const maxDepth = 16
+
+// readTOML returns the document as the same tree that YAML gives.
+func (r *report) readTOML(document []byte) *yaml.Node {
 	text := strings.TrimPrefix(string(document), "\ufeff")
-	l := newLocator(text)
-	l.document()
+	l := locate(text)
 	// Checked first: the TOML library needs quadratic time for very long keys.
 	if l.tooDeep {
-		r.syntax(l.at, "too deeply nested, or a key is longer than 256 bytes")
+		r.syntax(l.at(), "nested too deeply, or a key is longer than 256 bytes")
 		return nil
 	}
 	var root map[string]any
-	if _, err := toml.Decode(text, &root); err != nil {
-		at, text := position{}, err.Error()
-		var parse toml.ParseError
-		if errors.As(err, &parse) {
-			at, text = position{parse.Position.Line, parse.Position.Col}, parse.Message
-		}
-		r.syntax(at, "not valid TOML: "+text)
-		return nil
+	_, err := toml.Decode(text, &root)
+	var parse toml.ParseError
+	switch {
+	case err == nil:
+		return l.tree("", root)
+	case errors.As(err, &parse):
+		r.syntax(position{parse.Position.Line, parse.Position.Col}, "not valid TOML: "+parse.Message)
+	default:
+		r.syntax(position{}, "not valid TOML: "+err.Error())
 	}
-	return l.convert("", root)
+	return nil
 }
 
 // locator finds where the keys and values of a TOML document are, because the
 // TOML library does not say. It takes the document to be valid: in another one
-// it stops early or finds the wrong places, no more.
+// it stops early or finds wrong places, no more.
 type locator struct {
-	text    string // what is still to be read
-	at      position
-	tooDeep bool
-	keys    map[path]position
-	values  map[path]position
-	tables  map[path]int // length of each array of tables
+	tokens       []token
+	tooDeep      bool
+	keys, values map[path]position
+	tables       map[path]int // length of each array of tables
 }
 
-func newLocator(text string) *locator {
-	return &locator{
-		text: text, at: position{1, 1},
-		keys: make(map[path]position), values: make(map[path]position), tables: make(map[path]int),
+type token struct {
+	text string
+	at   position
+}
+
+// tokenPattern knows white space and comments, the four forms of text, bare
+// words, and single signs. A long text may end with two quotes of its own.
+var tokenPattern = regexp.MustCompile(`\s+|#[^\n]*|(?s:"""(?:\\.|[^\\])*?"{3,5}|'''.*?'{3,5})|"(?:\\.|[^"\\])*"|'[^']*'|[\w-]+|(?s:.)`)
+
+func locate(text string) *locator {
+	l := &locator{keys: map[path]position{}, values: map[path]position{}, tables: map[path]int{}}
+	at := position{1, 1}
+	for _, word := range tokenPattern.FindAllString(text, -1) {
+		if !strings.HasPrefix(word, "#") && strings.TrimSpace(word) != "" {
+			l.tokens = append(l.tokens, token{word, at})
+		}
+		if last := strings.LastIndexByte(word, '\n'); last >= 0 {
+			at.line, at.column = at.line+strings.Count(word, "\n"), 1
+			word = word[last+1:]
+		}
+		at.column += utf8.RuneCountInString(word)
 	}
-}
-
-func (l *locator) document() {
-	var table path
-	for l.blank(); l.text != "" && !l.tooDeep; l.blank() {
-		before := len(l.text)
+	for table := path(""); len(l.tokens) > 0 && !l.tooDeep; {
 		if l.take("[") {
 			table = l.header()
-		} else {
-			l.pair(table)
-		}
-		if len(l.text) == before {
-			return
+		} else if before := len(l.tokens); !l.pair(table) && len(l.tokens) == before {
+			break
 		}
 	}
+	return l
+}
+
+// at is where the next token is.
+func (l *locator) at() position {
+	if len(l.tokens) == 0 {
+		return position{}
+	}
+	return l.tokens[0].at
+}
+
+func (l *locator) take(text string) bool {
+	if len(l.tokens) == 0 || l.tokens[0].text != text {
+		return false
+	}
+	l.tokens = l.tokens[1:]
+	return true
 }
 
 // header reads what follows the first "[" of "[a.b]" or "[[a.b]]".
 func (l *locator) header() path {
 	array := l.take("[")
-	p := l.key("", func(p path) path {
-		if n := l.tables[p]; n > 0 {
-			return p.index(n - 1)
-		}
-		return p
-	})
+	p := l.key("")
 	if array {
 		l.tables[p]++
 		at := l.keys[p]
 		p = p.index(l.tables[p] - 1)
 		l.keys[p] = at
 	}
-	l.blank()
 	_ = l.take("]") && array && l.take("]")
 	return p
 }
 
 // pair reads "a.b = value" in the table p.
-func (l *locator) pair(p path) {
-	p = l.key(p, func(p path) path { return p })
-	l.blank()
-	if l.take("=") {
-		l.blank()
-		l.value(p)
+func (l *locator) pair(p path) bool {
+	p = l.key(p)
+	if !l.take("=") {
+		return false
 	}
+	l.value(p)
+	return true
 }
 
-// key reads a dotted key below p. Each part but the last goes through enter,
-// which steps into the newest element of an array of tables.
-func (l *locator) key(p path, enter func(path) path) path {
-	for {
-		l.blank()
-		at, start := l.at, l.text
-		if !l.quoted() {
-			l.skip(len(l.text) - len(strings.TrimLeft(l.text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")))
-		}
-		name := start[:len(start)-len(l.text)]
-		if len(name) > maxKey || p.depth() >= maxDepth {
+// key reads a dotted key below p. It steps into the newest element of an array
+// of tables that is not the key's end.
+func (l *locator) key(p path) path {
+	for len(l.tokens) > 0 {
+		t := l.tokens[0]
+		l.tokens = l.tokens[1:]
+		if len(t.text) > maxKey || p.depth() >= maxDepth {
 			l.tooDeep = true
 			return p
 		}
-		p = p.key(unquoteTOML(name))
+		name := t.text
+		if unquoted, err := strconv.Unquote(name); err == nil && name[0] == '"' {
+			name = unquoted
+		}
+		p = p.key(strings.Trim(name, "'"))
 		if _, known := l.keys[p]; !known {
-			l.keys[p] = at
+			l.keys[p] = t.at
 		}
-		if l.blank(); !l.take(".") {
-			return p
+		if !l.take(".") {
+			break
 		}
-		p = enter(p)
-	}
-}
-
-func unquoteTOML(key string) string {
-	switch {
-	case strings.HasPrefix(key, "'"):
-		return strings.Trim(key, "'")
-	case strings.HasPrefix(key, `"`):
-		if text, err := strconv.Unquote(key); err == nil {
-			return text
+		if n := l.tables[p]; n > 0 {
+			p = p.index(n - 1)
 		}
 	}
-	return key
+	return p
 }
 
 func (l *locator) value(p path) {
-	l.values[p] = l.at
+	start := l.at()
+	l.values[p] = start
 	switch {
 	case p.depth() >= maxDepth:
 		l.tooDeep = true
 	case l.take("["):
-		l.elements("]", func(i int) { l.value(p.index(i)) })
+		for i := 0; !l.ends("]"); i++ {
+			l.value(p.index(i))
+		}
 	case l.take("{"):
-		l.elements("}", func(int) { l.pair(p) })
-	case !l.quoted():
-		end := strings.IndexAny(l.text, ",]}#\n")
-		if end < 0 {
-			end = len(l.text)
+		for !l.ends("}") && l.pair(p) {
 		}
-		l.skip(end)
-	}
-}
-
-// elements reads what is between brackets, and gives up where an element does
-// not begin.
-func (l *locator) elements(closing string, read func(i int)) {
-	for i := 0; ; i++ {
-		before := len(l.text)
-		l.blank()
-		l.take(",")
-		l.blank()
-		if l.text == "" || l.tooDeep || l.take(closing) {
-			return
-		}
-		if read(i); len(l.text) == before {
-			l.text = ""
+	default:
+		for len(l.tokens) > 0 && l.at().line == start.line && !strings.Contains(",]}", l.tokens[0].text) {
+			l.tokens = l.tokens[1:]
 		}
 	}
 }
 
-// quoted reads one text in quotes of any of the four forms, if one is next.
-func (l *locator) quoted() bool {
-	if l.text == "" || l.text[0] != '"' && l.text[0] != '\'' {
-		return false
+// ends reports whether a list or an inline table has no further element.
+func (l *locator) ends(closing string) bool {
+	l.take(",")
+	if len(l.tokens) == 0 || l.tooDeep || l.take(closing) {
+		return true
 	}
-	quote, escapes := l.text[:1], l.text[0] == '"'
-	if long := strings.Repeat(quote, 3); strings.HasPrefix(l.text, long) {
-		quote = long
+	if strings.Contains(",]}", l.tokens[0].text) {
+		l.tokens = nil // no element begins like this: it is not TOML
 	}
-	end := len(quote)
-	for end < len(l.text) && !strings.HasPrefix(l.text[end:], quote) {
-		if escapes && l.text[end] == '\\' {
-			end++
-		}
-		end++
-	}
-	end += len(quote)
-	// A long text may end with two quotes of its own.
-	for range 2 {
-		if len(quote) == 3 && end < len(l.text) && l.text[end] == quote[0] {
-			end++
-		}
-	}
-	l.skip(min(end, len(l.text)))
-	return true
+	return len(l.tokens) == 0
 }
 
-// blank skips white space, line ends and comments.
-func (l *locator) blank() {
-	for {
-		l.skip(len(l.text) - len(strings.TrimLeft(l.text, " \t\r\n")))
-		if !strings.HasPrefix(l.text, "#") {
-			return
-		}
-		end := strings.IndexByte(l.text, '\n')
-		if end < 0 {
-			end = len(l.text)
-		}
-		l.skip(end)
-	}
-}
-
-func (l *locator) take(token string) bool {
-	if !strings.HasPrefix(l.text, token) {
-		return false
-	}
-	l.skip(len(token))
-	return true
-}
-
-func (l *locator) skip(n int) {
-	passed := l.text[:n]
-	l.text = l.text[n:]
-	l.at.line += strings.Count(passed, "\n")
-	if last := strings.LastIndexByte(passed, '\n'); last >= 0 {
-		passed, l.at.column = passed[last+1:], 1
-	}
-	l.at.column += utf8.RuneCountInString(passed)
-}
-
-// convert turns a value that the TOML library decoded into a node.
-func (l *locator) convert(p path, value any) *node {
-	out := &node{at: l.values[p]}
+// tree gives a value that the TOML library decoded its place.
+func (l *locator) tree(p path, value any) *yaml.Node {
+	scalar := func(tag, text string) *yaml.Node { return newNode(yaml.ScalarNode, tag, text, l.values[p]) }
 	switch v := value.(type) {
 	case map[string]any:
-		out.kind = kindMapping
-		for name, value := range v {
+		out := newNode(yaml.MappingNode, "!!map", "", l.keys[p])
+		for _, name := range slices.Sorted(maps.Keys(v)) {
 			child := p.key(name)
-			out.fields = append(out.fields, newField(name, l.keys[child], l.convert(child, value)))
+			out.Content = append(out.Content, newNode(yaml.ScalarNode, "!!str", name, l.keys[child]), l.tree(child, v[name]))
 		}
-		slices.SortFunc(out.fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
+		return out
 	case []map[string]any:
-		out.kind = kindList
-		for i, item := range v {
-			child := l.convert(p.index(i), item)
-			if at, ok := l.keys[p.index(i)]; ok {
-				child.at = at
-			}
-			out.items = append(out.items, child)
+		items := make([]any, len(v))
+		for i := range v {
+			items[i] = v[i]
 		}
+		return l.tree(p, items)
 	case []any:
-		out.kind = kindList
+		out := newNode(yaml.SequenceNode, "!!seq", "", l.values[p])
 		for i, item := range v {
-			out.items = append(out.items, l.convert(p.index(i), item))
+			out.Content = append(out.Content, l.tree(p.index(i), item))
 		}
+		return out
 	case bool:
-		out.kind, out.text = kindBool, strconv.FormatBool(v)
+		return scalar("!!bool", strconv.FormatBool(v))
 	case int64:
-		out.kind, out.text = kindInt, strconv.FormatInt(v, 10)
+		return scalar("!!int", strconv.FormatInt(v, 10))
 	case float64:
-		out.kind, out.text = kindFloat, strconv.FormatFloat(v, 'g', -1, 64)
-		if !strings.ContainsAny(out.text, ".eN") {
-			out.text += ".0" // as it was written, for an error to quote
+		text := strconv.FormatFloat(v, 'g', -1, 64)
+		if !strings.ContainsAny(text, ".eN") {
+			text += ".0" // as it was written, for an error to quote
 		}
+		return scalar("!!float", text)
 	case time.Time:
-		out.kind, out.text = kindDate, v.String()
-	default:
-		// TOML has no text without quotes, so variables in any text are free.
-		out.kind, out.text, out.plain = kindText, fmt.Sprint(v), true
+		return scalar("!!timestamp", v.Format(time.RFC3339))
 	}
-	return out
+	// TOML has no text without quotes: no style says that this one has them.
+	return scalar("!!str", fmt.Sprint(value))
 }
