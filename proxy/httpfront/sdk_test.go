@@ -1,0 +1,68 @@
+package httpfront
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// authorized adds the key to every request of a client.
+type authorized struct{ key string }
+
+func (a authorized) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+a.key)
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// A client that nobody here wrote speaks both eras to the gateway.
+func TestGoSDKClient(t *testing.T) {
+	for _, revision := range []string{"2025-06-18", "2025-11-25", "2026-07-28"} {
+		t.Run(revision, func(t *testing.T) {
+			g := newGateway(t, nil)
+			progress := make(chan float64, 3)
+			client := sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, &sdk.ClientOptions{
+				ProgressNotificationHandler: func(_ context.Context, r *sdk.ProgressNotificationClientRequest) { progress <- r.Params.Progress },
+				CreateMessageHandler: func(context.Context, *sdk.CreateMessageRequest) (*sdk.CreateMessageResult, error) {
+					return &sdk.CreateMessageResult{Model: "m", Role: "assistant", Content: &sdk.TextContent{Text: "from the client"}}, nil
+				},
+			})
+			session, err := client.Connect(t.Context(), &sdk.StreamableClientTransport{
+				Endpoint:   g.url + "/servers/echo/mcp",
+				HTTPClient: &http.Client{Transport: authorized{g.key}},
+			}, &sdk.ClientSessionOptions{ProtocolVersion: revision})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer session.Close()
+			if got := session.InitializeResult(); got.ServerInfo == nil || got.ServerInfo.Name != "echo" {
+				t.Errorf("got %+v", got)
+			}
+			tools, err := session.ListTools(t.Context(), nil)
+			if err != nil || len(tools.Tools) != 1 || tools.Tools[0].Name != "echo" {
+				t.Errorf("got tools %+v, %v", tools, err)
+			}
+			params := &sdk.CallToolParams{Name: "progress", Arguments: map[string]any{"n": 3}}
+			params.SetProgressToken("token")
+			if _, err := session.CallTool(t.Context(), params); err != nil {
+				t.Error(err)
+			}
+			for want := range 3 { // the client handles them beside the response
+				if got := <-progress; got != float64(want+1) {
+					t.Errorf("got progress %v, want %d", got, want+1)
+				}
+			}
+			asked, err := session.CallTool(t.Context(), &sdk.CallToolParams{Name: "ask"})
+			want := "from the client"
+			if revision == "2026-07-28" {
+				want = "offers no such capability"
+			}
+			if err != nil || !strings.Contains(asked.Content[0].(*sdk.TextContent).Text, want) {
+				t.Errorf("got %+v, %v, want %q", asked, err, want)
+			}
+		})
+	}
+}
