@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"log/slog"
 	"os"
@@ -59,8 +58,8 @@ func run(path string, log *slog.Logger) error {
 
 // serve runs the actors; the first that ends stops the others. The control
 // connection goes last: instances are stopped over it.
-func serve(ctx context.Context, p *proxy.Proxy, client *control.Client, listeners listeners, log *slog.Logger) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func serve(signalled context.Context, p *proxy.Proxy, client *control.Client, listeners listeners, log *slog.Logger) error {
+	ctx, cancel := context.WithCancelCause(signalled)
 	defer cancel(nil)
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
 	defer disconnect()
@@ -68,11 +67,7 @@ func serve(ctx context.Context, p *proxy.Proxy, client *control.Client, listener
 	var link, actors sync.WaitGroup
 	start := func(group *sync.WaitGroup, actor func() error) {
 		group.Go(func() {
-			err := actor()
-			if err == nil {
-				err = context.Canceled
-			}
-			cancel(err)
+			cancel(actor())
 		})
 	}
 	start(&link, func() error { return client.Run(connected) })
@@ -83,10 +78,10 @@ func serve(ctx context.Context, p *proxy.Proxy, client *control.Client, listener
 	notify(log, daemon.SdNotifyStopping)
 	disconnect()
 	link.Wait()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-		return err
+	if signalled.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // announce tells the service manager when the gateway is ready, and waits.

@@ -34,7 +34,8 @@ func refuseCapabilities() error {
 		return fmt.Errorf("read the process's capabilities: %w", err)
 	}
 	for i, set := range sets {
-		if held := set.Effective | set.Permitted | set.Inheritable; held != 0 {
+		// Inheritable ones alone are of no use without new privileges.
+		if held := set.Effective | set.Permitted; held != 0 {
 			return fmt.Errorf("the proxy must not hold capabilities: it has %#x in word %d", held, i)
 		}
 	}

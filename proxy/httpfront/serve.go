@@ -40,8 +40,8 @@ func newServer(handler http.Handler, log *slog.Logger) *http.Server {
 }
 
 // serve runs the server until ctx ends or a listener fails.
-func serve(ctx context.Context, server *http.Server, listeners []net.Listener) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func serve(parent context.Context, server *http.Server, listeners []net.Listener) error {
+	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	var running sync.WaitGroup
 	for _, l := range listeners {
@@ -58,10 +58,10 @@ func serve(ctx context.Context, server *http.Server, listeners []net.Listener) e
 		server.Close()
 	}
 	running.Wait()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-		return err
+	if parent.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // limited is a listener that accepts no more connections than there are slots.
