@@ -93,10 +93,7 @@ func (c *Conn) Call(ctx context.Context, request mcp.Message) (*Call, error) {
 		call.token = id
 		request = request.Replace(request.Param("_meta", "progressToken"), id)
 	}
-	room, err := c.outbox.offer(request, id)
-	if room != nil {
-		err = c.wait(ctx, request, id)
-	}
+	err := c.put(ctx, request, id)
 	var ended *EndedError
 	if err != nil && !errors.As(err, &ended) { // else the call is answered with the cause of the end
 		if c.take(call.id) != nil {
@@ -107,12 +104,17 @@ func (c *Conn) Call(ctx context.Context, request mcp.Message) (*Call, error) {
 	return call, nil
 }
 
-// wait waits for the server to read what was sent to it before.
-func (c *Conn) wait(ctx context.Context, request mcp.Message, id []byte) error {
-	late := fmt.Errorf("server %q does not read its input: %q waited for %s, its limit", c.spec.Server, request.Method(), c.spec.Timeout)
+// put hands a message to the writer. If the server has not read what was sent to
+// it before, that waits, but no longer than for an answer.
+func (c *Conn) put(ctx context.Context, m mcp.Message, id []byte) error {
+	room, err := c.outbox.offer(m, id)
+	if room == nil {
+		return err
+	}
+	late := fmt.Errorf("server %q does not read its input: %.100q waited for %s, its limit", c.spec.Server, m.Method(), c.spec.Timeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, c.spec.Timeout, late)
 	defer cancel()
-	return c.outbox.put(ctx, request, id)
+	return c.outbox.put(ctx, m, id)
 }
 
 func (c *Conn) register(call *Call) error {
@@ -158,7 +160,7 @@ func (c *Conn) Send(ctx context.Context, m mcp.Message) error {
 		c.cancelFor(m)
 		return nil
 	}
-	return c.outbox.put(ctx, m, nil)
+	return c.put(ctx, m, nil)
 }
 
 // cancelFor cancels the call that a client names by its own id. One that is not

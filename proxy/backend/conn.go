@@ -227,7 +227,7 @@ func (c *Conn) checkIdle() {
 }
 
 func (c *Conn) lateText(method string) string {
-	text := fmt.Sprintf("server %q did not answer %q within %s, its limit", c.spec.Server, method, c.spec.Timeout)
+	text := fmt.Sprintf("server %q did not answer %.100q within %s, its limit", c.spec.Server, method, c.spec.Timeout)
 	if n := c.garbage.Load(); n > 0 {
 		text += fmt.Sprintf("; it wrote %d lines that are no MCP messages", n)
 	}

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"bytes"
+	"errors"
 	"strconv"
 	"time"
 
@@ -13,10 +14,7 @@ import (
 func (c *Conn) dispatch(line []byte) {
 	m, err := mcp.Parse(line)
 	if err != nil {
-		c.garbage.Add(1)
-		if c.throttle.allow(time.Now()) {
-			c.log.Warn("server wrote a line that is no MCP message", "text", quote(line), "err", err, "suppressed", c.throttle.reset())
-		}
+		c.discard(line, err)
 		return
 	}
 	switch {
@@ -31,11 +29,20 @@ func (c *Conn) dispatch(line []byte) {
 	}
 }
 
+// discard skips a line that is of no use. Many servers print greetings there.
+func (c *Conn) discard(line []byte, why error) {
+	c.garbage.Add(1)
+	if c.throttle.allow(time.Now()) {
+		c.log.Warn("server wrote a line that is no MCP message", "text", quote(line), "err", why, "suppressed", c.throttle.reset())
+	}
+}
+
 // answer finishes the call that a response belongs to. One without a call came
-// after its time-out or cancellation, or was made up.
+// after its time-out or cancellation.
 func (c *Conn) answer(m mcp.Message) {
 	id, err := strconv.ParseUint(string(m.ID()), 10, 64)
 	if err != nil {
+		c.discard(m.Raw(), errors.New("a response whose id was never sent"))
 		return
 	}
 	if call := c.take(id); call != nil {

@@ -15,6 +15,7 @@ type Pool struct {
 	log     *slog.Logger
 	exits   exits
 	running sync.WaitGroup
+	closing chan struct{}
 
 	mu      sync.Mutex
 	closed  bool
@@ -38,6 +39,7 @@ func NewPool(opener Opener, log *slog.Logger) *Pool {
 	return &Pool{
 		opener:  opener,
 		log:     log,
+		closing: make(chan struct{}),
 		conns:   map[*Conn]struct{}{},
 		callers: map[caller]*slot{},
 		warm:    map[string]*Conn{},
@@ -57,16 +59,33 @@ func (p *Pool) Start(ctx context.Context, spec Spec) (*Conn, error) {
 }
 
 func (p *Pool) start(ctx context.Context, spec Spec, shared bool) (*Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, openWait, fmt.Errorf("not started within %s", openWait))
-	defer cancel()
-	opened, err := p.opener.Open(ctx, spec.Server)
+	opened, err := p.open(ctx, spec.Server)
 	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
 		return nil, err
 	}
 	return p.adopt(opened, spec, shared)
+}
+
+// open asks for an instance, until ctx, the time limit or the pool ends.
+func (p *Pool) open(ctx context.Context, server string) (control.Opened, error) {
+	ctx, limit := context.WithTimeoutCause(ctx, openWait, fmt.Errorf("not started within %s", openWait))
+	defer limit()
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-p.closing:
+			cancel(errShutdown)
+		case <-ctx.Done():
+		}
+	})
+	opened, err := p.opener.Open(ctx, server)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	cancel(nil)
+	watching.Wait()
+	return opened, err
 }
 
 // adopt makes a Conn of an opened server and sees to it until its end.
@@ -189,7 +208,10 @@ func (p *Pool) Warm(ctx context.Context, spec Spec) error {
 // answered with an error.
 func (p *Pool) Close() {
 	p.mu.Lock()
-	p.closed = true
+	if !p.closed {
+		p.closed = true
+		close(p.closing)
+	}
 	for conn := range p.conns {
 		conn.shut(errShutdown)
 	}

@@ -15,7 +15,7 @@ import (
 func era(h http.Header, m mcp.Message) (stateless bool, refused *refusal) {
 	inHeader, ok := single(h, mcp.HeaderRevision)
 	if !ok {
-		return false, mismatch("%s was sent more than once", mcp.HeaderRevision)
+		return false, mismatch("the header %s was sent more than once", mcp.HeaderRevision)
 	}
 	inBody, claimed := m.Text(m.Param("_meta", mcp.MetaRevision))
 	switch {

@@ -17,6 +17,7 @@ import (
 	"mcpgateway/policy"
 	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/gate"
+	"mcpgateway/proxy/mcp"
 )
 
 // Current is what the front enforces now: one policy generation.
@@ -51,13 +52,9 @@ type exchange struct {
 
 // ServeHTTP serves one request. A panic ends that request alone.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{Front: f, Current: f.current(), out: newWriter(w), r: r}
-	defer func() {
-		if problem := recover(); problem != nil {
-			f.log.Error("request panicked", "err", problem, "stack", string(debug.Stack()))
-			x.out.refuse(refusal{status: http.StatusInternalServerError, text: "internal error"})
-		}
-	}()
+	x := &exchange{Front: f, out: newWriter(w), r: r}
+	defer x.contain()
+	x.Current = f.current()
 	x.out.extend(writeWait)
 	if r.ContentLength != 0 {
 		// Also for a body that is refused: the server reads on to its end.
@@ -78,6 +75,19 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodOptions:
 		x.preflight()
 	}
+}
+
+// contain turns a panic into an answer, or into the end of one that has begun.
+func (x *exchange) contain() {
+	problem := recover()
+	if problem == nil {
+		return
+	}
+	x.log.Error("request panicked", "err", problem, "stack", string(debug.Stack()))
+	if x.out.begun {
+		panic(http.ErrAbortHandler)
+	}
+	x.out.refuse(refusal{status: http.StatusInternalServerError, code: mcp.CodeInternal, text: "internal error"})
 }
 
 // admit decides whether the request is looked at: the cheap checks first, and

@@ -20,6 +20,10 @@ func (x *exchange) post() {
 		return
 	}
 	stateless, refused := era(x.r.Header, message)
+	session, once := single(x.r.Header, mcp.HeaderSession)
+	if refused == nil && !once {
+		refused = mismatch("the header %s was sent more than once", mcp.HeaderSession)
+	}
 	if refused != nil {
 		refused.id = idOf(message)
 		x.out.refuse(*refused)
@@ -27,7 +31,7 @@ func (x *exchange) post() {
 	}
 	request := gate.Request{Caller: x.caller, Server: x.server, Stateless: stateless, Message: message}
 	if !stateless {
-		request.Session = x.r.Header.Get(mcp.HeaderSession)
+		request.Session = session
 	}
 	reply, err := x.Gate.Do(x.r.Context(), request)
 	if err != nil {

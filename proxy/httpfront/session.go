@@ -79,14 +79,14 @@ func (x *exchange) session() (id string, refused *refusal) {
 	revision, ok := single(x.r.Header, mcp.HeaderRevision)
 	switch {
 	case !ok:
-		return "", mismatch("%s was sent more than once", mcp.HeaderRevision)
+		return "", mismatch("the header %s was sent more than once", mcp.HeaderRevision)
 	case mcp.Stateless(revision):
 		return "", &refusal{status: http.StatusMethodNotAllowed, allow: "POST", text: "revision " + revision + " has only POST"}
 	case revision != "" && !mcp.Handshake(revision):
 		return "", unsupported(revision)
 	}
-	if id = x.r.Header.Get(mcp.HeaderSession); id == "" {
-		return "", &refusal{status: http.StatusBadRequest, text: "the header " + mcp.HeaderSession + " is missing"}
+	if id, ok = single(x.r.Header, mcp.HeaderSession); id == "" || !ok {
+		return "", &refusal{status: http.StatusBadRequest, text: "the header " + mcp.HeaderSession + " is missing, or was sent more than once"}
 	}
 	return id, nil
 }
