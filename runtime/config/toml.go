@@ -133,11 +133,11 @@ func (l *locator) key(p path) path {
 			l.tooDeep = true
 			return p
 		}
-		name := t.text
-		if unquoted, err := strconv.Unquote(name); err == nil && name[0] == '"' {
+		name := strings.Trim(t.text, "'")
+		if unquoted, err := strconv.Unquote(t.text); err == nil && t.text[0] == '"' {
 			name = unquoted
 		}
-		p = p.key(strings.Trim(name, "'"))
+		p = p.key(name)
 		if _, known := l.keys[p]; !known {
 			l.keys[p] = t.at
 		}
