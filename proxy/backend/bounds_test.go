@@ -1,0 +1,145 @@
+package backend
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"mcpgateway/proxy/mcp"
+	"mcpgateway/runtime/control"
+)
+
+func TestQueueIsBounded(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		size int
+		want int // accepted
+	}{
+		{"by count", 10, maxQueue},
+		{"by bytes", maxQueueBytes / 4, 3}, // with their envelopes a fourth is over it
+		{"one over it", 2 * maxQueueBytes, 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue()
+			m := mcp.NewRequest(nil, "a", mcp.Quote(strings.Repeat("x", test.size)))
+			got := 0
+			for q.offer(m) {
+				got++
+			}
+			q.force(m) // a response always fits
+			if taken := len(q.Take()); got != test.want || taken != got+1 {
+				t.Errorf("got %d accepted and %d taken, want %d and one more", got, taken, test.want)
+			}
+			if !q.offer(m) {
+				t.Error("got no room after all was taken")
+			}
+		})
+	}
+}
+
+func TestOutboxWaitsForRoom(t *testing.T) {
+	t.Parallel()
+	o := newOutbox()
+	m := mcp.NewRequest(nil, "a", mcp.Quote(strings.Repeat("x", maxOutbox)))
+	if err := o.put(t.Context(), m, nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := o.put(ctx, m, nil); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got error %v from a full outbox, want %v", err, context.Canceled)
+	}
+	waiting := make(chan error)
+	go func() { waiting <- o.put(t.Context(), m, nil) }()
+	for range 2 {
+		if lines, ok := o.take(nil); !ok || len(lines) != len(m.Raw())+1 {
+			t.Errorf("got %d bytes, %v, want %d", len(lines), ok, len(m.Raw())+1)
+		}
+	}
+	if err := <-waiting; err != nil {
+		t.Errorf("got error %v after room was made", err)
+	}
+	go func() { waiting <- o.put(t.Context(), m, nil) }()
+	o.close(errSession)
+	o.close(errIdle) // the first cause stays
+	<-waiting
+	if err := o.put(t.Context(), m, nil); !errors.Is(err, errSession) {
+		t.Errorf("got error %v after the end, want %v", err, errSession)
+	}
+	if _, ok := o.take(nil); ok {
+		t.Error("got lines after the end")
+	}
+}
+
+// The notice of an exit may overtake the answer to the open it belongs to.
+func TestExits(t *testing.T) {
+	t.Parallel()
+	var e exits
+	late := e.expect("late")
+	e.deliver(control.Exit{Sandbox: "early", Status: 1})
+	e.deliver(control.Exit{Sandbox: "late", Status: 2})
+	if got := <-e.expect("early"); got.Status != 1 {
+		t.Errorf("early: got status %d, want 1", got.Status)
+	}
+	if got := <-late; got.Status != 2 {
+		t.Errorf("late: got status %d, want 2", got.Status)
+	}
+	for i := range 3 * maxEarlyExits {
+		e.deliver(control.Exit{Sandbox: fmt.Sprint(i)})
+	}
+	e.expect("forgotten")
+	e.forget("forgotten")
+	if len(e.early) != maxEarlyExits || len(e.waiting) != 0 {
+		t.Errorf("got %d early and %d waiting, want %d and 0", len(e.early), len(e.waiting), maxEarlyExits)
+	}
+}
+
+func TestThrottle(t *testing.T) {
+	t.Parallel()
+	var th throttle
+	now := time.Unix(1000, 0)
+	allowed := 0
+	for range 10 * logLinesASec {
+		if th.allow(now) {
+			allowed++
+		}
+	}
+	if allowed != logLinesASec || th.reset() != 9*logLinesASec || !th.allow(now.Add(time.Second)) {
+		t.Errorf("got %d lines in a second, want %d", allowed, logLinesASec)
+	}
+}
+
+func TestDrainStderr(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	text := "first\n\x1b[31mred\n" + strings.Repeat("y", 10<<20) + "\nlast words"
+	tail := drainStderr(strings.NewReader(text), slog.New(slog.NewTextHandler(&log, nil)))
+	if len(tail) != maxStderrTail || !bytes.HasSuffix(tail, []byte("\nlast words")) {
+		t.Errorf("got a tail of %d bytes that ends with %.20q", len(tail), tail[len(tail)-10:])
+	}
+	if log.Len() > 8<<10 || !strings.Contains(log.String(), "first") || strings.Contains(log.String(), "\x1b") {
+		t.Errorf("got a log of %d bytes: %.300s", log.Len(), log.String())
+	}
+}
+
+func FuzzDrainStderr(f *testing.F) {
+	f.Add([]byte("a\n\nb\xff"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var log bytes.Buffer
+		tail := drainStderr(bytes.NewReader(text), slog.New(slog.NewTextHandler(&log, nil)))
+		if !bytes.HasSuffix(text, tail) || len(tail) != min(len(text), maxStderrTail) {
+			t.Errorf("got a tail of %d bytes for %d", len(tail), len(text))
+		}
+		if got := bytes.Count(log.Bytes(), []byte("\n")); got > 2*logLinesASec {
+			t.Errorf("got %d log lines", got)
+		}
+	})
+}

@@ -1,0 +1,115 @@
+package gate
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"mcpgateway/policy"
+	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/proxytest"
+)
+
+func TestMain(m *testing.M) { os.Exit(proxytest.Main(m)) }
+
+func newGate(t *testing.T) (*Gate, *proxytest.Opener) {
+	t.Helper()
+	opener := &proxytest.Opener{}
+	pool := backend.NewPool(opener, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	opener.Exited = pool.Exited
+	t.Cleanup(func() {
+		pool.Close()
+		opener.Wait()
+	})
+	server := policy.Server{Timeout: time.Minute, IdleTimeout: time.Hour}
+	return New(&policy.Policy{
+		Servers: map[string]policy.Server{"echo": server, "exit": server, "modern": server},
+		Limits:  policy.Limits{MaxMessageBytes: 1 << 20, MaxSessions: 2},
+	}, pool, NewSessions()), opener
+}
+
+func caller(subject string, servers ...string) policy.Identity {
+	return policy.Identity{Subject: subject, Servers: servers}
+}
+
+func initialize() mcp.Message {
+	return mcp.NewRequest([]byte("1"), mcp.MethodInitialize, []byte("{}"))
+}
+
+// Whoever may not use a server starts nothing, in no way.
+func TestDeniedStartsNothing(t *testing.T) {
+	g, opener := newGate(t)
+	for _, identity := range []policy.Identity{{}, caller("key:a", "exit")} {
+		for _, stateless := range []bool{false, true} {
+			_, err := g.Do(t.Context(), Request{Caller: identity, Server: "echo", Stateless: stateless, Message: initialize()})
+			wantDenied(t, err)
+		}
+		_, err := g.Listen(identity, "echo", "id")
+		wantDenied(t, err)
+		wantDenied(t, g.End(identity, "echo", "id"))
+	}
+	if got := opener.Opened(); len(got) != 0 {
+		t.Errorf("got sandboxes %v, want none", got)
+	}
+}
+
+func wantDenied(t *testing.T, err error) {
+	t.Helper()
+	var denied *policy.DeniedError
+	if !errors.As(err, &denied) {
+		t.Errorf("got error %v, want a DeniedError", err)
+	}
+}
+
+// A start that fails, in whatever way, must not use up the limit.
+func TestFailedSessionsDoNotCount(t *testing.T) {
+	g, opener := newGate(t)
+	opener.Fail = map[string]error{"modern": errors.New("no such command")}
+	who := caller("key:a")
+	for range 5 {
+		if reply, err := g.Do(t.Context(), Request{Caller: who, Server: "exit", Message: initialize()}); err != nil || reply.Session != "" || reply.Response.Err() == nil {
+			t.Fatalf("got %+v, %v, want an error response without a session", reply, err)
+		}
+		if _, err := g.Do(t.Context(), Request{Caller: who, Server: "modern", Message: initialize()}); err == nil || !strings.Contains(err.Error(), "no such command") {
+			t.Fatalf("got error %v", err)
+		}
+	}
+	var ids []string
+	for range 2 {
+		reply, err := g.Do(t.Context(), Request{Caller: who, Server: "echo", Message: initialize()})
+		if err != nil || reply.Session == "" {
+			t.Fatalf("got %+v, %v, want a session", reply, err)
+		}
+		ids = append(ids, reply.Session)
+	}
+	if _, err := g.Do(t.Context(), Request{Caller: who, Server: "echo", Message: initialize()}); !errors.Is(err, ErrSessionLimit) {
+		t.Errorf("got error %v, want %v", err, ErrSessionLimit)
+	}
+	if ids[0] == ids[1] || len(ids[0]) < 26 {
+		t.Errorf("got session ids %v", ids)
+	}
+}
+
+func TestCapabilities(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ name, offered, want string }{
+		{"none", ``, `{}`},
+		{"no object", `[]`, `{}`},
+		{"flags go, the rest stays", `{"tools":{"listChanged":true},"resources":{"subscribe":true,"x":1e3},"prompts":{}}`, `{"tools":{},"resources":{"x":1e3},"prompts":{}}`},
+		{"whole ones go", `{"logging":{},"tasks":{"list":{}},"completions":{}}`, `{"completions":{}}`},
+		{"unknown stay", `{"experimental":{"listChanged":true}}`, `{"experimental":{"listChanged":true}}`},
+		{"escaped names", `{"log\u0067ing":{},"t\u006fols":{"list\u0043hanged":true}}`, `{"tools":{}}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if got := string(capabilities([]byte(test.offered))); got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,224 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"mcpgateway/policy"
+	"mcpgateway/policy/authn"
+	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/proxytest"
+)
+
+func TestMain(m *testing.M) { os.Exit(proxytest.Main(m)) }
+
+type running struct {
+	t     *testing.T
+	proxy *Proxy
+	url   string
+}
+
+func newProxy(t *testing.T) *running {
+	t.Helper()
+	goroutines := goleak.IgnoreCurrent()
+	opener := &proxytest.Opener{Fail: map[string]error{"missing": errors.New("the command is not visible")}}
+	p := New(opener, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	opener.Exited = p.Exited
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- p.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		opener.Wait()
+		goleak.VerifyNone(t, goroutines)
+	})
+	return &running{t, p, "http://" + listener.Addr().String()}
+}
+
+func newPolicy(t *testing.T, generation uint64, eager bool, servers ...string) (p policy.Policy, key string) {
+	t.Helper()
+	stored, key, err := authn.NewAPIKey("test", nil, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = policy.Policy{
+		Generation: generation, Keys: []policy.Key{stored}, Servers: map[string]policy.Server{},
+		Limits: policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 1 << 20, MaxSessions: 8},
+	}
+	for _, name := range servers {
+		p.Servers[name] = policy.Server{Eager: eager, Timeout: time.Minute, IdleTimeout: time.Hour}
+	}
+	return p, key
+}
+
+func (r *running) apply(p policy.Policy) error {
+	r.t.Helper()
+	document, err := json.Marshal(p)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.proxy.Apply(p.Generation, document)
+}
+
+func (r *running) post(server, key, session, body string) (status int, newSession, text string) {
+	r.t.Helper()
+	request, err := http.NewRequest("POST", r.url+"/servers/"+server+"/mcp", strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	request.Header.Set("X-API-Key", key)
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Accept", "*/*")
+	if session != "" {
+		request.Header.Set(mcp.HeaderSession, session)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	got, err := io.ReadAll(response.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return response.StatusCode, response.Header.Get(mcp.HeaderSession), string(got)
+}
+
+const (
+	initialize = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}`
+	ping       = `{"jsonrpc":"2.0","id":2,"method":"ping"}`
+)
+
+func TestNoPolicyRefusesEverything(t *testing.T) {
+	r := newProxy(t)
+	if status, _, text := r.post("echo", "mcpgw_a_b", "", initialize); status != http.StatusServiceUnavailable {
+		t.Errorf("got %d %s, want 503", status, text)
+	}
+	if err := r.proxy.ready(); err == nil {
+		t.Error("got ready without a policy")
+	}
+}
+
+func TestGenerationsSwap(t *testing.T) {
+	r := newProxy(t)
+	first, key := newPolicy(t, 1, false, "echo", "crash")
+	if err := r.apply(first); err != nil {
+		t.Fatal(err)
+	}
+	_, session, _ := r.post("echo", key, "", initialize)
+
+	// A session goes on in the next generation, with what that one allows.
+	second := first
+	second.Generation = 2
+	second.Servers = map[string]policy.Server{"echo": first.Servers["echo"]}
+	if err := r.apply(second); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, text := r.post("echo", key, session, ping); status != http.StatusOK {
+		t.Errorf("session in generation 2: got %d %s, want 200", status, text)
+	}
+	if status, _, text := r.post("crash", key, "", initialize); status != http.StatusNotFound {
+		t.Errorf("server that is gone: got %d %s, want 404", status, text)
+	}
+	third, other := newPolicy(t, 3, false, "echo")
+	if err := r.apply(third); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, text := r.post("echo", key, session, ping); status != http.StatusUnauthorized {
+		t.Errorf("revoked key: got %d %s, want 401", status, text)
+	}
+	if status, _, text := r.post("echo", other, session, ping); status != http.StatusNotFound {
+		t.Errorf("another's session: got %d %s, want 404", status, text)
+	}
+}
+
+func TestBadPolicyIsRefused(t *testing.T) {
+	r := newProxy(t)
+	good, key := newPolicy(t, 1, false, "echo")
+	if err := r.apply(good); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name   string
+		change func(*policy.Policy)
+	}{
+		{"no body limit", func(p *policy.Policy) { p.Limits.MaxBodyBytes = 0 }},
+		{"no message limit", func(p *policy.Policy) { p.Limits.MaxMessageBytes = 0 }},
+		{"no session limit", func(p *policy.Policy) { p.Limits.MaxSessions = 0 }},
+		{"no timeout", func(p *policy.Policy) { p.Servers["echo"] = policy.Server{IdleTimeout: 1} }},
+		{"no idle timeout", func(p *policy.Policy) { p.Servers["echo"] = policy.Server{Timeout: 1} }},
+	}
+	for _, test := range tests {
+		bad, _ := newPolicy(t, 2, false, "echo")
+		test.change(&bad)
+		if err := r.apply(bad); err == nil {
+			t.Errorf("%s: got no error", test.name)
+		}
+	}
+	if err := r.proxy.Apply(2, []byte("{")); err == nil {
+		t.Error("no JSON: got no error")
+	}
+	if err := r.proxy.Apply(2, []byte(`{"generation":3}`)); err == nil {
+		t.Error("another generation: got no error")
+	}
+	if status, _, text := r.post("echo", key, "", initialize); status != http.StatusOK {
+		t.Errorf("the generation before: got %d %s, want 200", status, text)
+	}
+}
+
+func TestStart(t *testing.T) {
+	tests := []struct {
+		name    string
+		servers []string
+		want    []string
+	}{
+		{"all right", []string{"echo"}, nil},
+		{"each failure", []string{"echo", "exit", "missing"}, []string{
+			`start server "exit": server "exit" exited with status 7`,
+			`start server "missing": the command is not visible`}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := newProxy(t)
+			rules, _ := newPolicy(t, 1, true, test.servers...)
+			if err := r.apply(rules); err != nil {
+				t.Fatal(err)
+			}
+			err := r.proxy.Start(t.Context())
+			if (err == nil) != (test.want == nil) || (r.proxy.ready() == nil) != (test.want == nil) {
+				t.Fatalf("got error %v, ready: %v", err, r.proxy.ready())
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got error %v, want %q in it", err, want)
+				}
+			}
+		})
+	}
+	t.Run("no policy", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := newProxy(t).proxy.Start(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("got error %v, want %v", err, context.Canceled)
+		}
+	})
+}
