@@ -30,7 +30,7 @@ func newStreams(pipes bool) (*streams, error) {
 }
 
 func (s *streams) open(pipes bool) error {
-	errRead, errWrite, err := s.pair("stderr", func(fds []int) error { return unix.Pipe2(fds, unix.O_CLOEXEC) })
+	errRead, errWrite, err := s.pair("stderr", openPipe)
 	if err != nil {
 		return err
 	}
@@ -45,14 +45,29 @@ func (s *streams) open(pipes bool) error {
 		s.outside = []*os.File{theirs, errRead}
 		return err
 	}
-	inRead, inWrite, err := s.pair("stdin", func(fds []int) error { return unix.Pipe2(fds, unix.O_CLOEXEC) })
+	inRead, inWrite, err := s.pair("stdin", openPipe)
 	if err != nil {
 		return err
 	}
-	outRead, outWrite, err := s.pair("stdout", func(fds []int) error { return unix.Pipe2(fds, unix.O_CLOEXEC) })
+	outRead, outWrite, err := s.pair("stdout", openPipe)
 	s.inside = sandbox.Stdio{Stdin: inRead, Stdout: outWrite, Stderr: errWrite}
 	s.outside = []*os.File{inWrite, outRead, errRead}
 	return err
+}
+
+// openPipe makes a pipe that a server can open again by name (/dev/stdin,
+// /dev/stderr). It belongs to root, as whom no server runs, so its mode lets
+// everybody; who has no descriptor of it cannot name it (proc_pid_fd(5)).
+func openPipe(fds []int) error {
+	if err := unix.Pipe2(fds, unix.O_CLOEXEC); err != nil {
+		return err
+	}
+	if err := unix.Fchmod(fds[0], 0o666); err != nil {
+		unix.Close(fds[0])
+		unix.Close(fds[1])
+		return err
+	}
+	return nil
 }
 
 func (s *streams) pair(name string, open func([]int) error) (first, second *os.File, err error) {
