@@ -77,7 +77,7 @@ func (s *supervisor) open(owner *monitor, name string, server config.Server, ima
 	}
 	i, files, err := s.start(owner, id, name, server, image)
 	if err != nil {
-		return nil, nil, &control.Error{Code: control.CodeStart, Text: fmt.Sprintf("start server %q: %v", name, err)}
+		return nil, nil, &control.Error{Code: control.CodeStart, Text: err.Error()}
 	}
 	return i, files, nil
 }
