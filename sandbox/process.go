@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,8 +25,6 @@ type Sandbox struct {
 	pid       int
 	started   time.Time
 	cgroup    cgroups.Manager
-
-	outOfMemory atomic.Bool
 
 	done chan struct{} // closed when nothing of the sandbox is left
 	exit Exit
@@ -136,21 +133,21 @@ func (s *Sandbox) wait() {
 	if err != nil {
 		slog.Error("count memory kills", "sandbox", s.spec.ID, "err", err)
 	}
-	s.exit.OOM = s.outOfMemory.Load() || kills > 0
+	s.exit.OOM = kills > 0
 	s.destroy() // ends the watch: the kernel wakes it when the cgroup goes
 	<-watched
 }
 
-// watchMemory ends the sandbox once it has reached its own memory limit, on
-// cgroup v1 only: v2 does that by itself (memory.oom.group). The channel it
-// returns is closed when it has ended.
+// watchMemory ends the sandbox once the kernel has ended a process of it for
+// memory, on cgroup v1 only: v2 does that by itself (memory.oom.group). The
+// channel it returns is closed when it has ended.
 func (s *Sandbox) watchMemory() <-chan struct{} {
 	watched := make(chan struct{})
 	if s.runtime.hierarchy.unified {
 		close(watched)
 		return watched
 	}
-	oom, err := s.container.NotifyOOM()
+	events, err := s.container.NotifyOOM()
 	if err != nil {
 		// Its cgroup is gone already, or will be: the limit holds all the same.
 		slog.Debug("watch memory", "sandbox", s.spec.ID, "err", err)
@@ -159,17 +156,29 @@ func (s *Sandbox) watchMemory() <-chan struct{} {
 	}
 	go func() {
 		defer close(watched)
-		for range oom {
-			// Every sandbox of a project is told that the project is at its limit;
-			// only one that failed a charge of its own is ended.
-			stats, err := s.cgroup.GetStats()
-			if err == nil && stats.MemoryStats.Usage.Failcnt > 0 {
-				s.outOfMemory.Store(true)
+		for range events {
+			if s.lostProcess() {
 				s.signal(unix.SIGKILL)
 			}
 		}
 	}()
 	return watched
+}
+
+// lostProcess reports whether the kernel ends a process of this sandbox for
+// memory. Its event comes before the deed, and to every sandbox of a project at
+// its limit, though only one of them is hit.
+func (s *Sandbox) lostProcess() bool {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for range 200 {
+		kills, err := s.cgroup.OOMKillCount()
+		if err != nil || kills > 0 {
+			return err == nil
+		}
+		<-tick.C
+	}
+	return false
 }
 
 func exitStatus(state *os.ProcessState) int {

@@ -42,7 +42,7 @@ type Spec struct {
 	Project     string
 	Path        string // absolute path inside of the program
 	Args        []string
-	Env         []string // KEY=value, complete: nothing is added
+	Env         []string // KEY=value; only a missing HOME is added
 	Dir         string   // working folder inside
 	UID, GID    int      // inside, below 65,536
 	Links       []Link
@@ -91,12 +91,16 @@ type Runtime struct {
 	closed bool
 }
 
-// Init must be called first in main, before anything else: in the re-executed
-// process that becomes a sandbox it never returns, elsewhere it does nothing.
+// Init must be called by the program's init(), before anything else. In the
+// re-executed process that becomes a sandbox it never returns. Elsewhere it keeps
+// the main goroutine on the main thread: libcontainer moves threads into mount
+// namespaces and lets them end there, which the main thread can't, and /proc/self
+// would go on showing that namespace.
 func Init() {
 	if len(os.Args) > 1 && os.Args[1] == "init" {
 		libcontainer.Init()
 	}
+	runtime.LockOSThread()
 }
 
 // New prepares the host: checks that limits can be enforced, compiles the
@@ -201,11 +205,14 @@ func (r *Runtime) start(spec Spec, stdio Stdio) (*Sandbox, error) {
 		// (PR_SET_PDEATHSIG, prctl(2)), so it has a thread of its own.
 		runtime.LockOSThread()
 		err := s.launch(stdio)
-		result <- err
 		if err == nil {
+			result <- nil
 			s.wait()
 		}
 		s.cleanUp()
+		if err != nil {
+			result <- err
+		}
 	}()
 	if err := <-result; err != nil {
 		return nil, err

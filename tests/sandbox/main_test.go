@@ -23,10 +23,9 @@ const (
 	project  = "test"
 )
 
-func TestMain(m *testing.M) {
-	sandbox.Init()
-	os.Exit(run(m))
-}
+func init() { sandbox.Init() }
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	if os.Getuid() != 0 {
@@ -44,7 +43,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	bin = filepath.Join(dir, "bin")
-	for _, name := range []string{"cmd/mcp-gateway-launch", "tests/testserver"} {
+	for _, name := range []string{"cmd/mcp-gateway-launch", "tests/testserver", "tests/probe"} {
 		build := exec.Command("go", "build", "-o", bin+"/", "mcpgateway/"+name)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
