@@ -155,6 +155,10 @@ func (g *gateway) start() error {
 	if err != nil {
 		return err
 	}
+	// The daemon's copy alone is open now: if it ends, so does the proxy's wait for it.
+	if err := g.control.Close(); err != nil {
+		return fmt.Errorf("close control socket: %w", err)
+	}
 	// None of our environment: it may hold the servers' secrets.
 	env := []string{
 		"PATH=/usr/bin:/bin", "LISTEN_FDS=2", "LISTEN_FDNAMES=http:admin",
@@ -303,7 +307,7 @@ func (g *gateway) end(cmd *exec.Cmd) error {
 // cleanUp removes what prepare made.
 func (g *gateway) cleanUp() error {
 	var errs []error
-	for _, file := range []*os.File{g.http, g.admin, g.control} {
+	for _, file := range []*os.File{g.http, g.admin, g.control} { // one that is closed stays so
 		if file != nil {
 			file.Close()
 		}
