@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -144,15 +145,7 @@ func (h *hierarchy) has(controller string) bool {
 		return cgroups.PathExists(h.top.Path(controller))
 	}
 	content, err := os.ReadFile(filepath.Join(h.top.Path(""), "cgroup.controllers"))
-	if err != nil {
-		return false
-	}
-	for _, name := range strings.Fields(string(content)) {
-		if name == controller {
-			return true
-		}
-	}
-	return false
+	return err == nil && slices.Contains(strings.Fields(string(content)), controller)
 }
 
 // swapInUse reports whether the host has a swap device or file (proc_swaps(5));

@@ -19,6 +19,7 @@ import (
 
 	"mcpgateway/proxy"
 	"mcpgateway/runtime/control"
+	"mcpgateway/runtime/peer"
 )
 
 func main() {
@@ -45,7 +46,7 @@ func run(path string, log *slog.Logger) error {
 	defer stop()
 
 	var p *proxy.Proxy // set before the client delivers anything
-	client, err := control.Dial(path, control.Notices{
+	client, err := peer.Dial(path, peer.Notices{
 		Policy: func(generation uint64, document []byte) error { return p.Apply(generation, document) },
 		Exited: func(exit control.Exit) { p.Exited(exit) },
 	})
@@ -58,7 +59,7 @@ func run(path string, log *slog.Logger) error {
 
 // serve runs the actors; the first that ends stops the others. The control
 // connection goes last: instances are stopped over it.
-func serve(signalled context.Context, p *proxy.Proxy, client *control.Client, listeners listeners, log *slog.Logger) error {
+func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, listeners listeners, log *slog.Logger) error {
 	ctx, cancel := context.WithCancelCause(signalled)
 	defer cancel(nil)
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))

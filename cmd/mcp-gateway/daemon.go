@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mcpgateway/runtime/control"
+	"mcpgateway/runtime/peer"
 )
 
 // Where an installed gateway keeps its state and its control socket.
@@ -40,8 +40,8 @@ func exists(path string) bool {
 }
 
 // withDaemon runs do with a connection to the daemon.
-func withDaemon(ctx context.Context, state string, do func(context.Context, *control.Client) error) error {
-	client, err := control.Dial(controlSocket(state), control.Notices{})
+func withDaemon(ctx context.Context, state string, do func(context.Context, *peer.Client) error) error {
+	client, err := peer.Dial(controlSocket(state), peer.Notices{})
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ Servers that run go on as they are; the next start uses the new configuration.`,
 	}
 	state := stateFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return withDaemon(cmd.Context(), *state, func(ctx context.Context, client *control.Client) error {
+		return withDaemon(cmd.Context(), *state, func(ctx context.Context, client *peer.Client) error {
 			return client.Reload(ctx)
 		})
 	}
@@ -76,7 +76,7 @@ func newPsCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "ps", Short: "List the running sandboxes", Args: cobra.NoArgs}
 	state := stateFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return withDaemon(cmd.Context(), *state, func(ctx context.Context, client *control.Client) error {
+		return withDaemon(cmd.Context(), *state, func(ctx context.Context, client *peer.Client) error {
 			list, err := client.List(ctx)
 			if err != nil {
 				return err

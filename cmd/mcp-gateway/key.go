@@ -16,8 +16,8 @@ import (
 
 	"mcpgateway/policy"
 	"mcpgateway/policy/authn"
-	"mcpgateway/runtime/control"
 	"mcpgateway/runtime/keys"
+	"mcpgateway/runtime/peer"
 )
 
 func newKeyCommand() *cobra.Command {
@@ -48,8 +48,6 @@ be shown again. A running gateway takes it at once.`,
 	return cmd
 }
 
-func keyFile(state string) string { return filepath.Join(state, "keys.json") }
-
 // createKey makes a key and stores its hash. It returns the key and its id.
 func createKey(file, name string, servers []string, lifetime time.Duration) (text, id string, err error) {
 	if lifetime < 0 {
@@ -66,12 +64,12 @@ func createKey(file, name string, servers []string, lifetime time.Duration) (tex
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return "", "", fmt.Errorf("create key: %w", err)
 	}
-	err = keys.Update(file, func(stored []policy.Key) ([]policy.Key, error) { return append(stored, key), nil })
+	err = updateKeys(file, func(stored []policy.Key) ([]policy.Key, error) { return append(stored, key), nil })
 	return text, key.ID, err
 }
 
 func revokeKey(file, id string) error {
-	return keys.Update(file, func(stored []policy.Key) ([]policy.Key, error) {
+	return updateKeys(file, func(stored []policy.Key) ([]policy.Key, error) {
 		i := slices.IndexFunc(stored, func(k policy.Key) bool { return k.ID == id })
 		if i < 0 {
 			return nil, fmt.Errorf("revoke key: no key has the id %q: see mcp-gateway key list", id)
@@ -125,7 +123,7 @@ func tellDaemon(ctx context.Context, problems io.Writer, state string) error {
 		fmt.Fprintln(problems, "mcp-gateway: no gateway runs with this state; the next one will know")
 		return nil
 	}
-	err := withDaemon(ctx, state, func(ctx context.Context, client *control.Client) error { return client.Reload(ctx) })
+	err := withDaemon(ctx, state, func(ctx context.Context, client *peer.Client) error { return client.Reload(ctx) })
 	if err != nil {
 		return errors.Join(errors.New("stored, but the running gateway still has the old keys"), err)
 	}

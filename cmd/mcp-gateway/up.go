@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"time"
@@ -102,22 +101,15 @@ func up(ctx context.Context, out io.Writer, o upOptions) (err error) {
 	return errors.Join(err, g.stop())
 }
 
-// writeReadyFile writes the file in one step: who sees it sees all of it.
 func writeReadyFile(path string, a addresses) error {
 	content, err := json.Marshal(a)
+	if err == nil {
+		err = replaceFile(path, append(content, '\n'))
+	}
 	if err != nil {
 		return fmt.Errorf("write ready file: %w", err)
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".ready-") // mode 0600: it may hold a key
-	if err != nil {
-		return fmt.Errorf("write ready file: %w", err)
-	}
-	defer os.Remove(file.Name())
-	_, err = file.Write(append(content, '\n'))
-	if err = errors.Join(err, file.Close()); err != nil {
-		return fmt.Errorf("write ready file: %w", err)
-	}
-	return os.Rename(file.Name(), path)
+	return nil
 }
 
 // account is the user that the proxy runs as.

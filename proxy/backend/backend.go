@@ -16,7 +16,7 @@ import (
 	"mcpgateway/runtime/control"
 )
 
-// Opener starts and stops instances of servers. A *control.Client is one.
+// Opener starts and stops instances of servers. A *peer.Client is one.
 type Opener interface {
 	Open(ctx context.Context, server string) (control.Opened, error)
 	Stop(ctx context.Context, sandbox string) error

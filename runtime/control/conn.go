@@ -23,7 +23,8 @@ type Conn struct {
 	Peer unix.Ucred
 }
 
-func dial(path string) (*Conn, error) {
+// Dial connects to the control socket at path.
+func Dial(path string) (*Conn, error) {
 	socket, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: path, Net: "unixpacket"})
 	if err != nil {
 		return nil, err

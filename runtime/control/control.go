@@ -7,7 +7,9 @@
 package control
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -84,6 +86,9 @@ const (
 	CodeVersion       Code = "version" // the peers speak different versions
 )
 
+// ErrClosed is the error of every call after the connection has ended.
+var ErrClosed = errors.New("the connection to the daemon has ended")
+
 // Error is an answer of kind error.
 type Error struct {
 	Code Code
@@ -91,6 +96,23 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return e.Text }
+
+// Opened is a started server: its descriptors belong to the receiver.
+type Opened struct {
+	Sandbox string
+	Stdin   *os.File // write end
+	Stdout  *os.File // read end; the same file as Stdin when stdio is a socket
+	Stderr  *os.File // read end
+}
+
+// Close closes every descriptor, once each.
+func (o Opened) Close() {
+	o.Stdin.Close()
+	if o.Stdout != o.Stdin {
+		o.Stdout.Close()
+	}
+	o.Stderr.Close()
+}
 
 // Exit says how a sandbox ended.
 type Exit struct {

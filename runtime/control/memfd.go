@@ -34,9 +34,9 @@ func NewSealed(name string, document []byte) (*os.File, error) {
 	return file, nil
 }
 
-// readSealed reads a document made by NewSealed and refuses one that could
+// ReadSealed reads a document made by NewSealed and refuses one that could
 // still change.
-func readSealed(file *os.File) ([]byte, error) {
+func ReadSealed(file *os.File) ([]byte, error) {
 	got, err := unix.FcntlInt(file.Fd(), unix.F_GET_SEALS, 0)
 	if err != nil {
 		return nil, fmt.Errorf("read the document's seals: %w", err)

@@ -110,13 +110,8 @@ func (d *Daemon) accept(ctx context.Context, connections *sync.WaitGroup) error 
 			continue
 		}
 		m := newMonitor(d, conn)
-		if m.role == 0 {
-			slog.Warn("refused a control connection: neither root nor the proxy's user", "peer", conn.Peer.Pid, "uid", conn.Peer.Uid)
-			conn.Close()
-			continue
-		}
-		if !d.add(m) {
-			slog.Warn("refused a control connection: too many are open", "peer", conn.Peer.Pid)
+		if m.role == 0 || !d.add(m) {
+			slog.Warn("refused a control connection: neither root nor the proxy's user, or too many", "peer", conn.Peer.Pid, "uid", conn.Peer.Uid)
 			conn.Close()
 			continue
 		}

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"os/user"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"syscall"
@@ -92,47 +91,33 @@ func resolve(d config.Directory) (sandbox.Directory, error) {
 	}
 	uid, gid := int(st.Uid), int(st.Gid)
 	if d.Owner != "" {
-		if uid, gid, err = lookupOwner(d.Owner); err != nil {
-			return sandbox.Directory{}, err
-		}
-	} else if uid != 0 && gid == 0 {
-		if _, gid, err = lookupOwner(strconv.Itoa(uid)); err != nil {
-			return sandbox.Directory{}, err
+		if uid, err = strconv.Atoi(d.Owner); err != nil {
+			return sandbox.Directory{}, fmt.Errorf("owner: %w", err)
 		}
 	}
-	if uid == 0 || gid == 0 {
-		if d.Access == config.AccessReadWrite {
-			return sandbox.Directory{}, errors.New("it belongs to root, and a server never writes as root: use access: ro, or name a user with owner:")
-		}
-		return sandbox.Directory{Path: filepath.Clean(d.Path)}, nil
+	if d.Owner != "" || gid == 0 {
+		gid = primaryGroup(uid)
 	}
-	return sandbox.Directory{Path: filepath.Clean(d.Path), Writable: d.Access != config.AccessReadOnly, UID: uid, GID: gid}, nil
+	switch {
+	case uid != 0 && gid != 0:
+		return sandbox.Directory{Path: d.Path, Writable: d.Access != config.AccessReadOnly, UID: uid, GID: gid}, nil
+	case d.Access == config.AccessReadWrite:
+		return sandbox.Directory{}, errors.New("its owner is root, or in root's group, and a server never writes as root: use access: ro, or name another user with owner:")
+	default:
+		return sandbox.Directory{Path: d.Path}, nil
+	}
 }
 
-// lookupOwner finds a user's ids by name or number in passwd(5). A number that is
-// nobody's has a group of the same number.
-func lookupOwner(owner string) (uid, gid int, err error) {
-	found, err := user.Lookup(owner)
+// primaryGroup returns a user's group from passwd(5). A number that is nobody's
+// has a group of the same number.
+func primaryGroup(uid int) int {
+	found, err := user.LookupId(strconv.Itoa(uid))
 	if err != nil {
-		found, err = user.LookupId(owner)
+		return uid
 	}
+	gid, err := strconv.Atoi(found.Gid)
 	if err != nil {
-		uid, numberErr := strconv.Atoi(owner)
-		if numberErr != nil || uid <= 0 {
-			return 0, 0, fmt.Errorf("owner %q is not a user of this host", owner)
-		}
-		return uid, uid, nil
+		return 0 // which the caller treats as root's
 	}
-	uid, err = strconv.Atoi(found.Uid)
-	if err != nil {
-		return 0, 0, fmt.Errorf("owner %q: %w", owner, err)
-	}
-	gid, err = strconv.Atoi(found.Gid)
-	if err != nil {
-		return 0, 0, fmt.Errorf("owner %q: %w", owner, err)
-	}
-	if uid == 0 || gid == 0 {
-		return 0, 0, fmt.Errorf("owner %q is root, or in root's group: name another user", owner)
-	}
-	return uid, gid, nil
+	return gid
 }

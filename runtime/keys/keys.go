@@ -1,6 +1,7 @@
-// Package keys keeps the API keys' hashes in a file. It never sees a key itself.
+// Package keys reads the file with the API keys' hashes. It never sees a key
+// itself, and does not write: the daemon can't make one.
 //
-// Runs in: daemon (reads), CLI (reads and writes).
+// Runs in: daemon, CLI.
 package keys
 
 import (
@@ -10,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -20,7 +20,8 @@ import (
 // maxFile is the largest key file in bytes.
 const maxFile = 16 << 20
 
-type document struct {
+// File is what the file holds, as JSON.
+type File struct {
 	Keys []policy.Key `json:"keys"`
 }
 
@@ -47,62 +48,9 @@ func Load(path string) ([]policy.Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read keys %s: %w", path, err)
 	}
-	var d document
-	if err := json.Unmarshal(content, &d); err != nil {
+	var f File
+	if err := json.Unmarshal(content, &f); err != nil {
 		return nil, fmt.Errorf("read keys %s: %w", path, err)
 	}
-	return d.Keys, nil
-}
-
-// Update replaces the keys of the file at path with what change makes of them.
-// It is atomic, durable, and safe against other updates at the same time.
-func Update(path string, change func([]policy.Key) ([]policy.Key, error)) error {
-	unlock, err := lock(path + ".lock")
-	if err != nil {
-		return fmt.Errorf("change keys: %w", err)
-	}
-	defer unlock()
-	keys, err := Load(path)
-	if err != nil {
-		return err
-	}
-	if keys, err = change(keys); err != nil {
-		return err
-	}
-	content, err := json.MarshalIndent(document{keys}, "", "  ")
-	if err != nil {
-		return fmt.Errorf("change keys: %w", err)
-	}
-	if err := replace(path, append(content, '\n')); err != nil {
-		return fmt.Errorf("change keys: %w", err)
-	}
-	return nil
-}
-
-func lock(path string) (unlock func(), err error) {
-	file, err := os.OpenFile(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); err != nil {
-		file.Close()
-		return nil, err
-	}
-	return func() { file.Close() }, nil
-}
-
-// replace writes a new file and renames it over path, so that a reader, or a
-// crash, sees the old file or the new one.
-func replace(path string, content []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), ".keys-") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	_, err = file.Write(content)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
+	return f.Keys, nil
 }

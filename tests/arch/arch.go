@@ -33,6 +33,7 @@ func layers() map[string]int {
 		"proxy/egress":     1,
 		"runtime/config":   1,
 		"runtime/keys":     1,
+		"runtime/peer":     1,
 
 		"proxy/catalog":  2,
 		"runtime/daemon": 2,
@@ -69,7 +70,7 @@ func colours() []colour {
 		{
 			binary:    "cmd/mcp-gateway-proxy",
 			forbidden: []string{"os/exec", module + "/images", module + "/sandbox", module + "/runtime"},
-			except:    []string{module + "/runtime/control"},
+			except:    []string{module + "/runtime/control", module + "/runtime/peer"},
 		},
 	}
 }

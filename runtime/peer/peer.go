@@ -1,32 +1,17 @@
-package control
+// Package peer is the other end of the control protocol: what the proxy and the
+// CLI say to the daemon, and what they hear from it. The daemon does not link it.
+//
+// Runs in: proxy, CLI.
+package peer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"sync"
+
+	"mcpgateway/runtime/control"
 )
-
-// ErrClosed is the error of every call after the connection has ended.
-var ErrClosed = errors.New("the connection to the daemon has ended")
-
-// Opened is a started server: its descriptors belong to the receiver.
-type Opened struct {
-	Sandbox string
-	Stdin   *os.File // write end
-	Stdout  *os.File // read end; the same file as Stdin when stdio is a socket
-	Stderr  *os.File // read end
-}
-
-// Close closes every descriptor, once each.
-func (o Opened) Close() {
-	o.Stdin.Close()
-	if o.Stdout != o.Stdin {
-		o.Stdout.Close()
-	}
-	o.Stderr.Close()
-}
 
 // Notices receives what the daemon sends unasked. Calls come one at a time, in
 // the order of arrival, from Run; answers wait behind them.
@@ -34,13 +19,13 @@ type Notices struct {
 	// Policy gets a new generation, the JSON of a policy.Policy. Its error
 	// refuses the generation, and the daemon is told why.
 	Policy func(generation uint64, document []byte) error
-	Exited func(Exit)
+	Exited func(control.Exit)
 }
 
 // Client is a peer of the daemon. Its methods may be called concurrently, while
 // Run runs.
 type Client struct {
-	conn    *Conn
+	conn    *control.Conn
 	notices Notices
 
 	mu      sync.Mutex
@@ -49,13 +34,13 @@ type Client struct {
 }
 
 type answer struct {
-	message Message
+	message control.Message
 	files   []*os.File
 }
 
 // Dial connects to the daemon's control socket and agrees on the version.
 func Dial(path string, notices Notices) (*Client, error) {
-	conn, err := dial(path)
+	conn, err := control.Dial(path)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the daemon at %s: %w", path, err)
 	}
@@ -66,8 +51,8 @@ func Dial(path string, notices Notices) (*Client, error) {
 	return &Client{conn: conn, notices: notices, waiting: map[uint64]chan<- answer{}}, nil
 }
 
-func greet(conn *Conn) error {
-	if err := conn.Send(Message{Kind: KindHello, Version: Version}); err != nil {
+func greet(conn *control.Conn) error {
+	if err := conn.Send(control.Message{Kind: control.KindHello, Version: control.Version}); err != nil {
 		return err
 	}
 	reply, files, err := conn.Receive()
@@ -75,10 +60,10 @@ func greet(conn *Conn) error {
 	switch {
 	case err != nil:
 		return err
-	case reply.Kind == KindError:
-		return &Error{Code: reply.Code, Text: reply.Text}
-	case reply.Kind != KindHello || reply.Version != Version:
-		return fmt.Errorf("got %q version %d, want %q version %d", reply.Kind, reply.Version, KindHello, Version)
+	case reply.Kind == control.KindError:
+		return &control.Error{Code: reply.Code, Text: reply.Text}
+	case reply.Kind != control.KindHello || reply.Version != control.Version:
+		return fmt.Errorf("got %q version %d, want %q version %d", reply.Kind, reply.Version, control.KindHello, control.Version)
 	}
 	return nil
 }
@@ -114,11 +99,11 @@ func (c *Client) abandon() {
 	c.waiting = nil
 }
 
-func (c *Client) deliver(message Message, files []*os.File) error {
+func (c *Client) deliver(message control.Message, files []*os.File) error {
 	switch message.Kind {
-	case KindPolicy:
+	case control.KindPolicy:
 		return c.applyPolicy(message, files)
-	case KindExited:
+	case control.KindExited:
 		closeAll(files)
 		if c.notices.Exited != nil && message.Exit != nil {
 			c.notices.Exited(*message.Exit)
@@ -131,8 +116,8 @@ func (c *Client) deliver(message Message, files []*os.File) error {
 	c.mu.Unlock()
 	if !ok { // the caller has given up: what it asked for is not left open
 		closeAll(files)
-		if message.Kind == KindOpened {
-			return c.conn.Send(Message{Kind: KindStop, Sandbox: message.Sandbox})
+		if message.Kind == control.KindOpened {
+			return c.conn.Send(control.Message{Kind: control.KindStop, Sandbox: message.Sandbox})
 		}
 		return nil
 	}
@@ -140,7 +125,7 @@ func (c *Client) deliver(message Message, files []*os.File) error {
 	return nil
 }
 
-func (c *Client) applyPolicy(message Message, files []*os.File) error {
+func (c *Client) applyPolicy(message control.Message, files []*os.File) error {
 	defer closeAll(files)
 	if c.notices.Policy == nil {
 		return nil
@@ -148,23 +133,23 @@ func (c *Client) applyPolicy(message Message, files []*os.File) error {
 	if len(files) != 1 {
 		return fmt.Errorf("policy %d came with %d descriptors, want 1", message.Generation, len(files))
 	}
-	document, err := readSealed(files[0])
+	document, err := control.ReadSealed(files[0])
 	if err == nil {
 		err = c.notices.Policy(message.Generation, document)
 	}
 	if err != nil {
-		return c.conn.Send(Message{Kind: KindRefused, Generation: message.Generation, Text: err.Error()})
+		return c.conn.Send(control.Message{Kind: control.KindRefused, Generation: message.Generation, Text: err.Error()})
 	}
-	return c.conn.Send(Message{Kind: KindApplied, Generation: message.Generation})
+	return c.conn.Send(control.Message{Kind: control.KindApplied, Generation: message.Generation})
 }
 
 // call sends a request and waits for its answer.
-func (c *Client) call(ctx context.Context, request Message) (answer, error) {
+func (c *Client) call(ctx context.Context, request control.Message) (answer, error) {
 	reply := make(chan answer, 1)
 	c.mu.Lock()
 	if c.waiting == nil {
 		c.mu.Unlock()
-		return answer{}, ErrClosed
+		return answer{}, control.ErrClosed
 	}
 	c.lastID++
 	request.ID = c.lastID
@@ -178,11 +163,11 @@ func (c *Client) call(ctx context.Context, request Message) (answer, error) {
 	select {
 	case a, ok := <-reply:
 		if !ok {
-			return answer{}, ErrClosed
+			return answer{}, control.ErrClosed
 		}
-		if a.message.Kind == KindError {
+		if a.message.Kind == control.KindError {
 			closeAll(a.files)
-			return answer{}, &Error{Code: a.message.Code, Text: a.message.Text}
+			return answer{}, &control.Error{Code: a.message.Code, Text: a.message.Text}
 		}
 		return a, nil
 	case <-ctx.Done():
@@ -207,19 +192,19 @@ func (c *Client) giveUp(id uint64, reply <-chan answer) {
 	}
 	if a, ok := <-reply; ok {
 		closeAll(a.files)
-		if a.message.Kind == KindOpened {
-			c.conn.Send(Message{Kind: KindStop, Sandbox: a.message.Sandbox})
+		if a.message.Kind == control.KindOpened {
+			c.conn.Send(control.Message{Kind: control.KindStop, Sandbox: a.message.Sandbox})
 		}
 	}
 }
 
-// Open starts an instance of a server. An *Error says why it was refused.
-func (c *Client) Open(ctx context.Context, server string) (Opened, error) {
-	a, err := c.call(ctx, Message{Kind: KindOpen, Server: server})
+// Open starts an instance of a server. An *control.Error says why it was refused.
+func (c *Client) Open(ctx context.Context, server string) (control.Opened, error) {
+	a, err := c.call(ctx, control.Message{Kind: control.KindOpen, Server: server})
 	if err != nil {
-		return Opened{}, err
+		return control.Opened{}, err
 	}
-	opened := Opened{Sandbox: a.message.Sandbox}
+	opened := control.Opened{Sandbox: a.message.Sandbox}
 	switch len(a.files) {
 	case 2:
 		opened.Stdin, opened.Stdout, opened.Stderr = a.files[0], a.files[0], a.files[1]
@@ -227,27 +212,33 @@ func (c *Client) Open(ctx context.Context, server string) (Opened, error) {
 		opened.Stdin, opened.Stdout, opened.Stderr = a.files[0], a.files[1], a.files[2]
 	default:
 		closeAll(a.files)
-		return Opened{}, fmt.Errorf("open server %q: got %d descriptors, want 2 or 3", server, len(a.files))
+		return control.Opened{}, fmt.Errorf("open server %q: got %d descriptors, want 2 or 3", server, len(a.files))
 	}
 	return opened, nil
 }
 
 // Stop ends a sandbox and every process in it. It returns when they are gone.
 func (c *Client) Stop(ctx context.Context, sandbox string) error {
-	_, err := c.call(ctx, Message{Kind: KindStop, Sandbox: sandbox})
+	_, err := c.call(ctx, control.Message{Kind: control.KindStop, Sandbox: sandbox})
 	return err
 }
 
 // List returns the running sandboxes: all of them for an administrator, its own
 // for a proxy.
-func (c *Client) List(ctx context.Context) ([]Sandbox, error) {
-	a, err := c.call(ctx, Message{Kind: KindList})
+func (c *Client) List(ctx context.Context) ([]control.Sandbox, error) {
+	a, err := c.call(ctx, control.Message{Kind: control.KindList})
 	return a.message.Sandboxes, err
 }
 
-// Reload makes the daemon read its configuration again. An *Error says what is
+// Reload makes the daemon read its configuration again. An *control.Error says what is
 // wrong with the new one; the old one then stays in force.
 func (c *Client) Reload(ctx context.Context) error {
-	_, err := c.call(ctx, Message{Kind: KindReload})
+	_, err := c.call(ctx, control.Message{Kind: control.KindReload})
 	return err
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
 }
