@@ -143,3 +143,33 @@ func FuzzDrainStderr(f *testing.F) {
 		}
 	})
 }
+
+// stuck is a daemon that never answers an open.
+type stuck struct{ asked chan struct{} }
+
+func (s stuck) Open(ctx context.Context, _ string) (control.Opened, error) {
+	close(s.asked)
+	<-ctx.Done()
+	return control.Opened{}, ctx.Err()
+}
+
+func (s stuck) Stop(context.Context, string) error { return nil }
+
+func TestCloseEndsAStartThatHangs(t *testing.T) {
+	t.Parallel()
+	opener := stuck{make(chan struct{})}
+	pool := NewPool(opener, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	failed := make(chan error)
+	go func() {
+		_, err := pool.ForCaller(t.Context(), spec("echo"), "key:a")
+		failed <- err
+	}()
+	<-opener.asked
+	pool.Close()
+	if err := <-failed; !errors.Is(err, errShutdown) {
+		t.Errorf("got error %v, want %v", err, errShutdown)
+	}
+	if _, err := pool.ForCaller(t.Context(), spec("echo"), "key:a"); !errors.Is(err, errShutdown) {
+		t.Errorf("after the end: got error %v, want %v", err, errShutdown)
+	}
+}
