@@ -3,9 +3,11 @@ package backend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -423,4 +425,29 @@ func TestTooManyCalls(t *testing.T) {
 	if !errors.Is(err, ErrBusy) {
 		t.Errorf("got error %v, want %v", err, ErrBusy)
 	}
+}
+
+// Many callers at once each get the answer to what they asked.
+func TestConcurrentCallsAreNotMixedUp(t *testing.T) {
+	pool, _ := newPool(t)
+	conn := start(t, pool, spec("echo"))
+	var callers sync.WaitGroup
+	for i := range 16 {
+		callers.Go(func() {
+			for range 20 {
+				id := fmt.Sprintf(`"caller-%d"`, i)
+				c, err := conn.Call(t.Context(), parse(t, `{"jsonrpc":"2.0","id":`+id+`,"method":"tools/call","params":{"name":"again","arguments":{"mine":`+id+`}}}`))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				<-c.Ready()
+				got := c.Take()
+				if len(got) != 1 || string(got[0].ID()) != id || !strings.Contains(string(got[0].Raw()), fmt.Sprintf(`caller-%d\"`, i)) {
+					t.Errorf("caller %d: got %v", i, got)
+				}
+			}
+		})
+	}
+	callers.Wait()
 }

@@ -147,7 +147,7 @@ func (c *Conn) take(id uint64) *Call {
 // sendCancelled is best effort: a server that does not read learns nothing.
 func (c *Conn) sendCancelled(id uint64, reason string) {
 	params := fmt.Sprintf(`{"requestId":%d,"reason":%s}`, id, mcp.Quote(reason))
-	c.outbox.offer(mcp.NewRequest(nil, mcp.MethodCancelled, []byte(params)), nil)
+	c.outbox.tell(mcp.NewRequest(nil, mcp.MethodCancelled, []byte(params)))
 }
 
 // Send passes on a notification or response of the client whose instance this
@@ -172,7 +172,7 @@ func (c *Conn) cancelFor(m mcp.Message) {
 	if call == nil || call.method == mcp.MethodInitialize || c.take(call.id) == nil {
 		return
 	}
-	c.outbox.offer(m.Replace(span, strconv.AppendUint(nil, call.id, 10)), nil)
+	c.outbox.tell(m.Replace(span, strconv.AppendUint(nil, call.id, 10)))
 	call.fail("the request was cancelled by the client")
 }
 

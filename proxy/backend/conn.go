@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -104,7 +105,7 @@ func (c *Conn) run(opener Opener) {
 	c.stop(opener)
 	// The sandbox is gone and so its standard error has ended; the deadline is
 	// for a daemon that could not stop it.
-	c.files.Stderr.SetReadDeadline(time.Now().Add(exitWait))
+	expire(c.files.Stderr, time.Now().Add(exitWait))
 	c.files.Stdin.Close()
 	c.files.Stdout.Close()
 	helpers.Wait()
@@ -135,7 +136,7 @@ func (c *Conn) write() {
 			c.outbox.close(fmt.Errorf("server %q closed its input", c.spec.Server))
 			// It may still be answering. Its exit, if that is what happened, ends
 			// its output too.
-			c.files.Stdout.SetReadDeadline(time.Now().Add(exitWait))
+			expire(c.files.Stdout, time.Now().Add(exitWait))
 			return
 		}
 	}
@@ -171,7 +172,15 @@ func (c *Conn) shutLocked(cause error) {
 		c.ended = cause
 	}
 	// Interrupts the reader, which does the rest.
-	c.files.Stdout.SetReadDeadline(time.Unix(1, 0))
+	expire(c.files.Stdout, time.Unix(1, 0))
+}
+
+// expire ends reads of a file at a time. A file that knows no deadlines is closed
+// now: a reader that nothing can interrupt would be worse.
+func expire(file *os.File, at time.Time) {
+	if err := file.SetReadDeadline(at); err != nil {
+		file.Close()
+	}
 }
 
 // end answers every call with the cause.

@@ -55,9 +55,9 @@ func (c *Conn) answer(m mcp.Message) {
 func (c *Conn) serverRequest(m mcp.Message) {
 	switch {
 	case m.Method() == mcp.MethodPing:
-		c.outbox.offer(mcp.NewResult(m.ID(), []byte("{}")), nil)
+		c.outbox.tell(mcp.NewResult(m.ID(), []byte("{}")))
 	case c.shared:
-		c.outbox.offer(mcp.NewError(m.ID(), mcp.CodeMethodNotFound, "the client offers no such capability", nil), nil)
+		c.outbox.tell(mcp.NewError(m.ID(), mcp.CodeMethodNotFound, "the client offers no such capability", nil))
 	default:
 		c.relay(m)
 	}
@@ -69,7 +69,7 @@ func (c *Conn) relay(m mcp.Message) {
 	accepted := c.targetLocked(m.Method()).offer(m)
 	c.mu.Unlock()
 	if !accepted && m.Kind() == mcp.Request {
-		c.outbox.offer(mcp.NewError(m.ID(), mcp.CodeInternal, "the client does not take messages", nil), nil)
+		c.outbox.tell(mcp.NewError(m.ID(), mcp.CodeInternal, "the client does not take messages", nil))
 	}
 }
 

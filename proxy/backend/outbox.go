@@ -59,6 +59,10 @@ func (o *outbox) offer(m mcp.Message, id []byte) (room <-chan struct{}, err erro
 	return nil, nil
 }
 
+// tell adds a message if there is room at once, and drops it if not: for what
+// nobody waits for.
+func (o *outbox) tell(m mcp.Message) { _, _ = o.offer(m, nil) }
+
 // take waits for bytes and returns all of them; ok is false after the end. used
 // is a buffer that may be filled again.
 func (o *outbox) take(used []byte) (lines []byte, ok bool) {

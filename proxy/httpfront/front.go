@@ -58,7 +58,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.out.extend(writeWait)
 	if r.ContentLength != 0 {
 		// Also for a body that is refused: the server reads on to its end.
-		x.out.control.SetReadDeadline(time.Now().Add(bodyWait))
+		x.out.limitBody(time.Now().Add(bodyWait))
 	}
 	setHeaders(w.Header())
 	if refused := x.admit(); refused != nil {
@@ -94,7 +94,7 @@ func (x *exchange) contain() {
 // the credential before anything that depends on what is configured.
 func (x *exchange) admit() *refusal {
 	if x.Current == nil {
-		return &refusal{status: http.StatusServiceUnavailable, text: "the gateway is starting", retryAfter: true}
+		return &refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, text: "the gateway is starting", retryAfter: true}
 	}
 	if !hostAllowed(x.r, x.Policy.HTTP.AllowedHosts) {
 		return &refusal{status: http.StatusForbidden, text: "the Host header names no host of this gateway"}

@@ -87,7 +87,7 @@ func (x *exchange) body() ([]byte, *refusal) {
 	case err != nil:
 		return nil, &refusal{status: http.StatusBadRequest, code: mcp.CodeParse, text: "the body could not be read to its end: " + cause(err)}
 	}
-	x.out.control.SetReadDeadline(time.Time{}) // set by ServeHTTP
+	x.out.limitBody(time.Time{}) // set by ServeHTTP
 	return body.Bytes(), nil
 }
 
@@ -108,7 +108,7 @@ func (x *exchange) answer(reply gate.Reply, stateless bool) {
 		if reply.Session != "" {
 			x.out.w.Header().Set(mcp.HeaderSession, reply.Session)
 		}
-		x.out.message(status(reply.Response, stateless), reply.Response)
+		x.out.last(status(reply.Response, stateless), reply.Response)
 	default:
 		x.out.accepted()
 	}
@@ -144,7 +144,7 @@ func (x *exchange) stream(s *gate.Stream, stateless bool) {
 func (x *exchange) relay(messages []mcp.Message, stateless bool) (finished bool, err error) {
 	for _, m := range messages {
 		if m.Kind() == mcp.Response {
-			x.out.message(status(m, stateless), m)
+			x.out.last(status(m, stateless), m)
 			return true, nil
 		}
 		if err := x.out.event(m); err != nil {

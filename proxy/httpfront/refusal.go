@@ -42,7 +42,7 @@ func (o *writer) refuse(r refusal) {
 	if r.code == 0 {
 		r.code = mcp.CodeInvalidRequest
 	}
-	o.message(r.status, mcp.NewError(r.id, r.code, r.text, r.data))
+	o.last(r.status, mcp.NewError(r.id, r.code, r.text, r.data))
 }
 
 // refusalOf turns an error of the gate into an answer. What happened to a server

@@ -26,6 +26,7 @@ func TestGoSDKClient(t *testing.T) {
 			progress := make(chan float64, 3)
 			client := sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, &sdk.ClientOptions{
 				ProgressNotificationHandler: func(_ context.Context, r *sdk.ProgressNotificationClientRequest) { progress <- r.Params.Progress },
+				//nolint:staticcheck // deprecated by the newest revision, and in use by the others
 				CreateMessageHandler: func(context.Context, *sdk.CreateMessageRequest) (*sdk.CreateMessageResult, error) {
 					return &sdk.CreateMessageResult{Model: "m", Role: "assistant", Content: &sdk.TextContent{Text: "from the client"}}, nil
 				},

@@ -15,12 +15,13 @@ import (
 func (f *Front) Serve(ctx context.Context, listeners ...net.Listener) error {
 	server := newServer(f, f.log)
 	slots := make(chan struct{}, maxConnections)
+	bounded := make([]net.Listener, len(listeners))
 	for i, l := range listeners {
-		listeners[i] = &limited{Listener: l, slots: slots}
+		bounded[i] = &limited{Listener: l, slots: slots}
 	}
 	stopped := context.AfterFunc(ctx, func() { close(f.closing) })
 	defer stopped()
-	return serve(ctx, server, listeners)
+	return serve(ctx, server, bounded)
 }
 
 // ServeAdmin serves the health checks until ctx ends. ready says why the gateway

@@ -26,20 +26,25 @@ func newWriter(w http.ResponseWriter) *writer {
 
 // extend gives the client so much more time to take what is written. Errors mean
 // that the connection is gone; the next write says so too.
-func (o *writer) extend(d time.Duration) { o.control.SetWriteDeadline(time.Now().Add(d)) }
+func (o *writer) extend(d time.Duration) { _ = o.control.SetWriteDeadline(time.Now().Add(d)) }
 
-// message writes one message as the whole answer, or as the next event if a
-// stream has begun.
-func (o *writer) message(status int, m mcp.Message) error {
+// limitBody gives the client until then to send its body; the zero time, for ever.
+// Errors show in the next read.
+func (o *writer) limitBody(until time.Time) { _ = o.control.SetReadDeadline(until) }
+
+// last writes the last message: the whole answer, or the last event of a stream.
+// A client that has gone is told nothing, and nobody else needs to know.
+func (o *writer) last(status int, m mcp.Message) {
 	if o.streaming {
-		return o.event(m)
+		_ = o.event(m)
+		return
 	}
 	h := o.w.Header()
 	h.Set("Content-Type", typeJSON)
 	h.Set("Content-Length", strconv.Itoa(len(m.Raw())))
 	o.begun = true
 	o.w.WriteHeader(status)
-	return o.bytes(m.Raw())
+	_ = o.bytes(m.Raw())
 }
 
 // event writes one message as a server-sent event. It carries no id, since no

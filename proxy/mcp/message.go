@@ -99,7 +99,7 @@ func (m *Message) scan(d *jsontext.Decoder) (envelope, error) {
 	if _, err := d.ReadToken(); err != nil {
 		return found, err
 	}
-	if _, err := d.ReadToken(); err != io.EOF {
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
 		return found, errors.New("text after the message")
 	}
 	return found, nil

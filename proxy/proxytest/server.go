@@ -38,7 +38,7 @@ func serve(behaviour string) int {
 	case "flood":
 		flood(100 << 20)
 	case "closed":
-		bufio.NewReader(os.Stdin).ReadSlice('\n')
+		_, _ = bufio.NewReader(os.Stdin).ReadSlice('\n')
 		os.Stdin.Close()
 		os.Stdout.Close()
 		select {}
@@ -75,8 +75,8 @@ func (s *server) misbehave(behaviour string, e envelope) {
 	case "garbage":
 		fmt.Fprintf(s.out, "Server listening on stdio\n\n{\"jsonrpc\":\n\x00\xff\n{\"jsonrpc\":\"2.0\",\"id\":1,\"id\":1,\"result\":{}}\n[]\n")
 	case "stderr":
-		os.Stderr.Write(bytes.Repeat([]byte("0123456789 abcdef\n"), 100_000))
-		os.Stderr.Write(bytes.Repeat([]byte("endless"), 100_000))
+		fmt.Fprintf(os.Stderr, "%s", bytes.Repeat([]byte("0123456789 abcdef\n"), 100_000))
+		fmt.Fprintf(os.Stderr, "%s", bytes.Repeat([]byte("endless"), 100_000))
 	case "crash":
 		if e.Method == "tools/call" {
 			fmt.Fprintln(os.Stderr, "panic: secret token hunter2")
@@ -118,7 +118,7 @@ func (s *server) call(e envelope, line []byte) {
 		Arguments struct{ N int }
 		Meta      struct{ ProgressToken json.RawMessage } `json:"_meta"`
 	}
-	json.Unmarshal(e.Params, &params)
+	_ = json.Unmarshal(e.Params, &params) // what is missing stays empty
 	switch params.Name {
 	case "progress":
 		for i := range params.Arguments.N {
