@@ -125,15 +125,18 @@ func TestOpen(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := greeted(t, Notices{})
+			descriptors, answered := files(t, tt.descriptors), make(chan struct{})
 			go func() {
+				defer close(answered)
 				request, _, err := s.Receive()
 				if err == nil {
-					err = s.Send(control.Message{Kind: control.KindOpened, ID: request.ID, Sandbox: request.Server + "-1"}, files(t, tt.descriptors)...)
+					err = s.Send(control.Message{Kind: control.KindOpened, ID: request.ID, Sandbox: request.Server + "-1"}, descriptors...)
 				}
 				if err != nil {
 					t.Error(err)
 				}
 			}()
+			defer func() { <-answered }()
 			opened, err := s.client.Open(t.Context(), "a")
 			if (err != nil) != tt.fails {
 				t.Fatalf("got %v", err)
@@ -155,8 +158,9 @@ func TestAnswersFindTheirCallers(t *testing.T) {
 	results := map[string]chan error{}
 	requests := map[string]control.Message{}
 	for _, name := range []string{"a", "b"} {
-		results[name] = make(chan error, 1)
-		go func() { results[name] <- s.client.Stop(t.Context(), name) }()
+		result := make(chan error, 1)
+		results[name] = result
+		go func() { result <- s.client.Stop(t.Context(), name) }()
 		request := s.receive(t, control.KindStop)
 		requests[request.Sandbox] = request
 	}
