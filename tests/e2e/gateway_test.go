@@ -79,10 +79,8 @@ func start(t *testing.T, sections ...string) *gateway {
 	t.Cleanup(func() { g.stop(t) })
 	ready := filepath.Join(g.dir, "ready.json")
 	eventually(t, "the gateway is ready", func() bool {
-		select {
-		case <-g.ended:
+		if g.hasEnded() {
 			t.Fatalf("the gateway ended (%v) before it was ready:\n%s", g.err, g.log.String())
-		default:
 		}
 		content, err := os.ReadFile(ready)
 		if errors.Is(err, os.ErrNotExist) {
@@ -96,7 +94,12 @@ func start(t *testing.T, sections ...string) *gateway {
 		}
 		return true
 	})
-	g.daemon, g.proxy = childNamed(t, g.cmd.Process.Pid, "mcp-gatewayd"), childNamed(t, g.cmd.Process.Pid, "mcp-gateway-proxy")
+	var daemon, proxy bool
+	g.daemon, daemon = childNamed(g.cmd.Process.Pid, "mcp-gatewayd")
+	g.proxy, proxy = childNamed(g.cmd.Process.Pid, "mcp-gateway-proxy")
+	if !daemon || !proxy {
+		t.Fatalf("the gateway is ready, but its daemon (%d) or its proxy (%d) is not there", g.daemon, g.proxy)
+	}
 	socket, err := os.Readlink(filepath.Join(g.state(), "control.sock"))
 	if err != nil {
 		t.Fatal(err)
@@ -156,6 +159,15 @@ func (g *gateway) stop(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Logf("the gateway's log:\n%s", tail(g.log.String()))
+	}
+}
+
+func (g *gateway) hasEnded() bool {
+	select {
+	case <-g.ended:
+		return true
+	default:
+		return false
 	}
 }
 

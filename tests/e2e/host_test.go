@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,16 +63,15 @@ func ids(line string) []int {
 	return numbers
 }
 
-func childNamed(t *testing.T, parent int, name string) int {
-	t.Helper()
+// childNamed finds a process by its parent and its program's name.
+func childNamed(parent int, name string) (pid int, ok bool) {
 	for _, pid := range processes() {
 		program, _, _ := strings.Cut(procFile(pid, "cmdline"), "\x00")
-		if status(pid)["PPid"] == strconv.Itoa(parent) && filepath.Base(program) == name {
-			return pid
+		if filepath.Base(program) == name && status(pid)["PPid"] == strconv.Itoa(parent) {
+			return pid, true
 		}
 	}
-	t.Fatalf("process %d has no child %s", parent, name)
-	return 0
+	return 0, false
 }
 
 // processesOf are the processes with a host id in a range.
@@ -102,7 +102,7 @@ func (g *gateway) all() []int {
 	found := g.sandboxed()
 	for _, pid := range processes() {
 		command := procFile(pid, "cmdline")
-		if strings.Contains(command, g.dir) || strings.Contains(command, g.runDir) || strings.Contains(procFile(pid, "cgroup"), g.cgroup()) {
+		if strings.Contains(command, g.dir+"/") || strings.Contains(command, g.runDir+"/") || strings.Contains(procFile(pid, "cgroup"), "/"+g.cgroup()+"/") {
 			found = append(found, pid)
 		}
 	}
@@ -112,6 +112,10 @@ func (g *gateway) all() []int {
 
 // cgroup is the name of the folder of the gateway's cgroups.
 func (g *gateway) cgroup() string { return fmt.Sprintf("mcp-gateway-%d", g.daemon) }
+
+func (g *gateway) cgroups() []string {
+	return cgroupsNamed(regexp.MustCompile("^" + g.cgroup() + "$"))
+}
 
 // view is the host before the gateway ends.
 type view struct {
@@ -161,7 +165,7 @@ func (g *gateway) checkNothingLeft(t *testing.T, before view) {
 	if _, err := os.Lstat(filepath.Join(g.state(), "control.sock")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the state folder's control.sock is left (%v)", err)
 	}
-	for _, path := range cgroupsNamed(g.cgroup()) {
+	for _, path := range g.cgroups() {
 		t.Errorf("cgroup %s is left", path)
 	}
 	for _, pid := range processes() {
@@ -198,12 +202,12 @@ func checkMounts(t *testing.T, pid int, dirs ...string) {
 	}
 }
 
-// cgroupsNamed are the cgroups of a name, in every hierarchy.
-func cgroupsNamed(name string) []string {
+// cgroupsNamed are the cgroups with such a name, in every hierarchy.
+func cgroupsNamed(name *regexp.Regexp) []string {
 	var found []string
 	// Cgroups of others come and go meanwhile: an error means one that went.
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() && entry.Name() == name {
+		if err == nil && entry.IsDir() && name.MatchString(entry.Name()) {
 			found = append(found, path)
 			return fs.SkipDir
 		}

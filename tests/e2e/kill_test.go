@@ -68,7 +68,7 @@ func (g *gateway) sweep(t *testing.T) {
 		t.Error(err)
 	}
 	start(t, servers(testserver("next", "eager: true")))
-	if left := cgroupsNamed(g.cgroup()); len(left) > 0 {
+	if left := g.cgroups(); len(left) > 0 {
 		t.Errorf("cgroups that the next daemon has not removed: %q", left)
 	}
 }

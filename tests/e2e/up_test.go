@@ -46,7 +46,12 @@ func TestUpRefuses(t *testing.T) {
 			t.Parallel()
 			before := runFolders(t)
 			g := launch(t, tt.sections)
-			g.wait(t)
+			eventually(t, "up has ended", func() bool {
+				if pid, ok := childNamed(g.cmd.Process.Pid, "mcp-gatewayd"); ok {
+					g.daemon = pid
+				}
+				return g.hasEnded()
+			})
 			text := g.log.String() + g.out.String()
 			if got, want := g.cmd.ProcessState.ExitCode(), 1; got != want {
 				t.Errorf("exit status: got %d, want %d", got, want)
@@ -69,6 +74,9 @@ func TestUpRefuses(t *testing.T) {
 				t.Errorf("processes in sandboxes are left: %v", left)
 			}
 			eventually(t, "no folder is left in /run", func() bool { return len(orphans(t, before)) == 0 })
+			if left := g.cgroups(); len(left) > 0 {
+				t.Errorf("cgroups are left: %q", left)
+			}
 		})
 	}
 }
