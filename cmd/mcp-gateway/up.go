@@ -55,6 +55,7 @@ It says when the gateway is ready, and stops everything on Ctrl-C or SIGTERM.`,
 // addresses is what the ready file says.
 type addresses struct {
 	HTTP  string `json:"http"`
+	GRPC  string `json:"grpc"` // empty: the transport is off
 	Admin string `json:"admin"`
 	Key   string `json:"key,omitempty"`
 }
