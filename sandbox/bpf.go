@@ -36,9 +36,6 @@ type condition struct {
 	value  uint32
 }
 
-// never holds for no call: an architecture has only one value.
-var never = condition{archOffset, bpf.JumpEqual, 0}
-
 func low(argument uint32, test bpf.JumpTest, value uint32) condition {
 	return condition{argumentOffset + 8*argument, test, value}
 }

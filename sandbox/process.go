@@ -83,6 +83,11 @@ func (s *Sandbox) rootDir() string { return filepath.Join(s.runtime.host.Dir, "r
 
 // launch starts the sandbox. It must run on the thread that wait runs on later.
 func (s *Sandbox) launch(stdio Stdio) error {
+	pins, err := pinAll(s.spec)
+	defer closePins(pins)
+	if err != nil {
+		return err
+	}
 	if err := makeRoot(s.rootDir(), s.spec); err != nil {
 		return fmt.Errorf("make root: %w", err)
 	}
@@ -111,10 +116,19 @@ func (s *Sandbox) launch(stdio Stdio) error {
 		ExtraFiles: []*os.File{s.runtime.filter, s.runtime.lifeline}, // 3 and 4 in the launcher
 	}
 	s.started = time.Now()
-	if err := container.Run(s.process); err != nil {
+	if err := container.Start(s.process); err != nil {
 		return err
 	}
-	s.pid, err = s.process.Pid()
+	if s.pid, err = s.process.Pid(); err != nil {
+		return err
+	}
+	if err = verify(pins, s.pid); err == nil {
+		err = container.Exec()
+	}
+	if err != nil {
+		s.signal(unix.SIGKILL)
+		s.process.Wait() // its status is ours
+	}
 	return err
 }
 

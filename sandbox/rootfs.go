@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -86,26 +87,62 @@ func makeMountPoint(root string, m Mount, earlier []Mount) error {
 	return file.Close()
 }
 
-// checkDirectories looks at each directory once more, just before it is mounted:
-// what the configuration was checked against may have changed since.
-func checkDirectories(directories []Directory) error {
-	for _, d := range directories {
+// pin is a file or folder of the host that stays open while it is mounted by its
+// path, so that what was mounted can be compared with what was looked at.
+type pin struct {
+	file *os.File
+	path string // inside
+}
+
+// pinAll opens what a spec shows of the host. A folder of the path may belong to
+// somebody who changes it just now; a link is never followed to a directory that a
+// server may write.
+func pinAll(spec Spec) (pins []pin, err error) {
+	for _, m := range spec.Mounts {
+		file, err := os.OpenFile(m.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return pins, err
+		}
+		pins = append(pins, pin{file, m.Target})
+	}
+	for _, d := range spec.Directories {
 		if d.Writable && (d.UID == 0 || d.GID == 0) {
-			return fmt.Errorf("directory %s: a server never writes as root: make it read-only, or name another owner", d.Path)
+			return pins, fmt.Errorf("directory %s: a server never writes as root: make it read-only, or name another owner", d.Path)
 		}
 		fd, err := unix.Openat2(unix.AT_FDCWD, d.Path, &unix.OpenHow{
 			Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-			Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+			Resolve: unix.RESOLVE_NO_SYMLINKS,
 		})
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return fmt.Errorf("directory %s does not exist on the host: create it, or take it out of allowed_directories", d.Path)
+			return pins, fmt.Errorf("directory %s does not exist on the host: create it, or take it out of allowed_directories", d.Path)
 		case errors.Is(err, unix.ELOOP):
-			return fmt.Errorf("directory %s is reached through a symbolic link: name the real folder", d.Path)
+			return pins, fmt.Errorf("directory %s is reached through a symbolic link: name the real folder", d.Path)
 		case err != nil:
-			return fmt.Errorf("directory %s: %w", d.Path, err)
+			return pins, fmt.Errorf("directory %s: %w", d.Path, err)
 		}
-		unix.Close(fd)
+		pins = append(pins, pin{os.NewFile(uintptr(fd), d.Path), d.Path})
+	}
+	return pins, nil
+}
+
+// verify compares what the root of process pid shows with what was opened.
+func verify(pins []pin, pid int) error {
+	for _, p := range pins {
+		want, err := p.file.Stat()
+		if err != nil {
+			return err
+		}
+		got, err := os.Lstat(filepath.Join("/proc", strconv.Itoa(pid), "root", p.path))
+		if err != nil || !os.SameFile(want, got) {
+			return fmt.Errorf("%s was exchanged while the sandbox was made: %v", p.path, err)
+		}
 	}
 	return nil
+}
+
+func closePins(pins []pin) {
+	for _, p := range pins {
+		p.file.Close()
+	}
 }

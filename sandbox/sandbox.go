@@ -18,7 +18,6 @@ import (
 	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
-	"golang.org/x/sys/unix"
 )
 
 // idRange is how many host uids and gids each sandbox has to itself: as many as
@@ -80,7 +79,7 @@ type Stdio struct {
 // Runtime starts sandboxes. Its methods may be called concurrently.
 type Runtime struct {
 	host      Host
-	filter    *os.File // sealed memfd with the system-call filter
+	filter    *os.File // the system-call filter, open for reading only
 	lifeline  *os.File // read end of a pipe whose write end ends with this process
 	writeEnd  *os.File
 	hierarchy *hierarchy
@@ -129,7 +128,11 @@ func (r *Runtime) prepare() error {
 	if err != nil {
 		return err
 	}
-	if r.filter, err = sealed("filter", program); err != nil {
+	path := filepath.Join(r.host.Dir, "filter")
+	if err := os.WriteFile(path, program, 0o400); err != nil {
+		return err
+	}
+	if r.filter, err = os.Open(path); err != nil {
 		return err
 	}
 	if r.lifeline, r.writeEnd, err = os.Pipe(); err != nil {
@@ -153,23 +156,6 @@ func checkLauncher(path string) error {
 	return nil
 }
 
-// sealed returns a memfd with content that nobody can change any more.
-func sealed(name string, content []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	if err != nil {
-		return nil, fmt.Errorf("create memfd %q: %w", name, err)
-	}
-	file := os.NewFile(uintptr(fd), name)
-	if _, err = file.Write(content); err == nil {
-		_, err = unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
-	}
-	if err != nil {
-		file.Close()
-		return nil, fmt.Errorf("fill memfd %q: %w", name, err)
-	}
-	return file, nil
-}
-
 // SetProject sets the limits that all sandboxes of a project have together. Zero
 // fields are no limit.
 func (r *Runtime) SetProject(project string, limits Limits) error {
@@ -190,9 +176,6 @@ func (r *Runtime) Start(spec Spec, stdio Stdio) (*Sandbox, error) {
 }
 
 func (r *Runtime) start(spec Spec, stdio Stdio) (*Sandbox, error) {
-	if err := checkDirectories(spec.Directories); err != nil {
-		return nil, err
-	}
 	base, err := r.takeRange()
 	if err != nil {
 		return nil, err

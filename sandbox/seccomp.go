@@ -111,19 +111,19 @@ func profile(table *arch.Info) (map[int]verdict, error) {
 		verdicts[number] = verdict{otherwise: refuse}
 	}
 	for _, rule := range docker.Syscalls {
-		if rule.Action != specs.ActAllow {
+		isRemoved := func(name string) bool { return slices.Contains(removed, name) }
+		names := slices.DeleteFunc(rule.Names, isRemoved)
+		if rule.Action != specs.ActAllow || len(names) == 0 {
 			continue
 		}
 		conditions, err := convert(rule.Args)
 		if err != nil {
-			return nil, fmt.Errorf("rule for %v: %w", rule.Names, err)
+			return nil, fmt.Errorf("rule for %v: %w", names, err)
 		}
-		for _, name := range rule.Names {
-			number, ok := table.SyscallNames[name]
-			if !ok || slices.Contains(removed, name) {
-				continue
+		for _, name := range names {
+			if number, ok := table.SyscallNames[name]; ok {
+				verdicts[number] = verdicts[number].allowing(conditions)
 			}
-			verdicts[number] = verdicts[number].allowing(conditions)
 		}
 	}
 	for name, number := range table.SyscallNames {
@@ -151,9 +151,6 @@ func convert(args []specs.LinuxSeccompArg) ([]condition, error) {
 			conditions = append(conditions, equal(uint32(a.Index), a.Value)...)
 		case a.Op == specs.OpMaskedEqual && a.ValueTwo == 0 && a.Value>>32 == 0:
 			conditions = append(conditions, low(uint32(a.Index), bpf.JumpBitsNotSet, uint32(a.Value)))
-		case a.Op == specs.OpNotEqual || a.Op == specs.OpLessThan:
-			// Only socket's rules use these, and they are removed.
-			conditions = append(conditions, never)
 		default:
 			return nil, fmt.Errorf("comparison %s is not known here", a.Op)
 		}

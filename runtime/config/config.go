@@ -30,13 +30,13 @@ type Config struct {
 	ServiceDiscovery ServiceDiscovery   `config:"service_discovery"`
 	Sandbox          Sandbox            `config:"sandbox"`
 
-	unsupported []Warning
+	unsupported Errors
 }
 
 // Unsupported returns the settings that are understood but that this version
 // cannot enforce, in the order of the file. Who starts servers must refuse a
 // configuration that has any: it would be weaker than it reads.
-func (c *Config) Unsupported() []Warning { return c.unsupported }
+func (c *Config) Unsupported() Errors { return c.unsupported }
 
 // Gateway describes this gateway.
 type Gateway struct {
@@ -179,10 +179,4 @@ type Sandbox struct {
 type UIDPool struct {
 	Start int `config:"start" want:"131072..2147418112"` // first host uid and gid, a multiple of 65,536 above 100,000; default 1,879,048,192
 	Count int `config:"count" want:"1..4096"`            // ranges in the pool, 1 to 4096; default 1024
-}
-
-// Warning is something about a configuration that does not keep it from loading.
-type Warning struct {
-	Position string // file:line:column
-	Text     string
 }

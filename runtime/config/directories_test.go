@@ -51,7 +51,7 @@ func tree(t *testing.T) string {
 }
 
 // findings gives errors and warnings as lines "line:column: text".
-func findings(warnings []Warning, err error) []string {
+func findings(warnings Errors, err error) []string {
 	var lines []string
 	var found Errors
 	if errors.As(err, &found) {

@@ -22,7 +22,7 @@ const MaxFileSize = 1 << 20
 //
 // A mistake in the file is reported as Errors, all of them at once. Load also
 // looks at the directories that the file names, but changes nothing.
-func Load(path string, env func(string) (string, bool)) (*Config, []Warning, error) {
+func Load(path string, env func(string) (string, bool)) (*Config, Errors, error) {
 	document, err := readFile(path, os.Geteuid())
 	if err != nil {
 		return nil, nil, fmt.Errorf("read configuration: %w", err)
@@ -32,11 +32,11 @@ func Load(path string, env func(string) (string, bool)) (*Config, []Warning, err
 
 // Parse is Load for a document that was already read. name is the file's name
 // for errors and says the format; document may be any bytes.
-func Parse(name string, document []byte, env func(string) (string, bool)) (*Config, []Warning, error) {
+func Parse(name string, document []byte, env func(string) (string, bool)) (*Config, Errors, error) {
 	return parse(name, document, env, systemHost())
 }
 
-func parse(name string, document []byte, env func(string) (string, bool), on host) (*Config, []Warning, error) {
+func parse(name string, document []byte, env func(string) (string, bool), on host) (*Config, Errors, error) {
 	r := &report{file: name, places: make(map[path]position), failed: make(map[path]bool)}
 	var root *yaml.Node
 	switch ext := filepath.Ext(name); {
@@ -56,12 +56,11 @@ func parse(name string, document []byte, env func(string) (string, bool), on hos
 	}
 	(&checker{report: r, config: c, host: on}).check()
 
-	warn := func(at, text string) Warning { return Warning{at, text} }
-	warnings := inOrder(name, r.warnings, warn)
+	warnings := inOrder(name, r.warnings)
 	if len(r.errors) > 0 {
-		return nil, warnings, Errors(inOrder(name, r.errors, func(at, text string) Error { return Error{at, text} }))
+		return nil, warnings, inOrder(name, r.errors)
 	}
-	c.unsupported = inOrder(name, r.unsupported, warn)
+	c.unsupported = inOrder(name, r.unsupported)
 	return c, warnings, nil
 }
 

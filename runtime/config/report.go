@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// Error is one thing that keeps a configuration from loading.
+// Error is one thing that keeps a configuration from loading, or, among warnings,
+// that does not.
 type Error struct {
 	Position string // file:line:column, counted from 1; the file alone if it concerns the file
 	Text     string // the key, what is wrong with it, and what to write instead
@@ -134,13 +135,13 @@ func (r *report) unenforced(p path) {
 }
 
 // inOrder sorts findings by their place and gives each its "file:line:column".
-func inOrder[T any](file string, found []finding, build func(position, text string) T) []T {
+func inOrder(file string, found []finding) Errors {
 	slices.SortStableFunc(found, func(a, b finding) int {
 		return cmp.Or(cmp.Compare(a.at.line, b.at.line), cmp.Compare(a.at.column, b.at.column))
 	})
-	var out []T
+	var out Errors
 	for _, f := range found {
-		out = append(out, build(fmt.Sprintf("%s:%d:%d", file, f.at.line, f.at.column), f.text))
+		out = append(out, Error{fmt.Sprintf("%s:%d:%d", file, f.at.line, f.at.column), f.text})
 	}
 	return out
 }

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -53,9 +52,6 @@ type Daemon struct {
 func New(options Options) (*Daemon, error) {
 	if options.ProxyUID == 0 {
 		return nil, errors.New("the proxy must not run as root: give it a user of its own")
-	}
-	if err := checkDir(options.Dir); err != nil {
-		return nil, err
 	}
 	etc := filepath.Join(options.Dir, "etc")
 	if err := images.WriteEtc(etc); err != nil {
@@ -179,17 +175,5 @@ func (d *Daemon) reload(ctx context.Context) error {
 	}
 	d.current.Store(next)
 	slog.Info("configuration loaded", "generation", next.number)
-	return nil
-}
-
-// checkDir makes sure that only root can change what is in dir.
-func checkDir(dir string) error {
-	info, err := os.Lstat(dir)
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() || info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s must be a folder that only root can write", dir)
-	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 
 	"mcpgateway/policy"
 	"mcpgateway/runtime/config"
@@ -35,11 +34,7 @@ func loadGeneration(number uint64, options Options) (*generation, error) {
 		slog.Warn(w.Text, "position", w.Position)
 	}
 	if unsupported := cfg.Unsupported(); len(unsupported) > 0 {
-		var lines []string
-		for _, u := range unsupported {
-			lines = append(lines, u.Position+": "+u.Text)
-		}
-		return nil, fmt.Errorf("%s", strings.Join(lines, "\n"))
+		return nil, unsupported
 	}
 	stored, err := keys.Load(options.Keys)
 	if err != nil {
