@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // processes are the ids of all processes of the host.
@@ -158,6 +160,7 @@ func (g *gateway) checkNothingLeft(t *testing.T, before view) {
 	t.Helper()
 	for _, pid := range g.all() {
 		t.Errorf("process %d is left: %q", pid, procFile(pid, "cmdline"))
+		_ = unix.Kill(pid, unix.SIGKILL) // it shall not outlive a failed test; it may be gone
 	}
 	if _, err := os.Lstat(g.runDir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("folder %s is left (%v)", g.runDir, err)

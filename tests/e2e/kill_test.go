@@ -26,6 +26,7 @@ func TestKilled(t *testing.T) {
 			g := start(t, servers(testserver("idle", "eager: true"), testserver("busy")))
 			s := g.open(t, "busy")
 			s.ask(t, "fork", map[string]int{"n": 3}) // they ignore SIGTERM
+			s.ask(t, "no-read", struct{}{})          // the end of its input does not end it
 			s.id = ""                                // nobody is there to end it
 			if got, least := len(g.sandboxed()), 10; got < least {
 				t.Fatalf("processes in sandboxes: got %d, want %d or more", got, least)
