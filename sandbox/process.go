@@ -127,7 +127,7 @@ func (s *Sandbox) launch(stdio Stdio) error {
 	}
 	if err != nil {
 		s.signal(unix.SIGKILL)
-		s.process.Wait() // its status is ours
+		_, _ = s.process.Wait() // its status is ours
 	}
 	return err
 }

@@ -134,8 +134,11 @@ func verify(pins []pin, pid int) error {
 			return err
 		}
 		got, err := os.Lstat(filepath.Join("/proc", strconv.Itoa(pid), "root", p.path))
-		if err != nil || !os.SameFile(want, got) {
-			return fmt.Errorf("%s was exchanged while the sandbox was made: %v", p.path, err)
+		if err != nil {
+			return err
+		}
+		if !os.SameFile(want, got) {
+			return fmt.Errorf("%s was exchanged while the sandbox was made", p.path)
 		}
 	}
 	return nil

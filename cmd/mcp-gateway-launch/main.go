@@ -61,7 +61,7 @@ func fail(status int, what string, err error) {
 	if err != nil {
 		what += ": " + err.Error()
 	}
-	os.Stderr.WriteString("mcp-gateway-launch: " + what + "\n")
+	_, _ = os.Stderr.WriteString("mcp-gateway-launch: " + what + "\n")
 	os.Exit(status)
 }
 
@@ -118,6 +118,7 @@ func loadFilter() error {
 // start executes the server with this process's standard streams, and lets go of
 // them: only the server's end of them shall keep them open.
 func start(program string, argv []string) (pid int, err error) {
+	//nolint:gosec // G204: executing what the configuration names is its task
 	pid, err = syscall.ForkExec(program, argv, &syscall.ProcAttr{
 		Env:   os.Environ(),
 		Files: []uintptr{0, 1, 2},
@@ -145,7 +146,7 @@ func forward(signals <-chan os.Signal, server int) {
 		switch s {
 		case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE: // meant for this process alone
 		default:
-			unix.Kill(server, s.(syscall.Signal))
+			_ = unix.Kill(server, s.(syscall.Signal)) // it may have ended just now
 		}
 	}
 }

@@ -50,7 +50,7 @@ func withDaemon(ctx context.Context, state string, do func(context.Context, *pee
 	go func() { ended <- client.Run(ctx) }()
 	err = do(ctx, client)
 	cancel()
-	<-ended
+	<-ended // by cancel
 	return err
 }
 

@@ -176,6 +176,7 @@ func (g *gateway) spawn(name string, credential *syscall.Credential, env []strin
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
+	//nolint:gosec // G204: the programs lie beside this one
 	cmd := exec.Command("/bin/sh", append([]string{"-c", `export LISTEN_PID=$$; exec "$0" "$@"`, path}, args...)...)
 	cmd.Env, cmd.ExtraFiles = env, files
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
@@ -320,7 +321,7 @@ func (g *gateway) cleanUp() error {
 		errs = append(errs, revokeKey(keyFile(g.state), g.key))
 	}
 	if g.socketPath != "" {
-		os.Remove(filepath.Join(g.state, "control.sock"))
+		errs = append(errs, os.Remove(filepath.Join(g.state, "control.sock")))
 	}
 	if g.dir != "" {
 		errs = append(errs, os.RemoveAll(g.dir))

@@ -70,9 +70,16 @@ func run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
-	context.AfterFunc(ctx, func() { notify.SdNotify(false, notify.SdNotifyStopping) })
-	notify.SdNotify(false, notify.SdNotifyReady)
+	context.AfterFunc(ctx, func() { tell(notify.SdNotifyStopping) })
+	tell(notify.SdNotifyReady)
 	return errors.Join(d.Run(ctx), os.RemoveAll(options.Dir))
+}
+
+// tell tells the service manager, if there is one.
+func tell(state string) {
+	if _, err := notify.SdNotify(false, state); err != nil {
+		slog.Warn("service manager not notified", "err", err)
+	}
 }
 
 func newOptions(f flags) (daemon.Options, error) {
@@ -125,7 +132,6 @@ func listen(path string, proxyUID int) (*net.UnixListener, error) {
 // inherited takes over descriptor 3 as sd_listen_fds(3) says. go-systemd's package
 // for it would link crypto/tls into the daemon.
 func inherited() (*net.UnixListener, error) {
-	defer os.Unsetenv("LISTEN_PID")
 	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) || os.Getenv("LISTEN_FDS") != "1" {
 		return nil, errors.New("the service manager passed no control socket, or more than that: start mcp-gatewayd.socket, or name a path with -socket")
 	}

@@ -102,7 +102,7 @@ func resolve(d config.Directory) (sandbox.Directory, error) {
 	case uid != 0 && gid != 0:
 		return sandbox.Directory{Path: d.Path, Writable: d.Access != config.AccessReadOnly, UID: uid, GID: gid}, nil
 	case d.Access == config.AccessReadWrite:
-		return sandbox.Directory{}, errors.New("its owner is root, or in root's group, and a server never writes as root: use access: ro, or name another user with owner:")
+		return sandbox.Directory{}, errors.New("its owner is root, or in root's group, and a server never writes as root: use access: ro, or let owner: name another user")
 	default:
 		return sandbox.Directory{Path: d.Path}, nil
 	}

@@ -193,7 +193,7 @@ func (c *Client) giveUp(id uint64, reply <-chan answer) {
 	if a, ok := <-reply; ok {
 		closeAll(a.files)
 		if a.message.Kind == control.KindOpened {
-			c.conn.Send(control.Message{Kind: control.KindStop, Sandbox: a.message.Sandbox})
+			_ = c.conn.Send(control.Message{Kind: control.KindStop, Sandbox: a.message.Sandbox})
 		}
 	}
 }

@@ -185,10 +185,10 @@ func cgroupFile(t *testing.T, pid int, controller, v1, v2 string, up int) string
 	for line := range strings.Lines(string(text)) {
 		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		var dir, name string
-		switch {
-		case parts[1] == controller:
+		switch parts[1] {
+		case controller:
 			dir, name = filepath.Join("/sys/fs/cgroup", controller, parts[2]), v1
-		case parts[1] == "":
+		case "":
 			dir, name = filepath.Join("/sys/fs/cgroup", parts[2]), v2
 		default:
 			continue
