@@ -46,11 +46,14 @@ func withDaemon(ctx context.Context, state string, do func(context.Context, *pee
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- client.Run(ctx) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = client.Run(ctx) // it ends by cancel; if before, do has the error
+	}()
 	err = do(ctx, client)
 	cancel()
-	<-ended // by cancel
+	<-ended
 	return err
 }
 

@@ -154,7 +154,7 @@ func (c *Conn) cause(readErr error) error {
 	defer timer.Stop()
 	select {
 	case exit := <-c.exit:
-		return errors.New(exit.String())
+		return errors.New(describe(exit))
 	case <-timer.C:
 		return fmt.Errorf("server %q was stopped: it closed its input or output", c.spec.Server)
 	}

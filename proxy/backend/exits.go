@@ -1,7 +1,9 @@
 package backend
 
 import (
+	"fmt"
 	"sync"
+	"time"
 
 	"mcpgateway/runtime/control"
 )
@@ -52,4 +54,19 @@ func (e *exits) forget(sandbox string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.waiting, sandbox)
+}
+
+// describe is a sentence for the callers of a server that has ended.
+func describe(e control.Exit) string {
+	lived := e.Lived.Round(time.Millisecond)
+	switch {
+	case e.OOM:
+		return fmt.Sprintf("server %q was ended for using more than its memory limit of %d MB", e.Server, e.MemoryLimitMB)
+	case e.Stopped:
+		return fmt.Sprintf("server %q was stopped", e.Server)
+	case e.Status > 128:
+		return fmt.Sprintf("server %q was ended by signal %d after %s", e.Server, e.Status-128, lived)
+	default:
+		return fmt.Sprintf("server %q exited with status %d after %s", e.Server, e.Status, lived)
+	}
 }

@@ -8,7 +8,6 @@ package control
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"time"
 )
@@ -123,20 +122,6 @@ type Exit struct {
 	MemoryLimitMB int           `json:"memory_limit_mb,omitempty"`
 	Stopped       bool          `json:"stopped,omitempty"` // ended because it was told to
 	Lived         time.Duration `json:"lived"`
-}
-
-// String is a sentence for the caller of a server that has ended.
-func (e Exit) String() string {
-	switch {
-	case e.OOM:
-		return fmt.Sprintf("server %q was ended for using more than its memory limit of %d MB", e.Server, e.MemoryLimitMB)
-	case e.Stopped:
-		return fmt.Sprintf("server %q was stopped", e.Server)
-	case e.Status > 128:
-		return fmt.Sprintf("server %q was ended by signal %d after %s", e.Server, e.Status-128, e.Lived.Round(time.Millisecond))
-	default:
-		return fmt.Sprintf("server %q exited with status %d after %s", e.Server, e.Status, e.Lived.Round(time.Millisecond))
-	}
 }
 
 // Sandbox is one running sandbox in an answer of kind list.

@@ -183,24 +183,6 @@ func TestSealed(t *testing.T) {
 	}
 }
 
-func TestExitString(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		exit Exit
-		want string
-	}{
-		{Exit{Server: "s", Status: 3, Lived: 1500 * time.Millisecond}, `server "s" exited with status 3 after 1.5s`},
-		{Exit{Server: "s", Status: 139, Lived: time.Second}, `server "s" was ended by signal 11 after 1s`},
-		{Exit{Server: "s", Status: 137, OOM: true, MemoryLimitMB: 64}, `server "s" was ended for using more than its memory limit of 64 MB`},
-		{Exit{Server: "s", Status: 143, Stopped: true}, `server "s" was stopped`},
-	}
-	for _, tt := range tests {
-		if got := tt.exit.String(); got != tt.want {
-			t.Errorf("got %q, want %q", got, tt.want)
-		}
-	}
-}
-
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"kind":"open","id":1,"server":"files"}`))
 	f.Add([]byte(`{"kind":"hello","version":1}`))
