@@ -65,6 +65,7 @@ func up(ctx context.Context, out io.Writer, o upOptions) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("up makes namespaces and cgroups: run it as root (sudo mcp-gateway up …)")
 	}
+	unix.Umask(0o022) // the proxy's user must reach what is made for it
 	// The children end with the thread that started them (PR_SET_PDEATHSIG).
 	runtime.LockOSThread()
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)

@@ -38,7 +38,7 @@ else
   args="[]"
 fi
 
-umask 077
+rm -f .run/mcp-gateway.yaml
 cat >.run/mcp-gateway.yaml <<YAML
 version: "1.0"
 servers:
