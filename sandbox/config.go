@@ -114,7 +114,7 @@ func (s *Sandbox) mounts() []*configs.Mount {
 			list = append(list, bind(m, unix.MOUNT_ATTR_RDONLY))
 		}
 	}
-	return append(list, bind(Mount{Source: s.runtime.host.Launcher, Target: launcherPath}, unix.MOUNT_ATTR_RDONLY))
+	return append(list, bind(Mount{Source: s.runtime.launcher(), Target: launcherPath}, unix.MOUNT_ATTR_RDONLY))
 }
 
 // bind shows m with attributes for itself and every mount below it.

@@ -11,13 +11,14 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
-	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
 )
 
 // idRange is how many host uids and gids each sandbox has to itself: as many as
@@ -121,7 +122,7 @@ func (r *Runtime) prepare() error {
 			return err
 		}
 	}
-	if err := checkLauncher(r.host.Launcher); err != nil {
+	if err := copyLauncher(r.host.Launcher, r.launcher()); err != nil {
 		return err
 	}
 	program, err := compileFilter()
@@ -142,19 +143,24 @@ func (r *Runtime) prepare() error {
 	return err
 }
 
-// checkLauncher looks at the program that runs first inside every sandbox: whoever
-// may write it could leave out the filter.
-func checkLauncher(path string) error {
-	info, err := os.Lstat(path)
+// copyLauncher copies the program that runs first inside every sandbox to where
+// every sandbox can reach it and nobody but root can change it. Whoever may write
+// the original could leave out the filter.
+func copyLauncher(from, to string) error {
+	file, err := os.OpenFile(from, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("look at launcher: %w", err)
+		return fmt.Errorf("open launcher: %w", err)
 	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || st.Uid != 0 || !info.Mode().IsRegular() || info.Mode()&0o022 != 0 || info.Mode()&0o005 != 0o005 {
-		return fmt.Errorf("launcher %s must be a file of root's, writable by root alone and executable by all: chown root: %[1]s && chmod 0755 %[1]s", path)
+	defer file.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil || st.Uid != 0 || st.Mode&0o022 != 0 {
+		return fmt.Errorf("launcher %s must be root's, and writable by root alone: chown root: %[1]s && chmod 0755 %[1]s", from)
 	}
-	return nil
+	program, err := io.ReadAll(file)
+	return errors.Join(err, os.WriteFile(to, program, 0o700), os.Chmod(to, 0o755))
 }
+
+func (r *Runtime) launcher() string { return filepath.Join(r.host.Dir, "launch") }
 
 // SetProject sets the limits that all sandboxes of a project have together. Zero
 // fields are no limit.

@@ -246,30 +246,49 @@ func (g *gateway) listen() {
 	}
 }
 
+// lastWords is what up tells itself once a child has ended: whatever the child
+// reported comes before it.
+const lastWords = "X_LAST=1"
+
 // waitReady waits until the proxy says that it, and every eager server, is ready.
 func (g *gateway) waitReady(ctx context.Context) error {
+	var ended error
 	status := ""
 	for {
 		select {
 		case report := <-g.reports:
 			for line := range strings.Lines(report) {
 				line = strings.TrimSpace(line)
-				if line == "READY=1" {
-					return nil
-				}
-				if text, ok := strings.CutPrefix(line, "STATUS="); ok {
+				text, isStatus := strings.CutPrefix(line, "STATUS=")
+				switch {
+				case isStatus:
 					status = text
+				case line == "READY=1":
+					return ended
+				case line == lastWords && ended != nil && status != "":
+					return errors.New(status)
+				case line == lastWords && ended != nil:
+					return ended
 				}
 			}
 		case e := <-g.ends:
-			if status != "" {
-				return errors.New(status)
+			ended = fmt.Errorf("not ready: %w", e.error())
+			if err := g.sayLastWords(); err != nil {
+				return errors.Join(ended, err)
 			}
-			return fmt.Errorf("not ready: %w", e.error())
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+func (g *gateway) sayLastWords() error {
+	conn, err := net.Dial("unixgram", g.notify.LocalAddr().String())
+	if err != nil {
+		return err
+	}
+	_, err = conn.Write([]byte(lastWords))
+	return errors.Join(err, conn.Close())
 }
 
 // stop ends the proxy, which ends its servers, and then the daemon, and waits for
