@@ -32,6 +32,8 @@ func TestUpRefuses(t *testing.T) {
 			[]string{`start server "bad": server "bad" exited with status 5`}},
 		{"two bad servers", servers(testserver("one", `args: [-misbehave, exit, -n, "5"]`, "eager: true"), testserver("two", `args: [-misbehave, exit, -n, "6"]`, "eager: true")),
 			[]string{`start server "one": server "one" exited with status 5`, `start server "two": server "two" exited with status 6`}},
+		{"server that never answers", servers(testserver("bad", "args: [-misbehave, hang]", "eager: true", "timeout: 1s")),
+			[]string{`start server "bad": server "bad" did not answer "initialize" within 1s, its limit`}},
 		{"directory that is not there", servers(testserver("bad", "eager: true", "allowed_directories: [/srv/no-such-folder]")),
 			[]string{`start server "bad"`, "/srv/no-such-folder", "does not exist"}},
 		{"port in use", fmt.Sprintf("transports: {http: {port: %d}}\n", port) + servers(testserver("good")),
