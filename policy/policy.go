@@ -6,8 +6,6 @@
 package policy
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"fmt"
 	"slices"
 	"time"
@@ -55,12 +53,6 @@ type Key struct {
 	Servers []string  `json:"servers,omitempty"` // the servers it may use; empty means all
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires,omitzero"` // zero: never
-}
-
-// Matches reports whether secret is this key's secret, in constant time.
-func (k Key) Matches(secret string) bool {
-	sum := sha256.Sum256([]byte(secret))
-	return subtle.ConstantTimeCompare(sum[:], k.Hash[:]) == 1
 }
 
 // Identity is an authenticated caller. The zero Identity is nobody and may do

@@ -1,9 +1,11 @@
 package sandbox
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -116,7 +118,7 @@ func sweep(paths map[string]string) error {
 				continue
 			}
 			if err := cgroups.RemovePath(left); err != nil {
-				return fmt.Errorf("remove cgroup %s of a daemon that is gone: %w", left, err)
+				slog.Warn("could not remove the cgroup of a daemon that is gone", "cgroup", left, "err", err)
 			}
 		}
 	}
@@ -173,7 +175,7 @@ func (h *hierarchy) setProject(name string, limits Limits) error {
 		p = &project{manager: m}
 		h.projects[name] = p
 	}
-	if err := p.manager.Set(h.resources(limits.orUnlimited())); err != nil {
+	if err := p.manager.Set(h.resources(limits)); err != nil {
 		return err
 	}
 	p.limits = limits
@@ -188,8 +190,8 @@ func (h *hierarchy) projectPath(name string) string {
 // project's, because cgroup v1 refuses a child that may use more than its parent.
 func (h *hierarchy) config(spec Spec) (*cgroups.Cgroup, error) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	p, ok := h.projects[spec.Project]
-	h.mu.Unlock()
 	if !ok {
 		return nil, fmt.Errorf("project %q is not known", spec.Project)
 	}
@@ -208,36 +210,19 @@ func (h *hierarchy) config(spec Spec) (*cgroups.Cgroup, error) {
 	return &cgroups.Cgroup{Path: filepath.Join(h.projectPath(spec.Project), spec.ID), Resources: resources}, nil
 }
 
+// resources sets every limit, so that one that was set before is lifted: -1 is "no
+// limit" in the kernel's files.
 func (h *hierarchy) resources(limits Limits) *cgroups.Resources {
-	r := &cgroups.Resources{SkipDevices: true, Memory: limits.MemoryBytes}
-	if limits.PIDs != 0 {
-		r.PidsLimit = &limits.PIDs
-	}
+	r := &cgroups.Resources{SkipDevices: true, Memory: cmp.Or(limits.MemoryBytes, -1), CpuQuota: -1}
 	if h.unified || cgroups.PathExists(filepath.Join(h.top.Path("memory"), "memory.memsw.limit_in_bytes")) {
-		r.MemorySwap = limits.MemoryBytes // memory and swap together: no swap
+		r.MemorySwap = r.Memory // memory and swap together: no swap
 	}
-	switch {
-	case limits.CPU < 0:
-		r.CpuQuota = -1
-	case limits.CPU > 0:
+	if limits.CPU > 0 {
 		r.CpuPeriod, r.CpuQuota = cpuPeriod, int64(limits.CPU*cpuPeriod)
 	}
+	pids := cmp.Or(limits.PIDs, -1)
+	r.PidsLimit = &pids
 	return r
-}
-
-// orUnlimited makes zero fields lift a limit that was set before, as -1 does in
-// the kernel's files.
-func (l Limits) orUnlimited() Limits {
-	if l.MemoryBytes == 0 {
-		l.MemoryBytes = -1
-	}
-	if l.CPU == 0 {
-		l.CPU = -1
-	}
-	if l.PIDs == 0 {
-		l.PIDs = -1
-	}
-	return l
 }
 
 // remove removes all cgroups; their processes must be gone.

@@ -19,7 +19,7 @@ const (
 // maskedPaths are files of /proc that tell of the host rather than of the
 // sandbox, or reach into it.
 var maskedPaths = []string{
-	"/proc/acpi", "/proc/asound", "/proc/buddyinfo", "/proc/bus", "/proc/cmdline", "/proc/config.gz", "/proc/diskstats",
+	"/proc/acpi", "/proc/asound", "/proc/buddyinfo", "/proc/bootconfig", "/proc/bus", "/proc/cmdline", "/proc/config.gz", "/proc/diskstats",
 	"/proc/driver", "/proc/fs", "/proc/interrupts", "/proc/iomem", "/proc/ioports", "/proc/irq", "/proc/kallsyms",
 	"/proc/kcore", "/proc/key-users", "/proc/keys", "/proc/kmsg", "/proc/kpagecgroup", "/proc/kpagecount",
 	"/proc/kpageflags", "/proc/latency_stats", "/proc/modules", "/proc/pagetypeinfo", "/proc/partitions",
@@ -131,7 +131,8 @@ func bind(m Mount, attributes uint64) *configs.Mount {
 // directoryMount maps the owner on disk to the user inside, and nobody else:
 // files of other users show as nobody's and can't be made.
 func (s *Sandbox) directoryMount(d Directory) *configs.Mount {
-	// What can be written can't be executed: programs come in by read-only mounts.
+	// A file that can be written can't be executed by its name: programs come in by
+	// read-only mounts.
 	attributes := uint64(unix.MOUNT_ATTR_NOEXEC)
 	if !d.Writable {
 		attributes |= unix.MOUNT_ATTR_RDONLY

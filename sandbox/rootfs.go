@@ -88,56 +88,78 @@ func makeMountPoint(root string, m Mount, earlier []Mount) error {
 }
 
 // pin is a file or folder of the host that stays open while it is mounted by its
-// path, so that what was mounted can be compared with what was looked at.
+// path, so that what was mounted can be compared with what was looked at: somebody
+// may own a folder of the path and exchange what is in it just then.
 type pin struct {
 	file *os.File
+	info fs.FileInfo
 	path string // inside
 }
 
-// pinAll opens what a spec shows of the host. A folder of the path may belong to
-// somebody who changes it just now; a link is never followed to a directory that a
-// server may write.
+// pinAll opens what a spec shows of the host. No link is followed, wherever it is
+// in a path: a server that writes a directory could make one.
 func pinAll(spec Spec) (pins []pin, err error) {
 	for _, m := range spec.Mounts {
-		file, err := os.OpenFile(m.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
-		if err != nil {
+		if pins, err = addPin(pins, m.Source, m.Target, nil); err != nil {
 			return pins, err
 		}
-		pins = append(pins, pin{file, m.Target})
 	}
 	for _, d := range spec.Directories {
 		if d.Writable && (d.UID == 0 || d.GID == 0) {
 			return pins, fmt.Errorf("directory %s: a server never writes as root: make it read-only, or name another owner", d.Path)
 		}
-		fd, err := unix.Openat2(unix.AT_FDCWD, d.Path, &unix.OpenHow{
-			Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-			Resolve: unix.RESOLVE_NO_SYMLINKS,
-		})
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return pins, fmt.Errorf("directory %s does not exist on the host: create it, or take it out of allowed_directories", d.Path)
-		case errors.Is(err, unix.ELOOP):
-			return pins, fmt.Errorf("directory %s is reached through a symbolic link: name the real folder", d.Path)
-		case err != nil:
-			return pins, fmt.Errorf("directory %s: %w", d.Path, err)
+		if pins, err = addPin(pins, d.Path, d.Path, d.Info); err != nil {
+			return pins, err
 		}
-		pins = append(pins, pin{os.NewFile(uintptr(fd), d.Path), d.Path})
+		if !pins[len(pins)-1].info.IsDir() {
+			return pins, fmt.Errorf("%s is not a directory", d.Path)
+		}
 	}
 	return pins, nil
 }
 
+func addPin(pins []pin, source, target string, info fs.FileInfo) ([]pin, error) {
+	file, err := openNoLinks(unix.AT_FDCWD, source, 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return pins, fmt.Errorf("%s does not exist on the host: create it, or take it out of the configuration", source)
+	case errors.Is(err, unix.ELOOP):
+		return pins, fmt.Errorf("%s is reached through a symbolic link: name the real path", source)
+	case err != nil:
+		return pins, err
+	}
+	if info == nil {
+		info, err = file.Stat()
+	}
+	return append(pins, pin{file, info, target}), err
+}
+
+func openNoLinks(dir int, path string, resolve uint64) (*os.File, error) {
+	fd, err := unix.Openat2(dir, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | resolve})
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
 // verify compares what the root of process pid shows with what was opened.
 func verify(pins []pin, pid int) error {
+	root, err := os.OpenFile(filepath.Join("/proc", strconv.Itoa(pid), "root"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
 	for _, p := range pins {
-		want, err := p.file.Stat()
+		file, err := openNoLinks(int(root.Fd()), p.path, unix.RESOLVE_IN_ROOT)
 		if err != nil {
 			return err
 		}
-		got, err := os.Lstat(filepath.Join("/proc", strconv.Itoa(pid), "root", p.path))
+		got, err := file.Stat()
+		file.Close()
 		if err != nil {
 			return err
 		}
-		if !os.SameFile(want, got) {
+		if !os.SameFile(p.info, got) {
 			return fmt.Errorf("%s was exchanged while the sandbox was made", p.path)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -67,6 +68,7 @@ type Mount struct {
 // directory may have.
 type Directory struct {
 	Path     string
+	Info     fs.FileInfo // the folder whose owner was looked at; another is refused. May be nil
 	Writable bool
 	UID, GID int
 }

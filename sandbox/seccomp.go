@@ -59,8 +59,12 @@ var refusals = map[string][]condition{
 var grants = map[string][][]condition{
 	"socket": {
 		equal(0, unix.AF_UNIX),
-		equal(0, unix.AF_INET),
-		equal(0, unix.AF_INET6),
+		append(equal(0, unix.AF_INET), equal(2, 0)...),
+		append(equal(0, unix.AF_INET), equal(2, unix.IPPROTO_TCP)...),
+		append(equal(0, unix.AF_INET), equal(2, unix.IPPROTO_UDP)...),
+		append(equal(0, unix.AF_INET6), equal(2, 0)...),
+		append(equal(0, unix.AF_INET6), equal(2, unix.IPPROTO_TCP)...),
+		append(equal(0, unix.AF_INET6), equal(2, unix.IPPROTO_UDP)...),
 		// Interface lists (getifaddrs(3)) come over this one; the other netlink
 		// families only add kernel surface.
 		append(equal(0, unix.AF_NETLINK), equal(2, unix.NETLINK_ROUTE)...),

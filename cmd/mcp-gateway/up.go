@@ -68,7 +68,7 @@ func up(ctx context.Context, out io.Writer, o upOptions) (err error) {
 	unix.Umask(0o022) // the proxy's user must reach what is made for it
 	// The children end with the thread that started them (PR_SET_PDEATHSIG).
 	runtime.LockOSThread()
-	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	cfg, _, err := config.Load(o.config, os.LookupEnv) // the daemon tells of its warnings
 	if err != nil {

@@ -31,7 +31,7 @@ func main() {
 }
 
 type flags struct {
-	config, stateDir, runtimeDir, launcher, proxyUser, socket string
+	config, stateDir, runtimeDir, launcher, proxyUser string
 }
 
 func parseFlags() flags {
@@ -41,7 +41,6 @@ func parseFlags() flags {
 	flag.StringVar(&f.runtimeDir, "runtime-dir", "/run/mcp-gateway", "keep what does not outlive the daemon in `DIR`")
 	flag.StringVar(&f.launcher, "launcher", "", "the mcp-gateway-launch `FILE` (default: beside this program)")
 	flag.StringVar(&f.proxyUser, "proxy-user", "mcp-gateway", "the `USER` that the proxy runs as")
-	flag.StringVar(&f.socket, "socket", "", "make the control socket at `PATH` (default: take it from the service manager)")
 	flag.Parse()
 	return f
 }
@@ -68,7 +67,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, func() { tell(notify.SdNotifyStopping) })
 	tell(notify.SdNotifyReady)
@@ -94,7 +93,7 @@ func newOptions(f flags) (daemon.Options, error) {
 		}
 		f.launcher = filepath.Join(filepath.Dir(self), "mcp-gateway-launch")
 	}
-	listener, err := listen(f.socket, uid)
+	listener, err := inherited()
 	if err != nil {
 		return daemon.Options{}, err
 	}
@@ -112,28 +111,11 @@ func lookupUser(name string) (uid int, err error) {
 	return strconv.Atoi(found.Uid)
 }
 
-// listen returns the control socket: the service manager's (sd_listen_fds(3)), or
-// one made at path that root and the proxy's user may connect to.
-func listen(path string, proxyUID int) (*net.UnixListener, error) {
-	if path == "" {
-		return inherited()
-	}
-	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
-	if err != nil {
-		return nil, fmt.Errorf("make control socket: %w", err)
-	}
-	if err := errors.Join(os.Chown(path, proxyUID, 0), os.Chmod(path, 0o600)); err != nil {
-		listener.Close()
-		return nil, fmt.Errorf("make control socket: %w", err)
-	}
-	return listener, nil
-}
-
 // inherited takes over descriptor 3 as sd_listen_fds(3) says. go-systemd's package
 // for it would link crypto/tls into the daemon.
 func inherited() (*net.UnixListener, error) {
 	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) || os.Getenv("LISTEN_FDS") != "1" {
-		return nil, errors.New("the service manager passed no control socket, or more than that: start mcp-gatewayd.socket, or name a path with -socket")
+		return nil, errors.New("the service manager passed no control socket, or more than that: start mcp-gatewayd.socket")
 	}
 	const firstFD = 3
 	unix.CloseOnExec(firstFD)

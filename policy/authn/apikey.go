@@ -8,6 +8,7 @@ package authn
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -100,14 +101,20 @@ func (k *APIKeys) Authenticate(header http.Header) (policy.Identity, error) {
 	}
 	// An unknown id is compared with the zero Key: it costs the same hash.
 	key, known := k.byID[id]
-	matches := key.Matches(secret)
+	matched := matches(key, secret)
 	switch {
-	case !known || !matches:
+	case !known || !matched:
 		return policy.Identity{}, ErrBadCredential
 	case !key.Expires.IsZero() && !k.now().Before(key.Expires):
 		return policy.Identity{}, ErrExpired
 	}
 	return policy.Identity{Subject: "key:" + id, Name: key.Name, Servers: key.Servers}, nil
+}
+
+// matches reports whether secret is the key's secret, in constant time.
+func matches(key policy.Key, secret string) bool {
+	sum := sha256.Sum256([]byte(secret))
+	return subtle.ConstantTimeCompare(sum[:], key.Hash[:]) == 1
 }
 
 // credential finds the one credential of a request. Two of them are refused: who

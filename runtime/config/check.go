@@ -36,6 +36,7 @@ func (c *checker) check() {
 		c.server(at("servers", name), name, &server)
 		c.config.Servers[name] = server
 	}
+	c.nesting()
 	c.transports()
 	c.uidPool()
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"os/user"
@@ -44,7 +45,7 @@ var (
 	}
 	// A program never lives in these, but kernel interfaces, sockets and keys do.
 	noSourceTrees   = []string{"/proc", "/sys", "/dev", "/run", "/boot", "/etc/mcp-gateway", "/var/lib/mcp-gateway", "/var/log/mcp-gateway"}
-	noTargetTrees   = []string{"/proc", "/sys", "/dev"}
+	noTargetTrees   = []string{"/proc", "/sys", "/dev", "/run"}
 	noTargetFolders = []string{"/etc", "/tmp"}
 )
 
@@ -238,7 +239,7 @@ func (c *checker) serverMounts(p path, s *Server) {
 		if m.Target == "" {
 			m.Target = m.Source
 		}
-		if !c.mount(p, *m) {
+		if !c.mount(p, m) {
 			continue
 		}
 		if targets[m.Target] {
@@ -248,7 +249,9 @@ func (c *checker) serverMounts(p path, s *Server) {
 	}
 }
 
-func (c *checker) mount(p path, m Mount) bool {
+// mount checks a mount and replaces its source by the real path, which is then
+// opened without following links.
+func (c *checker) mount(p path, m *Mount) bool {
 	if c.hasFailed(p) || !c.absolute(p.key("source"), m.Source) || !c.absolute(p.key("target"), m.Target) {
 		return false
 	}
@@ -265,8 +268,42 @@ func (c *checker) mount(p path, m Mount) bool {
 	case touches(real, noSourceTrees, []string{"/etc"}):
 		c.fail(p.key("source"), "%q leads to %q, which is a system path", m.Source, real)
 	}
+	if err == nil {
+		m.Source = real
+	}
 	if touches(m.Target, noTargetTrees, noTargetFolders) {
 		c.fail(p.key("target"), "%q cannot be a target: the sandbox has its own", m.Target)
 	}
 	return !c.hasFailed(p)
+}
+
+// nesting refuses what a server could turn against another, or against its own
+// next start: programs in a folder that somebody may write, and folders in folders,
+// where it could put a link in the place of the inner one.
+func (c *checker) nesting() {
+	names := slices.Sorted(maps.Keys(c.config.Servers))
+	for _, name := range names {
+		p, s := at("servers", name), c.config.Servers[name]
+		for i, m := range s.Mounts {
+			for _, other := range names {
+				for _, d := range c.config.Servers[other].AllowedDirectories {
+					if d.Access != AccessReadOnly && within(m.Source, d.Path) {
+						c.fail(p.key("mounts").index(i), "%q lies in %q, which server %q may write: keep programs elsewhere, or make it read-only", m.Source, d.Path, other)
+					}
+				}
+			}
+		}
+		for _, d := range s.AllowedDirectories {
+			for _, e := range s.AllowedDirectories {
+				if d.Path != e.Path && within(d.Path, e.Path) {
+					c.fail(p.key("allowed_directories"), "%q lies in %q: keep one of them", d.Path, e.Path)
+				}
+			}
+			for i, m := range s.Mounts {
+				if within(m.Target, d.Path) {
+					c.fail(p.key("mounts").index(i), "the target %q lies in the allowed directory %q: mount it elsewhere", m.Target, d.Path)
+				}
+			}
+		}
+	}
 }

@@ -38,6 +38,7 @@ func tree(t *testing.T) string {
 	for _, err := range []error{
 		os.MkdirAll(filepath.Join(root, "a", "inner"), 0o700),
 		os.Mkdir(filepath.Join(root, "b"), 0o700),
+		os.Mkdir(filepath.Join(root, "c"), 0o700),
 		os.WriteFile(filepath.Join(root, "file"), nil, 0o600),
 		os.Symlink(filepath.Join(root, "a"), filepath.Join(root, "link")),
 		os.Symlink("/etc", filepath.Join(root, "etc")),
@@ -128,6 +129,48 @@ func TestAllowedDirectory(t *testing.T) {
 	}
 }
 
+// TestNesting has what a server could turn against its own next start, or
+// against another server's.
+func TestNesting(t *testing.T) {
+	t.Parallel()
+	root := tree(t)
+	tests := []struct{ name, server, want string }{
+		{"directory in a directory", `{command: c, allowed_directories: ["{}/a:rw", "{}/a/inner:ro"]}`, `inner" lies in`},
+		{"by the variable", `{command: c, env: {ALLOWED_DIRECTORIES: "{}/a:{}/a/inner"}}`, `inner" lies in`},
+		{"own program", `{command: c, allowed_directories: ["{}/a:rw"], mounts: ["{}/a/inner:/opt/x"]}`, `which server "s" may write`},
+		{"other's program", `{command: c, mounts: ["{}/b:/opt/x"]}`, `which server "other" may write`},
+		{"target in a directory", `{command: c, allowed_directories: ["{}/a:ro"], mounts: ["{}/c:{}/a/inner"]}`, "lies in the allowed directory"},
+		{"read-only program", `{command: c, allowed_directories: ["{}/a:ro"], mounts: ["{}/a/inner:/opt/x"]}`, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			document := "servers:\n  s: " + tt.server + "\n  other: {command: c, allowed_directories: [\"{}/b:rw\"]}\n"
+			_, _, err := parse("t.yaml", []byte(strings.ReplaceAll(document, "{}", root)), unset, testHost(1000))
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestMountSourceIsResolved: what is opened later must have no link in its path.
+func TestMountSourceIsResolved(t *testing.T) {
+	t.Parallel()
+	root := tree(t)
+	link := root + "/link-to-c"
+	if err := os.Symlink(root+"/c", link); err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := parse("t.yaml", []byte("servers: {s: {command: c, mounts: [\""+link+"\"]}}"), unset, testHost(1000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.Servers["s"].Mounts[0], (Mount{Source: root + "/c", Target: link}); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 func TestDirectoriesAreMerged(t *testing.T) {
 	t.Parallel()
 	root := tree(t)
@@ -139,7 +182,7 @@ servers:
   s:
     project: p
     command: c
-    env: {ALLOWED_DIRECTORIES: "{}/a, {}/a/inner:{}/b"}
+    env: {ALLOWED_DIRECTORIES: "{}/a, {}/c:{}/b"}
     allowed_directories: [{path: "{}/a", access: rw, owner: alice}, "{}/b:ro"]
   bare:
     command: c
@@ -149,7 +192,7 @@ servers:
 		t.Fatalf("parse: %v, %v", err, warnings)
 	}
 	got := c.Servers["s"].AllowedDirectories
-	want := []Directory{{root + "/a", AccessReadWrite, "1000"}, {root + "/b", AccessReadOnly, ""}, {root + "/a/inner", AccessDefault, ""}}
+	want := []Directory{{root + "/a", AccessReadWrite, "1000"}, {root + "/b", AccessReadOnly, ""}, {root + "/c", AccessDefault, ""}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("directories: got %v, want %v", got, want)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,7 +57,11 @@ func peerOf(socket *net.UnixConn) (peer *unix.Ucred, err error) {
 // Close ends the connection; a blocked Receive returns. It may be called twice.
 func (c *Conn) Close() { c.socket.Close() }
 
-// Send writes one message with the given descriptors, which stay the caller's.
+// sendTimeout is how long a peer may not read before the connection ends.
+const sendTimeout = 5 * time.Second
+
+// Send writes one message with the given descriptors, which stay the caller's. An
+// error of the socket ends the connection.
 func (c *Conn) Send(m Message, files ...*os.File) error {
 	packet, err := json.Marshal(m)
 	if err != nil {
@@ -75,13 +80,19 @@ func (c *Conn) Send(m Message, files ...*os.File) error {
 	}
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()
-	_, _, err = c.socket.WriteMsgUnix(packet, rights, nil)
+	if err := c.socket.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+		return err
+	}
+	if _, _, err = c.socket.WriteMsgUnix(packet, rights, nil); err != nil {
+		c.Close()
+	}
 	return err
 }
 
-// Receive reads one message; its descriptors become the caller's. A packet that
-// is too long, carries too many descriptors, has an unknown field or is not JSON
-// is an error, after which the connection is of no use. io.EOF: the peer closed.
+// Receive reads one message. Its descriptors become the caller's, even with an
+// error. A packet that is too long, carries too many descriptors, has an unknown
+// field or is not JSON is an error, after which the connection is of no use.
+// io.EOF: the peer closed.
 func (c *Conn) Receive() (Message, []*os.File, error) {
 	packet := make([]byte, MaxMessage+1)
 	rights := make([]byte, unix.CmsgSpace(4*maxDescriptors))
@@ -91,14 +102,19 @@ func (c *Conn) Receive() (Message, []*os.File, error) {
 	}
 	files, err := takeFiles(rights[:rightsLen])
 	if err != nil {
-		return Message{}, nil, err
+		return Message{}, files, err
 	}
 	message, err := parse(packet[:n], flags)
-	if err != nil {
-		closeAll(files)
-		return Message{}, nil, err
+	return message, files, err
+}
+
+// RefuseDescriptors makes the kernel refuse packets with descriptors, which it
+// can since Linux 6.16. Closing one that came may block for as long as who sent it
+// likes (a socket that lingers, a file of a network).
+func (c *Conn) RefuseDescriptors() {
+	if raw, err := c.socket.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSRIGHTS, 0) })
 	}
-	return message, files, nil
 }
 
 func parse(packet []byte, flags int) (Message, error) {
@@ -114,7 +130,7 @@ func parse(packet []byte, flags int) (Message, error) {
 	decoder := json.NewDecoder(bytes.NewReader(packet))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&message); err != nil {
-		return Message{}, fmt.Errorf("parse control message: %w", err)
+		return Message{}, fmt.Errorf("parse control message: %.200s", err) // it quotes the peer
 	}
 	if decoder.InputOffset() != int64(len(packet)) {
 		return Message{}, errors.New("parse control message: text after it")
@@ -135,23 +151,12 @@ func takeFiles(rights []byte) ([]*os.File, error) {
 	for _, m := range messages {
 		fds, err := unix.ParseUnixRights(&m)
 		if err != nil {
-			closeAll(files)
-			return nil, fmt.Errorf("parse descriptors: %w", err)
+			return files, fmt.Errorf("parse descriptors: %w", err)
 		}
 		for _, fd := range fds {
-			// Non-blocking, so that Close interrupts a Read of it.
-			if err := unix.SetNonblock(fd, true); err != nil {
-				closeAll(files)
-				return nil, fmt.Errorf("make descriptor non-blocking: %w", err)
-			}
+			_ = unix.SetNonblock(fd, true) // where it can be: Close then interrupts a Read
 			files = append(files, os.NewFile(uintptr(fd), "control"))
 		}
 	}
 	return files, nil
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		f.Close()
-	}
 }

@@ -27,7 +27,7 @@ const maxDescriptors = 8
 //	hello{version}       proxy, admin   hello           –
 //	open{server}         proxy          opened          stdio (1 socket or 2 pipe ends), stderr
 //	stop{sandbox}        proxy, admin   done            –
-//	list{}               proxy, admin   list            –
+//	list{}               proxy, admin   list            sealed memfd with a []Sandbox as JSON
 //	reload{}             admin          done            –
 //	applied{generation}  proxy          –               –
 //	refused{generation}  proxy          –               –
@@ -59,16 +59,15 @@ const (
 // Message is one packet. ID numbers a request; its answer repeats it, and a
 // notice has none.
 type Message struct {
-	Kind       Kind      `json:"kind"`
-	Version    int       `json:"version,omitempty"`
-	ID         uint64    `json:"id,omitempty"`
-	Generation uint64    `json:"generation,omitempty"`
-	Server     string    `json:"server,omitempty"`
-	Sandbox    string    `json:"sandbox,omitempty"`
-	Code       Code      `json:"code,omitempty"`
-	Text       string    `json:"text,omitempty"`
-	Exit       *Exit     `json:"exit,omitempty"`
-	Sandboxes  []Sandbox `json:"sandboxes,omitempty"`
+	Kind       Kind   `json:"kind"`
+	Version    int    `json:"version,omitempty"`
+	ID         uint64 `json:"id,omitempty"`
+	Generation uint64 `json:"generation,omitempty"`
+	Server     string `json:"server,omitempty"`
+	Sandbox    string `json:"sandbox,omitempty"`
+	Code       Code   `json:"code,omitempty"`
+	Text       string `json:"text,omitempty"`
+	Exit       *Exit  `json:"exit,omitempty"`
 }
 
 // Code classifies an error for a peer that must branch on it; the text is for
@@ -124,7 +123,7 @@ type Exit struct {
 	Lived         time.Duration `json:"lived"`
 }
 
-// Sandbox is one running sandbox in an answer of kind list.
+// Sandbox is one running sandbox in the document of an answer of kind list.
 type Sandbox struct {
 	ID      string    `json:"id"`
 	Server  string    `json:"server"`

@@ -3,6 +3,7 @@ package control
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -124,18 +125,28 @@ func TestRefusedDescriptorsAreClosed(t *testing.T) {
 		if _, _, err := first.socket.WriteMsgUnix([]byte("bad"), unix.UnixRights(0, 0, 0, 0, 0, 0, 0, 0), nil); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := second.Receive(); err == nil {
+		_, files, err := second.Receive()
+		closeAll(files)
+		if err == nil {
 			t.Fatal("got a message")
 		}
-		if _, _, err := first.socket.WriteMsgUnix([]byte("{}"), unix.UnixRights(make([]int, 100)...), nil); err != nil {
+		if _, _, err = first.socket.WriteMsgUnix([]byte("{}"), unix.UnixRights(make([]int, 100)...), nil); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := second.Receive(); err == nil {
+		_, files, err = second.Receive()
+		closeAll(files)
+		if err == nil {
 			t.Fatal("got a message")
 		}
 	}
 	if after := descriptors(t); after > before {
 		t.Errorf("got %d descriptors, had %d", after, before)
+	}
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
 	}
 }
 
@@ -146,6 +157,39 @@ func descriptors(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(entries)
+}
+
+func TestRefuseDescriptors(t *testing.T) {
+	t.Parallel()
+	first, second := pair(t)
+	second.RefuseDescriptors()
+	err := first.Send(Message{Kind: KindList}, os.Stdin)
+	var release unix.Utsname
+	if unameErr := unix.Uname(&release); unameErr != nil {
+		t.Fatal(unameErr)
+	}
+	var major, minor int
+	if _, scanErr := fmt.Sscanf(unix.ByteSliceToString(release.Release[:]), "%d.%d", &major, &minor); scanErr != nil {
+		t.Fatal(scanErr)
+	}
+	if can := major > 6 || major == 6 && minor >= 16; can && err == nil {
+		t.Error("sent a descriptor to who refuses it")
+	}
+}
+
+// TestSendGivesUp: a peer that does not read holds nobody up for ever.
+func TestSendGivesUp(t *testing.T) {
+	t.Parallel()
+	first, _ := pair(t)
+	var err error
+	for range 100_000 {
+		if err = first.Send(Message{Kind: KindError, Text: strings.Repeat("x", 8<<10)}); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v, want that the deadline ends it", err)
+	}
 }
 
 func TestSendRefusesALongMessage(t *testing.T) {

@@ -11,18 +11,25 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mcpgateway/images"
 	"mcpgateway/runtime/control"
 	"mcpgateway/sandbox"
 )
 
-// maxPeers bounds the open control connections.
-const maxPeers = 64
+const (
+	// maxAdmins bounds the open control connections of root.
+	maxAdmins = 64
+	// acceptPause is how long the daemon waits after it could not accept.
+	acceptPause = 100 * time.Millisecond
+)
 
 // Options are what a daemon is started with.
 type Options struct {
@@ -41,7 +48,8 @@ type Daemon struct {
 	supervisor *supervisor
 	current    atomic.Pointer[generation]
 
-	reloadMu sync.Mutex
+	reloadMu   sync.Mutex
+	lastNumber uint64 // of a generation
 
 	mu    sync.Mutex
 	peers map[*monitor]bool
@@ -72,7 +80,7 @@ func New(options Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{options: options, image: image, supervisor: newSupervisor(runtime), peers: map[*monitor]bool{}}
+	d := &Daemon{options: options, image: image, supervisor: newSupervisor(runtime), lastNumber: first.number, peers: map[*monitor]bool{}}
 	if err := d.supervisor.setProjects(first.config); err != nil {
 		return nil, errors.Join(err, runtime.Close())
 	}
@@ -86,7 +94,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { d.options.Listener.Close() })()
 	var connections sync.WaitGroup
 	err := d.accept(ctx, &connections)
-	d.disconnectAll()
+	for _, m := range d.connected() {
+		m.conn.Close()
+	}
 	connections.Wait()
 	if ctx.Err() != nil {
 		err = nil
@@ -97,33 +107,51 @@ func (d *Daemon) Run(ctx context.Context) error {
 func (d *Daemon) accept(ctx context.Context, connections *sync.WaitGroup) error {
 	for {
 		socket, err := d.options.Listener.AcceptUnix()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("accept on the control socket: %w", err)
+		}
+		if err != nil { // too many files, say: it passes
+			slog.Error("accept control connection", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptPause):
+			}
+			continue
 		}
 		conn, err := control.NewConn(socket)
 		if err != nil {
 			slog.Error("accept control connection", "err", err)
 			continue
 		}
+		conn.RefuseDescriptors()
 		m := newMonitor(d, conn)
 		if m.role == 0 || !d.add(m) {
 			slog.Warn("refused a control connection: neither root nor the proxy's user, or too many", "peer", conn.Peer.Pid, "uid", conn.Peer.Uid)
 			conn.Close()
 			continue
 		}
-		connections.Add(1)
-		go func() {
-			defer connections.Done()
+		connections.Go(func() {
 			defer d.forget(m)
 			m.run(ctx)
-		}()
+		})
 	}
 }
 
+// add admits a peer. There is one proxy: a new one takes the place of the old,
+// whose servers end. Connections that do nothing can so neither keep an
+// administrator out nor hold up a reload.
 func (d *Daemon) add(m *monitor) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.peers) >= maxPeers {
+	admins := 0
+	for other := range d.peers {
+		if m.role == roleProxy && other.role == roleProxy {
+			other.conn.Close()
+		} else if other.role == roleAdmin {
+			admins++
+		}
+	}
+	if m.role == roleAdmin && admins >= maxAdmins {
 		return false
 	}
 	d.peers[m] = true
@@ -136,29 +164,21 @@ func (d *Daemon) forget(m *monitor) {
 	delete(d.peers, m)
 }
 
-func (d *Daemon) disconnectAll() {
-	for _, m := range d.connected() {
-		m.conn.Close()
-	}
-}
-
 func (d *Daemon) connected() []*monitor {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var peers []*monitor
-	for m := range d.peers {
-		peers = append(peers, m)
-	}
-	return peers
+	return slices.Collect(maps.Keys(d.peers))
 }
 
-// reload makes a new generation the current one once every proxy has taken it;
-// on an error the old one stays. Sandboxes that run go on as they are.
-func (d *Daemon) reload(ctx context.Context) error {
+// reload makes a new generation the current one once the proxy has taken it; on an
+// error the old one stays. A proxy that says nothing is cut off, and its servers
+// with it: a revoked key must not stay in force. Sandboxes that run go on as they are.
+func (d *Daemon) reload() error {
 	d.reloadMu.Lock()
 	defer d.reloadMu.Unlock()
 	old := d.current.Load()
-	next, err := loadGeneration(old.number+1, d.options)
+	d.lastNumber++ // never used twice, so that a late verdict fits no other generation
+	next, err := loadGeneration(d.lastNumber, d.options)
 	if err != nil {
 		return err
 	}
@@ -166,11 +186,11 @@ func (d *Daemon) reload(ctx context.Context) error {
 		return errors.New("sandbox.uid_pool can't change while the daemon runs: restart it")
 	}
 	if err := d.supervisor.setProjects(next.config); err != nil {
-		return err
+		return errors.Join(err, d.supervisor.setProjects(old.config))
 	}
 	for _, m := range d.connected() {
-		if err := m.offer(ctx, next); err != nil {
-			return fmt.Errorf("the proxy did not take generation %d: %w", next.number, err)
+		if err := m.offer(next); err != nil {
+			return errors.Join(fmt.Errorf("the proxy did not take generation %d: %w", next.number, err), d.supervisor.setProjects(old.config))
 		}
 	}
 	d.current.Store(next)

@@ -8,7 +8,6 @@ import (
 
 	"mcpgateway/policy"
 	"mcpgateway/runtime/config"
-	"mcpgateway/runtime/control"
 	"mcpgateway/runtime/keys"
 )
 
@@ -68,10 +67,4 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key) policy.Po
 		}
 	}
 	return p
-}
-
-// notice returns the generation as a message and its descriptor.
-func (g *generation) notice() (control.Message, *os.File, error) {
-	file, err := control.NewSealed("policy", g.document)
-	return control.Message{Kind: control.KindPolicy, Generation: g.number}, file, err
 }

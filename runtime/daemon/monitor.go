@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -54,7 +55,7 @@ const (
 	// maxSlow bounds the slow requests of one peer that run at the same time.
 	maxSlow = 16
 	// verdictTimeout is how long a proxy has to take a new generation.
-	verdictTimeout = 30 * time.Second
+	verdictTimeout = 5 * time.Second
 )
 
 // monitor serves one connection. Its sandboxes end with it.
@@ -65,10 +66,11 @@ type monitor struct {
 	greeted  bool        // by hello; only run looks at it
 	informed atomic.Bool // has a generation; reload offers it the next ones
 	verdicts chan control.Message
+	ended    chan struct{} // closed when the connection has
 }
 
 func newMonitor(d *Daemon, conn *control.Conn) *monitor {
-	m := &monitor{daemon: d, conn: conn, verdicts: make(chan control.Message, 1)}
+	m := &monitor{daemon: d, conn: conn, verdicts: make(chan control.Message, 1), ended: make(chan struct{})}
 	switch int(conn.Peer.Uid) {
 	case 0:
 		m.role = roleAdmin
@@ -87,7 +89,11 @@ func (m *monitor) run(ctx context.Context) {
 	slots := make(chan struct{}, maxSlow)
 	for {
 		message, files, err := m.conn.Receive()
-		closeFiles(files) // no request carries one
+		if len(files) > 0 {
+			// No request carries one. Nobody waits for their end: it is up to the peer.
+			go closeFiles(files)
+			err = errors.New("a request carried descriptors")
+		}
 		if err == nil {
 			err = m.dispatch(ctx, message, slots, &handlers)
 		}
@@ -100,6 +106,7 @@ func (m *monitor) run(ctx context.Context) {
 	}
 	cancel()
 	m.conn.Close()
+	close(m.ended)
 	handlers.Wait()
 	m.daemon.supervisor.killAll(m)
 }
@@ -117,15 +124,13 @@ func (m *monitor) dispatch(ctx context.Context, message control.Message, slots c
 		return m.answer(ctx, r, message)
 	}
 	slots <- struct{}{}
-	handlers.Add(1)
-	go func() {
-		defer handlers.Done()
+	handlers.Go(func() {
 		defer func() { <-slots }()
 		if err := m.answer(ctx, r, message); err != nil {
 			slog.Error("answer", "peer", m.conn.Peer.Pid, "err", err)
 			m.conn.Close()
 		}
-	}()
+	})
 	return nil
 }
 
@@ -215,11 +220,16 @@ func (m *monitor) answerStop(_ context.Context, message control.Message) (reply,
 }
 
 func (m *monitor) answerList(_ context.Context, _ control.Message) (reply, error) {
-	return reply{message: control.Message{Kind: control.KindList, Sandboxes: m.daemon.supervisor.list(m)}}, nil
+	document, err := json.Marshal(m.daemon.supervisor.list(m))
+	if err != nil {
+		return reply{}, err
+	}
+	file, err := control.NewSealed("list", document)
+	return reply{message: control.Message{Kind: control.KindList}, files: []*os.File{file}}, err
 }
 
-func (m *monitor) answerReload(ctx context.Context, _ control.Message) (reply, error) {
-	if err := m.daemon.reload(ctx); err != nil {
+func (m *monitor) answerReload(_ context.Context, _ control.Message) (reply, error) {
+	if err := m.daemon.reload(); err != nil {
 		return reply{}, &control.Error{Code: control.CodeReload, Text: err.Error()}
 	}
 	return reply{message: control.Message{Kind: control.KindDone}}, nil
@@ -240,7 +250,7 @@ func (m *monitor) takeVerdict(_ context.Context, message control.Message) (reply
 
 // offer sends a proxy a generation and waits for its verdict. A peer without one,
 // such as an administrator, gets none.
-func (m *monitor) offer(ctx context.Context, g *generation) error {
+func (m *monitor) offer(g *generation) error {
 	if !m.informed.Load() {
 		return nil
 	}
@@ -249,10 +259,9 @@ func (m *monitor) offer(ctx context.Context, g *generation) error {
 	default:
 	}
 	if err := m.send(g); err != nil {
-		return err
+		return nil // the connection has ended
 	}
-	ctx, cancel := context.WithTimeout(ctx, verdictTimeout)
-	defer cancel()
+	timeout := time.After(verdictTimeout)
 	for {
 		select {
 		case verdict := <-m.verdicts:
@@ -263,17 +272,21 @@ func (m *monitor) offer(ctx context.Context, g *generation) error {
 			default:
 				return nil
 			}
-		case <-ctx.Done():
-			return fmt.Errorf("wait for its verdict: %w", ctx.Err())
+		case <-m.ended:
+			return nil
+		case <-timeout:
+			slog.Error("the proxy says nothing of a new configuration: cut off", "peer", m.conn.Peer.Pid, "generation", g.number)
+			m.conn.Close()
+			return nil
 		}
 	}
 }
 
 func (m *monitor) send(g *generation) error {
-	message, file, err := g.notice()
+	file, err := control.NewSealed("policy", g.document)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	return m.conn.Send(message, file)
+	return m.conn.Send(control.Message{Kind: control.KindPolicy, Generation: g.number}, file)
 }

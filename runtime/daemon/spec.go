@@ -28,7 +28,7 @@ func newSpec(id string, server config.Server, image *images.Image) (sandbox.Spec
 		return sandbox.Spec{}, err
 	}
 	spec := sandbox.Spec{
-		ID: id, Project: server.Project, Path: path, Args: server.Args, Env: environment(server), Dir: workingDirectory(server),
+		ID: id, Project: server.Project, Path: path, Args: server.Args, Env: environment(server), Dir: server.WorkingDirectory,
 		UID: images.UID, GID: images.GID, Limits: limits(server.Resources),
 	}
 	for _, b := range slices.Concat(image.Binds, mounts) {
@@ -64,17 +64,6 @@ func environment(server config.Server) []string {
 	return list
 }
 
-func workingDirectory(server config.Server) string {
-	switch {
-	case server.WorkingDirectory != "":
-		return server.WorkingDirectory
-	case len(server.AllowedDirectories) > 0:
-		return server.AllowedDirectories[0].Path
-	default:
-		return "/tmp"
-	}
-}
-
 // resolve decides as whom a server acts in a directory, and whether it may write.
 // The host's root is never mapped: with nobody else to be, it reads as nobody.
 func resolve(d config.Directory) (sandbox.Directory, error) {
@@ -100,11 +89,11 @@ func resolve(d config.Directory) (sandbox.Directory, error) {
 	}
 	switch {
 	case uid != 0 && gid != 0:
-		return sandbox.Directory{Path: d.Path, Writable: d.Access != config.AccessReadOnly, UID: uid, GID: gid}, nil
+		return sandbox.Directory{Path: d.Path, Info: info, Writable: d.Access != config.AccessReadOnly, UID: uid, GID: gid}, nil
 	case d.Access == config.AccessReadWrite:
 		return sandbox.Directory{}, errors.New("its owner is root, or in root's group, and a server never writes as root: use access: ro, or let owner: name another user")
 	default:
-		return sandbox.Directory{Path: d.Path}, nil
+		return sandbox.Directory{Path: d.Path, Info: info}, nil
 	}
 }
 

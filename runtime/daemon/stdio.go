@@ -13,79 +13,62 @@ import (
 // order of an answer of kind opened.
 type streams struct {
 	inside  sandbox.Stdio
+	own     []*os.File // the files of inside, each once
 	outside []*os.File
-	all     []*os.File
 }
 
 // newStreams makes a socketpair, or pipes for a server that opens /dev/stdin by
 // name, which a socket does not allow (unix(7): ENXIO), and a pipe for stderr. All
 // of them block, as programs expect.
-func newStreams(pipes bool) (*streams, error) {
-	s := &streams{}
-	if err := s.open(pipes); err != nil {
-		closeFiles(s.all)
-		return nil, err
+func newStreams(pipes bool) (s streams, err error) {
+	defer func() {
+		if err != nil {
+			closeFiles(append(s.own, s.outside...))
+		}
+	}()
+	if pipes {
+		if s.inside.Stdin, err = s.add("stdin", openPipe, 0); err == nil {
+			s.inside.Stdout, err = s.add("stdout", openPipe, 1)
+		}
+	} else {
+		s.inside.Stdin, err = s.add("stdio", openSocket, 0)
+		s.inside.Stdout = s.inside.Stdin
 	}
-	return s, nil
+	if err == nil {
+		s.inside.Stderr, err = s.add("stderr", openPipe, 1)
+	}
+	return s, err
 }
 
-func (s *streams) open(pipes bool) error {
-	errRead, errWrite, err := s.pair("stderr", openPipe)
+// add makes two connected files, of which the one at index own is the server's.
+func (s *streams) add(name string, open func() ([2]int, error), own int) (*os.File, error) {
+	fds, err := open()
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("make %s: %w", name, err)
 	}
-	if !pipes {
-		ours, theirs, err := s.pair("stdio", func(fds []int) (err error) {
-			var both [2]int
-			both, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			copy(fds, both[:])
-			return err
-		})
-		s.inside = sandbox.Stdio{Stdin: ours, Stdout: ours, Stderr: errWrite}
-		s.outside = []*os.File{theirs, errRead}
-		return err
-	}
-	inRead, inWrite, err := s.pair("stdin", openPipe)
-	if err != nil {
-		return err
-	}
-	outRead, outWrite, err := s.pair("stdout", openPipe)
-	s.inside = sandbox.Stdio{Stdin: inRead, Stdout: outWrite, Stderr: errWrite}
-	s.outside = []*os.File{inWrite, outRead, errRead}
-	return err
+	file := os.NewFile(uintptr(fds[own]), name)
+	s.own = append(s.own, file)
+	s.outside = append(s.outside, os.NewFile(uintptr(fds[1-own]), name))
+	return file, nil
+}
+
+func openSocket() ([2]int, error) {
+	return unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 }
 
 // openPipe makes a pipe that a server can open again by name (/dev/stdin,
 // /dev/stderr). It belongs to root, as whom no server runs, so its mode lets
 // everybody; who has no descriptor of it cannot name it (proc_pid_fd(5)).
-func openPipe(fds []int) error {
-	if err := unix.Pipe2(fds, unix.O_CLOEXEC); err != nil {
-		return err
+func openPipe() (fds [2]int, err error) {
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return fds, err
 	}
 	if err := unix.Fchmod(fds[0], 0o666); err != nil {
 		unix.Close(fds[0])
 		unix.Close(fds[1])
-		return err
+		return fds, err
 	}
-	return nil
-}
-
-func (s *streams) pair(name string, open func([]int) error) (first, second *os.File, err error) {
-	fds := make([]int, 2)
-	if err := open(fds); err != nil {
-		return nil, nil, fmt.Errorf("make %s: %w", name, err)
-	}
-	first, second = os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name)
-	s.all = append(s.all, first, second)
-	return first, second, nil
-}
-
-// closeInside closes the server's ends: only the server shall hold them.
-func (s *streams) closeInside() {
-	closeFiles([]*os.File{s.inside.Stdin, s.inside.Stderr})
-	if s.inside.Stdout != s.inside.Stdin {
-		s.inside.Stdout.Close()
-	}
+	return fds, nil
 }
 
 func closeFiles(files []*os.File) {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -20,7 +21,7 @@ const (
 	grace = 2 * time.Second
 
 	// A captured proxy must not wear out the host by starting servers: this many
-	// at once, and then so many a second, for each server.
+	// at once, and then so many a second.
 	startBurst  = 128
 	startPerSec = 20
 )
@@ -33,7 +34,7 @@ type supervisor struct {
 	instances map[string]*instance
 	starting  int
 	lastID    uint64
-	starts    map[string]*rate.Limiter // by server
+	starts    *rate.Limiter
 	watching  sync.WaitGroup
 }
 
@@ -45,13 +46,11 @@ type instance struct {
 	project string
 	memory  int           // MiB
 	told    chan struct{} // closed when the owner knows of it, or is gone
-
-	mu      sync.Mutex
-	stopped bool
+	stopped atomic.Bool
 }
 
 func newSupervisor(runtime *sandbox.Runtime) *supervisor {
-	return &supervisor{runtime: runtime, instances: map[string]*instance{}, starts: map[string]*rate.Limiter{}}
+	return &supervisor{runtime: runtime, instances: map[string]*instance{}, starts: rate.NewLimiter(startPerSec, startBurst)}
 }
 
 // setProjects makes each project's cgroup and its ceiling.
@@ -89,13 +88,8 @@ func (s *supervisor) reserve(server string, most int) (id string, err error) {
 	if len(s.instances)+s.starting >= most {
 		return "", fmt.Errorf("%d servers run, as many as gateway.max_servers allows", most)
 	}
-	limiter, ok := s.starts[server]
-	if !ok {
-		limiter = rate.NewLimiter(startPerSec, startBurst)
-		s.starts[server] = limiter
-	}
-	if !limiter.Allow() {
-		return "", fmt.Errorf("server %q was started %d times in a short while: wait a moment", server, startBurst)
+	if !s.starts.Allow() {
+		return "", fmt.Errorf("%d servers were started in a short while: wait a moment", startBurst)
 	}
 	s.starting++
 	s.lastID++
@@ -116,7 +110,7 @@ func (s *supervisor) start(owner *monitor, id, name string, server config.Server
 	if err != nil {
 		return nil, nil, err
 	}
-	defer streams.closeInside()
+	defer closeFiles(streams.own) // only the server shall hold them
 	box, err := s.runtime.Start(spec, streams.inside)
 	if err != nil {
 		closeFiles(streams.outside)
@@ -127,33 +121,25 @@ func (s *supervisor) start(owner *monitor, id, name string, server config.Server
 	s.instances[id] = i
 	s.mu.Unlock()
 	slog.Info("server started", "server", name, "sandbox", id, "pid", box.PID(), "uid", box.UID())
-	s.watching.Add(1)
-	go s.watch(i)
+	s.watching.Go(func() { s.watch(i) })
 	return i, streams.outside, nil
 }
 
 // watch waits for an instance to end and tells its owner.
 func (s *supervisor) watch(i *instance) {
-	defer s.watching.Done()
 	<-i.Done()
 	s.mu.Lock()
 	delete(s.instances, i.ID())
 	s.mu.Unlock()
-	exit := i.report()
+	end := i.Exit()
+	exit := control.Exit{
+		Sandbox: i.ID(), Server: i.server, Status: end.Status, OOM: end.OOM, MemoryLimitMB: i.memory,
+		Stopped: i.stopped.Load() && !end.OOM, Lived: end.Lived,
+	}
 	slog.Info("server ended", "server", i.server, "sandbox", i.ID(), "status", exit.Status, "oom", exit.OOM, "lived", exit.Lived)
 	<-i.told
 	if err := i.owner.conn.Send(control.Message{Kind: control.KindExited, Exit: &exit}); err != nil {
 		slog.Debug("tell of an end", "sandbox", i.ID(), "err", err)
-	}
-}
-
-func (i *instance) report() control.Exit {
-	exit := i.Exit()
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return control.Exit{
-		Sandbox: i.ID(), Server: i.server, Status: exit.Status, OOM: exit.OOM, MemoryLimitMB: i.memory,
-		Stopped: i.stopped && !exit.OOM, Lived: exit.Lived,
 	}
 }
 
@@ -166,9 +152,7 @@ func (s *supervisor) stop(by *monitor, id string) error {
 	if !ok || !by.sees(i) {
 		return &control.Error{Code: control.CodeUnknown, Text: fmt.Sprintf("no sandbox %.128q runs", id)}
 	}
-	i.mu.Lock()
-	i.stopped = true
-	i.mu.Unlock()
+	i.stopped.Store(true)
 	i.Stop(grace)
 	return nil
 }
@@ -200,11 +184,7 @@ func (s *supervisor) killAll(owner *monitor) {
 	s.mu.Unlock()
 	var killed sync.WaitGroup
 	for _, i := range theirs {
-		killed.Add(1)
-		go func() {
-			defer killed.Done()
-			i.Kill()
-		}()
+		killed.Go(i.Kill)
 	}
 	killed.Wait()
 }

@@ -6,6 +6,7 @@ package peer
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"sync"
@@ -78,6 +79,8 @@ func (c *Client) Run(ctx context.Context) error {
 		message, files, err := c.conn.Receive()
 		if err == nil {
 			err = c.deliver(message, files)
+		} else {
+			closeAll(files)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -227,7 +230,22 @@ func (c *Client) Stop(ctx context.Context, sandbox string) error {
 // for a proxy.
 func (c *Client) List(ctx context.Context) ([]control.Sandbox, error) {
 	a, err := c.call(ctx, control.Message{Kind: control.KindList})
-	return a.message.Sandboxes, err
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(a.files)
+	if len(a.files) != 1 {
+		return nil, fmt.Errorf("list sandboxes: got %d descriptors, want 1", len(a.files))
+	}
+	document, err := control.ReadSealed(a.files[0])
+	if err != nil {
+		return nil, fmt.Errorf("list sandboxes: %w", err)
+	}
+	var list []control.Sandbox
+	if err := json.Unmarshal(document, &list); err != nil {
+		return nil, fmt.Errorf("list sandboxes: %w", err)
+	}
+	return list, nil
 }
 
 // Reload makes the daemon read its configuration again. An *control.Error says what is

@@ -311,23 +311,139 @@ func TestEndOfTheConnection(t *testing.T) {
 	}
 }
 
-// TestProxiesAreApart: one proxy neither sees nor stops another's sandboxes.
-func TestProxiesAreApart(t *testing.T) {
+// TestOneProxy: a new proxy takes the place of the old one, sees nothing of its
+// sandboxes, and they end.
+func TestOneProxy(t *testing.T) {
 	g := start(t, servers)
-	first, second, admin := g.connect(t, proxyUID), g.connect(t, proxyUID), g.connect(t, 0)
+	first, admin := g.connect(t, proxyUID), g.connect(t, 0)
 	opened, err := first.Open(t.Context(), "cat")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer opened.Close()
+	second := g.connect(t, proxyUID)
 	if list, err := second.List(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("got %+v, %v, want that it sees nothing", list, err)
 	}
 	if err := second.Stop(t.Context(), opened.Sandbox); code(err) != control.CodeUnknown {
 		t.Errorf("got %v, want that it can't", err)
 	}
-	if err := admin.Stop(t.Context(), opened.Sandbox); err != nil {
+	if err := within(t, first.ended); err == nil {
+		t.Error("the old proxy's connection ended without a reason")
+	}
+	if _, err := io.ReadAll(opened.Stdout); err != nil { // to the end of the server
+		t.Error(err)
+	}
+	other, err := second.Open(t.Context(), "cat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if list, err := admin.List(t.Context()); err != nil || len(list) == 0 {
+		t.Errorf("got %+v, %v for an administrator, want the new one's", list, err)
+	}
+	if err := admin.Stop(t.Context(), other.Sandbox); err != nil {
 		t.Errorf("an administrator could not stop it: %v", err)
+	}
+}
+
+// dial connects without a client, to do what no client does.
+func (g *gateway) dial(t *testing.T, uid int) *control.Conn {
+	t.Helper()
+	var conn *control.Conn
+	var err error
+	as(uid, func() { conn, err = control.Dial(g.socket) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	return conn
+}
+
+// TestSilentProxy: a proxy that takes no generation, or does not even read, does
+// not keep a revoked key in force.
+func TestSilentProxy(t *testing.T) {
+	for _, reads := range []bool{true, false} {
+		t.Run(fmt.Sprintf("reads=%v", reads), func(t *testing.T) {
+			g := start(t, servers)
+			conn, admin := g.dial(t, proxyUID), g.connect(t, 0)
+			if err := conn.Send(control.Message{Kind: control.KindHello, Version: control.Version}); err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []control.Kind{control.KindHello, control.KindPolicy} {
+				message, files, err := conn.Receive()
+				if err != nil || message.Kind != want {
+					t.Fatalf("got %+v, %v, want %q", message, err, want)
+				}
+				for _, f := range files {
+					f.Close()
+				}
+			}
+			for i := uint64(1); !reads && i < 100_000; i++ {
+				if conn.Send(control.Message{Kind: control.KindList, ID: i}) != nil {
+					break // nobody takes its answers any more
+				}
+			}
+			if err := admin.Reload(t.Context()); err != nil {
+				t.Errorf("got %v", err)
+			}
+			next := g.connect(t, proxyUID)
+			if got := within(t, next.policies); got.Generation != 2 {
+				t.Errorf("got generation %d, want 2", got.Generation)
+			}
+		})
+	}
+}
+
+// TestIdleConnections keep nobody out.
+func TestIdleConnections(t *testing.T) {
+	g := start(t, servers)
+	for range 200 {
+		g.dial(t, proxyUID)
+	}
+	if _, err := g.connect(t, 0).List(t.Context()); err != nil {
+		t.Errorf("an administrator got %v", err)
+	}
+	if _, err := g.connect(t, proxyUID).List(t.Context()); err != nil {
+		t.Errorf("a proxy got %v", err)
+	}
+}
+
+// TestDescriptorsInRequests: they are refused, and fill no table.
+func TestDescriptorsInRequests(t *testing.T) {
+	g := start(t, servers)
+	path, err := os.OpenFile("/", unix.O_PATH, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer path.Close()
+	count := func() int {
+		entries, err := os.ReadDir("/proc/self/fd") // the daemon is in this process
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	before := count()
+	for range 100 {
+		var conn *control.Conn
+		as(proxyUID, func() { conn, err = control.Dial(g.socket) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Newer kernels refuse at once; older ones bring it to the daemon, which ends the connection.
+		if conn.Send(control.Message{Kind: control.KindHello, Version: control.Version}, path, path, path, path) == nil {
+			if message, _, err := conn.Receive(); err == nil {
+				t.Fatalf("got %+v", message)
+			}
+		}
+		conn.Close()
+	}
+	if _, err := g.connect(t, 0).List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if after := count(); after > before+20 {
+		t.Errorf("got %d open files, had %d", after, before)
 	}
 }
 
