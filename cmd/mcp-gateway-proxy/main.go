@@ -46,7 +46,7 @@ func run(path string, log *slog.Logger) error {
 	defer stop()
 
 	var p *proxy.Proxy // set before the client delivers anything
-	client, err := peer.Dial(path, peer.Notices{
+	client, err := peer.Dial(ctx, path, peer.Notices{
 		Policy: func(generation uint64, document []byte) error { return p.Apply(generation, document) },
 		Exited: func(exit control.Exit) { p.Exited(exit) },
 	})

@@ -41,7 +41,7 @@ func exists(path string) bool {
 
 // withDaemon runs do with a connection to the daemon.
 func withDaemon(ctx context.Context, state string, do func(context.Context, *peer.Client) error) error {
-	client, err := peer.Dial(controlSocket(state), peer.Notices{})
+	client, err := peer.Dial(ctx, controlSocket(state), peer.Notices{})
 	if err != nil {
 		return err
 	}

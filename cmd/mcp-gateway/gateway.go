@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -77,6 +78,9 @@ func (g *gateway) prepare(cfg *config.Config) error {
 	if g.account, err = lookupAccount(g.options.proxyUser); err != nil {
 		return err
 	}
+	if err := sweep(); err != nil {
+		return err
+	}
 	// Not below the state folder: the proxy and the sandboxes must be able to pass
 	// through all folders above it.
 	if g.dir, err = os.MkdirTemp("/run", "mcp-gateway-up-"); err != nil {
@@ -89,6 +93,28 @@ func (g *gateway) prepare(cfg *config.Config) error {
 		return err
 	}
 	return g.prepareSockets(cfg)
+}
+
+// sweep removes the run-time folders of gateways that were killed. The daemon of
+// one that runs holds its lock; one that is about to start has no lock yet.
+func sweep() error {
+	folders, err := filepath.Glob("/run/mcp-gateway-up-*")
+	if err != nil {
+		return err
+	}
+	for _, folder := range folders {
+		lock, err := os.OpenFile(filepath.Join(folder, "daemon.lock"), unix.O_RDWR|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			err = os.RemoveAll(folder)
+		}
+		if err = errors.Join(err, lock.Close()); err != nil {
+			return fmt.Errorf("remove what a killed gateway left: %w", err)
+		}
+	}
+	return nil
 }
 
 func (g *gateway) prepareState() (err error) {
@@ -262,7 +288,7 @@ func (g *gateway) waitReady(ctx context.Context) error {
 				text, isStatus := strings.CutPrefix(line, "STATUS=")
 				switch {
 				case isStatus:
-					status = text
+					status = printable(text)
 				case line == "READY=1":
 					return ended
 				case line == lastWords && ended != nil && status != "":
@@ -280,6 +306,16 @@ func (g *gateway) waitReady(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// printable keeps what another process reports from steering a terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, text)
 }
 
 func (g *gateway) sayLastWords() error {
@@ -308,18 +344,19 @@ func (g *gateway) end(cmd *exec.Cmd) error {
 	if err := cmd.Process.Signal(unix.SIGTERM); errors.Is(err, os.ErrProcessDone) {
 		return nil
 	}
+	var killed error
 	timeout := time.After(stopTimeout)
 	for {
 		select {
 		case e := <-g.ends:
 			if e.cmd == cmd {
-				return nil
+				return killed
 			}
 		case <-timeout:
 			if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 				return fmt.Errorf("stop %s: %w", name, err)
 			}
-			return fmt.Errorf("stop %s: it did not end within %s and was killed", name, stopTimeout)
+			killed = fmt.Errorf("stop %s: it did not end within %s and was killed", name, stopTimeout)
 		}
 	}
 }

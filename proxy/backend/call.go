@@ -25,7 +25,8 @@ type Call struct {
 	token       []byte // progress token toward the server; nil without
 	clientToken []byte
 
-	detached bool // nobody reads the queue; guarded by conn.mu
+	failure  error // why the gateway itself ended it; set before the response
+	detached bool  // nobody reads the queue; guarded by conn.mu
 }
 
 // Method is the method of the request.
@@ -62,7 +63,9 @@ func (c *Call) finish(response mcp.Message) {
 	c.force(response)
 }
 
+// fail ends a call with an error of the gateway's own.
 func (c *Call) fail(text string) {
+	c.failure = errors.New(text)
 	c.finish(mcp.NewError(c.clientID, mcp.CodeInternal, text, nil))
 }
 

@@ -25,18 +25,22 @@ func (c *Conn) initialize(ctx context.Context) error {
 		return err
 	}
 	if c.hello.Err() != nil {
-		return c.refused(c.hello)
+		return c.refused(call)
 	}
 	return c.Send(ctx, mcp.NewRequest(nil, mcp.MethodInitialized, nil))
 }
 
-// refused explains an error answer to initialize; if the instance has ended, that
-// is the explanation.
-func (c *Conn) refused(answer mcp.Message) error {
-	text, _ := answer.Text(answer.InError("message"))
-	if c.Err() != nil {
+// refused explains an error answer to initialize; if the instance has ended, or
+// the gateway itself gave up, that is the explanation.
+func (c *Conn) refused(call *Call) error {
+	switch {
+	case c.Err() != nil:
 		return &EndedError{c.Err()}
+	case call.failure != nil:
+		return call.failure
 	}
+	answer := c.hello
+	text, _ := answer.Text(answer.InError("message"))
 	code := string(answer.At(answer.InError("code")))
 	err := fmt.Errorf("server %q refused to initialize: code %s: %.*q", c.spec.Server, code, maxServerError, text)
 	if code == "-32022" || code == "-32601" {

@@ -39,12 +39,14 @@ type answer struct {
 	files   []*os.File
 }
 
-// Dial connects to the daemon's control socket and agrees on the version.
-func Dial(path string, notices Notices) (*Client, error) {
+// Dial connects to the daemon's control socket and agrees on the version. Under a
+// service manager it may have to wait for the daemon to start; ctx ends the wait.
+func Dial(ctx context.Context, path string, notices Notices) (*Client, error) {
 	conn, err := control.Dial(path)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the daemon at %s: %w", path, err)
 	}
+	defer context.AfterFunc(ctx, conn.Close)()
 	if err := greet(conn); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("greet the daemon at %s: %w", path, err)

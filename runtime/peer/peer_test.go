@@ -49,7 +49,7 @@ func connect(t *testing.T, reply control.Message, notices Notices) (stand, error
 		}
 		accepted <- conn
 	}()
-	client, err := Dial(path, notices)
+	client, err := Dial(t.Context(), path, notices)
 	conn := <-accepted
 	t.Cleanup(conn.Close)
 	if err != nil {
@@ -94,8 +94,32 @@ func TestDialRefuses(t *testing.T) {
 			t.Errorf("%s: connected", name)
 		}
 	}
-	if _, err := Dial(filepath.Join(t.TempDir(), "none"), Notices{}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Dial(t.Context(), filepath.Join(t.TempDir(), "none"), Notices{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v for no socket", err)
+	}
+}
+
+// TestDialEndsWithItsContext: the socket may be there long before the daemon.
+func TestDialEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "s")
+	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := Dial(ctx, path, Notices{})
+		ended <- err
+	}()
+	if _, err := listener.AcceptUnix(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; err == nil {
+		t.Error("it connected to nobody")
 	}
 }
 

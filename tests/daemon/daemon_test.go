@@ -155,7 +155,7 @@ func (g *gateway) connect(t *testing.T, uid int) *proxy {
 		Exited: func(e control.Exit) { p.exits <- e },
 	}
 	var err error
-	as(uid, func() { p.Client, err = peer.Dial(g.socket, notices) })
+	as(uid, func() { p.Client, err = peer.Dial(t.Context(), g.socket, notices) })
 	if err != nil {
 		t.Fatal(err)
 	}
