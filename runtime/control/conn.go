@@ -130,7 +130,7 @@ func parse(packet []byte, flags int) (Message, error) {
 	decoder := json.NewDecoder(bytes.NewReader(packet))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&message); err != nil {
-		return Message{}, fmt.Errorf("parse control message: %.200s", err) // it quotes the peer
+		return Message{}, fmt.Errorf("parse control message: %.200s", err.Error()) // it quotes the peer
 	}
 	if decoder.InputOffset() != int64(len(packet)) {
 		return Message{}, errors.New("parse control message: text after it")
