@@ -274,10 +274,12 @@ func TestDeathOfTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	var pid int
+	var dir string
 	lines := bufio.NewScanner(out)
 	for pid == 0 && lines.Scan() {
-		fmt.Sscanf(lines.Text(), "sandbox %d", &pid)
+		fmt.Sscanf(lines.Text(), "sandbox %d %s", &pid, &dir)
 	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	first, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		t.Fatalf("the helper's sandbox %d: %v", pid, err)
@@ -300,7 +302,7 @@ func TestHelperDaemon(t *testing.T) {
 	}
 	box := start(t, spec(t, "/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1000; done"))
 	firstLine(t, box.stdout)
-	fmt.Printf("sandbox %d\n", box.PID())
+	fmt.Printf("sandbox %d %s\n", box.PID(), filepath.Dir(bin))
 	select {}
 }
 
