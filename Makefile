@@ -12,7 +12,7 @@ GO_TEST := go test -tags $(DAEMON_TAGS)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build the four binaries into bin/
@@ -51,6 +51,18 @@ root-test: ## run the tests of sandbox and daemon on this host's kernel (root)
 .PHONY: e2e
 e2e: ## run the binaries, real servers and foreign clients together (root, npm)
 	$(GO_TEST) -count=1 -timeout 15m ./tests/e2e
+
+.PHONY: test-vm
+test-vm: ## run the sandbox tests on a machine with cgroup v2, and the units under systemd (root)
+	@packaging/dev/install.sh build vm
+	@$(MAKE) --no-print-directory build
+	CGO_ENABLED=0 go build -o bin/ ./tests/testserver
+	$(GO_TEST) -c -o bin/sandbox.test ./tests/sandbox
+	$(GO_TEST) -c -o bin/daemon.test ./tests/daemon
+	tests/vm/vm.sh kernel
+	tests/vm/vm.sh run tests/vm/sandbox.sh
+	CMDLINE=cgroup_disable=memory tests/vm/vm.sh run tests/vm/refusal.sh
+	tests/vm/vm.sh systemd tests/vm/systemd.sh
 
 .PHONY: fuzz
 fuzz: ## fuzz every parser of untrusted bytes for a minute each

@@ -3,6 +3,7 @@
 #
 #   install.sh build        what building needs
 #   install.sh build test   and what testing needs
+#   install.sh build vm     and what the virtual machine of the tests needs
 set -eu
 
 # What must be there | Debian's package | Fedora's package
@@ -16,6 +17,11 @@ test='
 command:node             | nodejs     | nodejs
 command:npm              | npm        | nodejs-npm
 command:git              | git        | git
+'
+vm='
+file:/lib/systemd/systemd | systemd   | systemd
+command:dbus-daemon      | dbus       | dbus-daemon
+command:ip               | iproute2   | iproute
 '
 
 there() {
@@ -38,6 +44,7 @@ for set in "$@"; do
   case $set in
   build) list=$build ;;
   test) list=$test ;;
+  vm) list=$vm ;;
   *) echo "install.sh: unknown set $set" >&2; exit 2 ;;
   esac
   while IFS='|' read -r what debian fedora; do

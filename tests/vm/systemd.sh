@@ -1,0 +1,48 @@
+#!/bin/bash
+# Installs the units as a package would and uses the gateway through its sockets.
+set -eu
+fail() { echo "FAIL: $*" >&2; journalctl --no-pager -u 'mcp-gateway*' | tail -n 40 >&2; exit 1; }
+
+cp bin/mcp-gateway bin/mcp-gatewayd bin/mcp-gateway-proxy bin/mcp-gateway-launch /usr/bin/
+cp systemd/*.service systemd/*.socket /etc/systemd/system/
+cp systemd/mcp-gateway.sysusers /usr/lib/sysusers.d/mcp-gateway.conf
+systemd-sysusers mcp-gateway.conf
+mkdir -p /etc/mcp-gateway /opt/testserver
+cp bin/testserver /opt/testserver/
+cat >/etc/mcp-gateway/mcp-gateway.yaml <<YAML
+version: "1.0"
+projects:
+  p: {resources: {max_memory_mb: 200}}
+servers:
+  test: {project: p, command: /opt/testserver/testserver, mounts: [/opt/testserver], resources: {max_memory_mb: 64, max_cpu: 0.5, max_pids: 40}}
+YAML
+systemctl daemon-reload
+systemctl start mcp-gatewayd.socket mcp-gateway-proxy.socket mcp-gateway-proxy-admin.socket
+
+# The first connection starts the daemon, and the first client the proxy.
+key=$(mcp-gateway key create test)
+answer=$(curl -sS -m 60 http://127.0.0.1:8080/servers/test/mcp -H "Authorization: Bearer $key" -H 'Content-Type: application/json' \
+  -H 'Accept: application/json, text/event-stream' -H 'MCP-Protocol-Version: 2026-07-28' -H 'Mcp-Method: tools/list' \
+  -d '{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"curl","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}')
+case $answer in *'"name":"echo"'*) echo "ok: tools listed through both sockets" ;; *) fail "got $answer" ;; esac
+
+unit=/sys/fs/cgroup/system.slice/mcp-gatewayd.service
+box=$(echo "$unit"/mcp-gateway-*/project-p/test-1)
+expect() { # file, value
+  [ "$(cat "$1")" = "$2" ] || fail "$1 is $(cat "$1"), want $2"
+  echo "ok: ${1#"$unit"/} is $2"
+}
+expect "$box/memory.max" $((64 << 20))
+expect "$box/memory.swap.max" 0
+expect "$box/memory.oom.group" 1
+expect "$box/cpu.max" "50000 100000"
+expect "$box/pids.max" 40
+expect "${box%/*}/memory.max" $((200 << 20))
+
+systemctl kill -s KILL mcp-gateway-proxy.service
+for _ in $(seq 100); do [ -d "$box" ] || break; sleep 0.1; done
+[ -d "$box" ] && fail "a server outlived its proxy"
+echo "ok: no server outlived its proxy"
+systemctl stop mcp-gateway-proxy.socket mcp-gateway-proxy-admin.socket mcp-gateway-proxy mcp-gatewayd.socket mcp-gatewayd
+pgrep -f mcp-gateway-launch && fail "a sandbox outlived the daemon"
+echo "ok: nothing is left"
