@@ -76,6 +76,15 @@ if [ -n "$missing" ]; then
   fi
 fi
 
+case " $* " in
+*" test "*)
+  if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
+    echo "Node $(node --version) is too old for the MCP clients of the tests: install Node 20 or newer (https://nodejs.org)" >&2
+    exit 1
+  fi
+  ;;
+esac
+
 if ! command -v go >/dev/null; then
   echo "Go is missing: install Go 1.26 or newer (https://go.dev/doc/install)" >&2
   exit 1
