@@ -4,6 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 top=$PWD
+umask 022 # a server reads what it is given as a user of its own
 
 if [ "$(id -u)" != 0 ]; then
   echo "make run makes namespaces and cgroups: run it as root (sudo make run)" >&2
