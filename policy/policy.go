@@ -42,6 +42,8 @@ type Limits struct {
 	MaxBodyBytes    int64 `json:"max_body_bytes"`    // one HTTP request body
 	MaxMessageBytes int64 `json:"max_message_bytes"` // one line from a server
 	MaxSessions     int   `json:"max_sessions"`      // handshake-era sessions at a time
+	// MaxSessionsPerCaller leaves sandboxes for others.
+	MaxSessionsPerCaller int `json:"max_sessions_per_caller"`
 }
 
 // Key is a stored API key: never the key itself, only its SHA-256. The secret

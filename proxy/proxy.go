@@ -73,7 +73,7 @@ func parse(generation uint64, document []byte) (*policy.Policy, error) {
 	switch {
 	case next.Generation != generation:
 		return nil, fmt.Errorf("the document is of generation %d", next.Generation)
-	case limits.MaxBodyBytes <= 0 || limits.MaxMessageBytes <= 0 || limits.MaxSessions <= 0:
+	case limits.MaxBodyBytes <= 0 || limits.MaxMessageBytes <= 0 || limits.MaxSessions <= 0 || limits.MaxSessionsPerCaller <= 0:
 		return nil, fmt.Errorf("limits must be above 0: %+v", limits)
 	}
 	for name, server := range next.Servers {

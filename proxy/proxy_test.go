@@ -62,7 +62,7 @@ func newPolicy(t *testing.T, generation uint64, eager bool, servers ...string) (
 	}
 	p = policy.Policy{
 		Generation: generation, Keys: []policy.Key{stored}, Servers: map[string]policy.Server{},
-		Limits: policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 1 << 20, MaxSessions: 8},
+		Limits: policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 1 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
 	}
 	for _, name := range servers {
 		p.Servers[name] = policy.Server{Eager: eager, Timeout: time.Minute, IdleTimeout: time.Hour}
@@ -164,6 +164,7 @@ func TestBadPolicyIsRefused(t *testing.T) {
 		{"no body limit", func(p *policy.Policy) { p.Limits.MaxBodyBytes = 0 }},
 		{"no message limit", func(p *policy.Policy) { p.Limits.MaxMessageBytes = 0 }},
 		{"no session limit", func(p *policy.Policy) { p.Limits.MaxSessions = 0 }},
+		{"no session limit of a caller", func(p *policy.Policy) { p.Limits.MaxSessionsPerCaller = 0 }},
 		{"no timeout", func(p *policy.Policy) { p.Servers["echo"] = policy.Server{IdleTimeout: 1} }},
 		{"no idle timeout", func(p *policy.Policy) { p.Servers["echo"] = policy.Server{Timeout: 1} }},
 	}

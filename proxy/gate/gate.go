@@ -88,10 +88,16 @@ func (e *MethodError) Error() string {
 	return fmt.Sprintf("method %.100q does not exist in revision %s, or is not offered", e.Method, mcp.Revision2026July)
 }
 
+// Authorize says whether a caller may use a server at all, before anything of its
+// request is read. Do asks again.
+func (g *Gate) Authorize(caller policy.Identity, server string) error {
+	return g.policy.Authorize(caller, server)
+}
+
 // Do passes one message on. It waits under ctx for the server to start and to
 // take the message.
 func (g *Gate) Do(ctx context.Context, r Request) (Reply, error) {
-	if err := g.policy.Authorize(r.Caller, r.Server); err != nil {
+	if err := g.Authorize(r.Caller, r.Server); err != nil {
 		return Reply{}, err
 	}
 	return g.dispatch(ctx, r)

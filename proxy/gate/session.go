@@ -15,7 +15,7 @@ import (
 // own and belongs to the caller who opened it. They outlive policy generations.
 type Sessions struct {
 	mu      sync.Mutex
-	opening int
+	opening map[string]int // by subject
 	byID    map[string]session
 }
 
@@ -25,21 +25,30 @@ type session struct {
 }
 
 // NewSessions returns an empty table.
-func NewSessions() *Sessions { return &Sessions{byID: map[string]session{}} }
+func NewSessions() *Sessions { return &Sessions{byID: map[string]session{}, opening: map[string]int{}} }
 
 // reserve makes room for one session more and forgets those that have ended.
-func (s *Sessions) reserve(limit int) error {
+func (s *Sessions) reserve(caller string, limits policy.Limits) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	all, own := 0, s.opening[caller]
+	for _, n := range s.opening {
+		all += n
+	}
 	for id, held := range s.byID {
 		if held.conn.Err() != nil {
 			delete(s.byID, id)
+			continue
+		}
+		all++
+		if held.subject == caller {
+			own++
 		}
 	}
-	if len(s.byID)+s.opening >= limit {
+	if all >= limits.MaxSessions || own >= limits.MaxSessionsPerCaller {
 		return ErrSessionLimit
 	}
-	s.opening++
+	s.opening[caller]++
 	return nil
 }
 
@@ -47,7 +56,9 @@ func (s *Sessions) reserve(limit int) error {
 func (s *Sessions) settle(r Request, conn *backend.Conn) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.opening--
+	if s.opening[r.Caller.Subject]--; s.opening[r.Caller.Subject] == 0 {
+		delete(s.opening, r.Caller.Subject)
+	}
 	if conn == nil {
 		return ""
 	}
@@ -80,7 +91,7 @@ func (s *Sessions) remove(id string) {
 // open starts an instance, passes the client's initialize to it, and makes a
 // session of it if the server agrees.
 func (g *Gate) open(ctx context.Context, r Request) (Reply, error) {
-	if err := g.sessions.reserve(g.policy.Limits.MaxSessions); err != nil {
+	if err := g.sessions.reserve(r.Caller.Subject, g.policy.Limits); err != nil {
 		return Reply{}, err
 	}
 	conn, response, err := g.initialize(ctx, r)

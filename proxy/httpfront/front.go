@@ -31,13 +31,14 @@ type Current struct {
 type Front struct {
 	current func() *Current
 	log     *slog.Logger
+	bodies  *budget
 	closing chan struct{} // closed when no new stream may begin and listeners end
 }
 
 // New returns a front. current gives the generation in force, nil before the
 // first one; each request uses one generation throughout.
 func New(current func() *Current, log *slog.Logger) *Front {
-	return &Front{current: current, log: log, closing: make(chan struct{})}
+	return &Front{current: current, log: log, bodies: newBudget(), closing: make(chan struct{})}
 }
 
 // exchange is one HTTP request on its way.
@@ -62,6 +63,10 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	setHeaders(w.Header())
 	if refused := x.admit(); refused != nil {
+		if x.caller.Subject == "" || r.ContentLength != 0 {
+			// A stranger keeps no connection, and a body is not read to its end.
+			w.Header().Set("Connection", "close")
+		}
 		x.out.refuse(*refused)
 		return
 	}
@@ -109,15 +114,24 @@ func (x *exchange) admit() *refusal {
 	default:
 		return &refusal{status: http.StatusMethodNotAllowed, allow: "POST, GET, DELETE, OPTIONS", text: "method not allowed"}
 	}
+	// Clients that look for OAuth (RFC 9728, RFC 8414) take 404 as "there is none".
+	if strings.HasPrefix(x.r.URL.Path, "/.well-known/") {
+		return &refusal{status: http.StatusNotFound, text: "nothing is here"}
+	}
 	caller, err := x.Keys.Authenticate(x.r.Header)
 	if err != nil {
 		return &refusal{status: http.StatusUnauthorized, text: err.Error()}
 	}
-	server, ok := serverOf(x.r.URL.Path)
+	x.caller = caller
+	// As it was sent: an escaped slash is no separator.
+	server, ok := serverOf(x.r.URL.EscapedPath())
 	if !ok {
 		return &refusal{status: http.StatusNotFound, text: "nothing is here: a server is at /servers/{server}/mcp"}
 	}
-	x.caller, x.server = caller, server
+	x.server = server
+	if err := x.Gate.Authorize(caller, server); err != nil {
+		return x.refusalOf(err, nil)
+	}
 	return nil
 }
 
@@ -147,4 +161,6 @@ const (
 const (
 	maxHeaderBytes = 32 << 10
 	maxConnections = 8192
+
+	maxAdminConnections = 64
 )

@@ -79,7 +79,7 @@ func (g *gateway) newPolicy() *policy.Policy {
 	g.t.Helper()
 	p := &policy.Policy{
 		Generation: 1, Gateway: "test",
-		Limits:  policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 4 << 20, MaxSessions: 8},
+		Limits:  policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 4 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
 		Servers: map[string]policy.Server{},
 		HTTP:    policy.HTTP{AllowedHosts: []string{"gateway.example"}, AllowedOrigins: []string{"https://app.example"}},
 	}
@@ -322,6 +322,76 @@ func TestSessionLimit(t *testing.T) {
 	}
 	g.do("DELETE", "echo", "", session)
 	g.session("echo")
+}
+
+// TestSessionLimitOfOneCaller leaves room for others.
+func TestSessionLimitOfOneCaller(t *testing.T) {
+	g := newGateway(t, func(p *policy.Policy) { p.Limits.MaxSessionsPerCaller = 1 })
+	g.session("echo")
+	if got := g.do("POST", "echo", initializeBody); got.status != http.StatusServiceUnavailable {
+		t.Errorf("got %+v for a second session", got)
+	}
+	if got := g.do("POST", "echo", initializeBody, "Authorization: Bearer "+g.other); got.status != http.StatusOK {
+		t.Errorf("another caller got %+v", got)
+	}
+}
+
+// TestNothingIsReadForWhoMayNot: the answer comes before the body.
+func TestNothingIsReadForWhoMayNot(t *testing.T) {
+	g := newGateway(t, nil)
+	address := strings.TrimPrefix(g.url, "http://")
+	for name, lines := range map[string]string{
+		"404": "POST /servers/none/mcp HTTP/1.1\r\nAuthorization: Bearer " + g.key,
+		"401": "POST /servers/echo/mcp HTTP/1.1\r\nAuthorization: Bearer no",
+	} {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "%s\r\nHost: %s\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: 1000\r\n\r\n{", lines, address)
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil || !strings.Contains(line, name) {
+			t.Errorf("got %q, %v, want %s", line, err, name)
+		}
+	}
+}
+
+// TestLargeBodiesOfOneCaller are bounded together, and nobody else's.
+func TestLargeBodiesOfOneCaller(t *testing.T) {
+	b := newBudget()
+	if !b.take("a", 60, 100) || b.take("a", 60, 100) || !b.take("a", 40, 100) || !b.take("b", 100, 100) {
+		t.Error("the limit is not that of each caller")
+	}
+	b.give("a", 60)
+	b.give("a", 40)
+	b.give("b", 100)
+	if len(b.held) != 0 {
+		t.Errorf("got %v after everything was given back", b.held)
+	}
+}
+
+// TestPaths: only the path as it was sent counts.
+func TestPaths(t *testing.T) {
+	g := newGateway(t, nil)
+	for path, want := range map[string]int{
+		"/servers/echo/mcp": 202, "/servers%2fecho/mcp": 404, "/servers/echo%2Fmcp": 404, "/servers/echo/mcp/": 404,
+		"/servers//mcp": 404, "/.well-known/oauth-protected-resource": 404,
+	} {
+		r := g.request("POST", "echo", `{"jsonrpc":"2.0","method":"notifications/initialized"}`, g.session("echo"))
+		var err error
+		if r.URL, err = r.URL.Parse(g.url + path); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("%s: got %d, want %d", path, response.StatusCode, want)
+		}
+	}
 }
 
 func TestBadServersAnswer(t *testing.T) {

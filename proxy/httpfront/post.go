@@ -14,6 +14,12 @@ import (
 
 // post serves one message of a client.
 func (x *exchange) post() {
+	held := x.bodySize()
+	if !x.bodies.take(x.caller.Subject, held, max(bodiesPerCaller, x.Policy.Limits.MaxBodyBytes)) {
+		x.out.refuse(refusal{status: http.StatusServiceUnavailable, text: "too many large requests of this caller are under way", retryAfter: true})
+		return
+	}
+	defer x.bodies.give(x.caller.Subject, held)
 	message, refused := x.message()
 	if refused != nil {
 		x.out.refuse(*refused)
@@ -67,6 +73,14 @@ func (x *exchange) message() (mcp.Message, *refusal) {
 		return mcp.Message{}, &refusal{status: http.StatusBadRequest, code: invalid.Code, id: invalid.ID, text: invalid.Reason}
 	}
 	return message, nil
+}
+
+// bodySize is the most that the body can take of memory.
+func (x *exchange) bodySize() int64 {
+	if limit := x.Policy.Limits.MaxBodyBytes; x.r.ContentLength < 0 || x.r.ContentLength > limit {
+		return limit
+	}
+	return x.r.ContentLength
 }
 
 // body reads the request's body within the limits of size and time.
@@ -128,6 +142,10 @@ func (x *exchange) stream(s *gate.Stream, stateless bool) {
 				return
 			}
 		case <-quiet.C:
+			if !x.stillAllowed() {
+				leave(s, true)
+				return
+			}
 			err = x.out.comment()
 		case <-x.r.Context().Done():
 			err = x.r.Context().Err()

@@ -14,20 +14,15 @@ import (
 // It may be called once.
 func (f *Front) Serve(ctx context.Context, listeners ...net.Listener) error {
 	server := newServer(f, f.log)
-	slots := make(chan struct{}, maxConnections)
-	bounded := make([]net.Listener, len(listeners))
-	for i, l := range listeners {
-		bounded[i] = &limited{Listener: l, slots: slots}
-	}
 	stopped := context.AfterFunc(ctx, func() { close(f.closing) })
 	defer stopped()
-	return serve(ctx, server, bounded)
+	return serve(ctx, server, limit(listeners, maxConnections))
 }
 
 // ServeAdmin serves the health checks until ctx ends. ready says why the gateway
 // is not ready, nil if it is.
 func ServeAdmin(ctx context.Context, ready func() error, log *slog.Logger, listeners ...net.Listener) error {
-	return serve(ctx, newServer(newAdmin(ready), log), listeners)
+	return serve(ctx, newServer(newAdmin(ready), log), limit(listeners, maxAdminConnections))
 }
 
 func newServer(handler http.Handler, log *slog.Logger) *http.Server {
@@ -63,6 +58,16 @@ func serve(parent context.Context, server *http.Server, listeners []net.Listener
 		return nil
 	}
 	return context.Cause(ctx)
+}
+
+// limit lets listeners together have so many connections.
+func limit(listeners []net.Listener, most int) []net.Listener {
+	slots := make(chan struct{}, most)
+	bounded := make([]net.Listener, len(listeners))
+	for i, l := range listeners {
+		bounded[i] = &limited{Listener: l, slots: slots}
+	}
+	return bounded
 }
 
 // limited is a listener that accepts no more connections than there are slots.

@@ -44,6 +44,9 @@ func (x *exchange) listen(listener *gate.Listener) {
 				}
 			}
 		case <-quiet.C:
+			if !x.stillAllowed() {
+				return
+			}
 			err = x.out.comment()
 		case <-listener.Done:
 			return
@@ -58,6 +61,14 @@ func (x *exchange) listen(listener *gate.Listener) {
 	}
 }
 
+// stillAllowed asks again whether the caller of a long stream may have it: a key is
+// revoked, or ends, and streams with it.
+func (x *exchange) stillAllowed() bool {
+	now := x.current()
+	caller, err := now.Keys.Authenticate(x.r.Header)
+	return err == nil && now.Gate.Authorize(caller, x.server) == nil
+}
+
 // delete ends a session.
 func (x *exchange) delete() {
 	id, refused := x.session()
@@ -69,8 +80,7 @@ func (x *exchange) delete() {
 		x.out.refuse(*x.refusalOf(err, nil))
 		return
 	}
-	x.out.begun = true
-	x.out.w.WriteHeader(http.StatusNoContent)
+	x.out.empty(http.StatusNoContent)
 }
 
 // session is the id of the session that a GET or DELETE is for. The stateless

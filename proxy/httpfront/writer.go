@@ -12,7 +12,8 @@ import (
 const chunk = 64 << 10
 
 // writer writes answers: one JSON message, or a stream of events. A client that
-// stops reading ends its answer after writeWait and pins no memory for longer.
+// stops reading ends its answer after writeWait; one that reads slowly holds it for
+// as long as 64 KiB at a time take.
 type writer struct {
 	w         http.ResponseWriter
 	control   *http.ResponseController
@@ -97,7 +98,10 @@ func (o *writer) bytes(data []byte) error {
 }
 
 // accepted answers a message that has no answer of its own.
-func (o *writer) accepted() {
+func (o *writer) accepted() { o.empty(http.StatusAccepted) }
+
+func (o *writer) empty(status int) {
 	o.begun = true
-	o.w.WriteHeader(http.StatusAccepted)
+	o.extend(writeWait) // what came before may have taken long
+	o.w.WriteHeader(status)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -54,8 +55,13 @@ func Parse(data []byte) (Message, error) {
 	if len(data) > 0 && data[0] == '[' {
 		return Message{}, &InvalidError{Code: CodeInvalidRequest, Reason: "batches are not supported: send one message at a time"}
 	}
+	if !utf8.Valid(data) {
+		return Message{}, &InvalidError{Code: CodeParse, Reason: "parse message: it is not UTF-8"}
+	}
 	m := Message{raw: data}
-	found, err := m.scan(jsontext.NewDecoder(bytes.NewBuffer(data)))
+	// With this option an escaped half of a surrogate pair passes, as RFC 8259
+	// (section 8.2) lets it: programs that cut a text in the middle of one write it.
+	found, err := m.scan(jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowInvalidUTF8(true)))
 	if err != nil {
 		reason := fmt.Sprintf("parse message: %v", err)
 		return Message{}, &InvalidError{Code: CodeParse, Reason: reason[:min(len(reason), maxReason)]}
@@ -154,6 +160,14 @@ func (m *Message) classify(found envelope) (reason string) {
 }
 
 func (m *Message) classifyResponse() (reason string) {
+	// Some libraries write the one that there is not as null (JSON-RPC 1.0).
+	if !m.result.Empty() && !m.err.Empty() {
+		if kindAt(m.Err()) == 'n' {
+			m.err = Span{}
+		} else if kindAt(m.Result()) == 'n' {
+			m.result = Span{}
+		}
+	}
 	switch {
 	case m.result.Empty() && m.err.Empty():
 		return "neither a method nor a response"
@@ -234,9 +248,7 @@ func unquote(quoted []byte) []byte {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		return quoted[1 : len(quoted)-1]
 	}
-	text, err := jsontext.AppendUnquote(nil, quoted)
-	if err != nil {
-		panic("unquote a string that was checked: " + err.Error())
-	}
+	// Its only error is half of a surrogate pair, for which it puts U+FFFD.
+	text, _ := jsontext.AppendUnquote(nil, quoted)
 	return text
 }

@@ -14,9 +14,6 @@ import (
 // maxMessageBytes is the longest line that the proxy takes from a server.
 const maxMessageBytes = 16 << 20
 
-// maxSessions bounds the handshake-era sessions of one gateway.
-const maxSessions = 4096
-
 // generation is one configuration in force: all of it, and the proxy's half.
 type generation struct {
 	number   uint64
@@ -56,9 +53,10 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key) policy.Po
 		Keys:       stored,
 		HTTP:       policy.HTTP{AllowedHosts: http.AllowedHosts, AllowedOrigins: http.AllowedOrigins},
 		Limits: policy.Limits{
-			MaxBodyBytes:    int64(http.MaxBodyMB) << 20,
-			MaxMessageBytes: maxMessageBytes,
-			MaxSessions:     maxSessions,
+			MaxBodyBytes:         int64(http.MaxBodyMB) << 20,
+			MaxMessageBytes:      maxMessageBytes,
+			MaxSessions:          cfg.Gateway.MaxServers, // each has a sandbox
+			MaxSessionsPerCaller: (cfg.Gateway.MaxServers + 1) / 2,
 		},
 	}
 	for name, s := range cfg.Servers {
