@@ -278,7 +278,7 @@ func TestProxyEndsWithoutItsDaemon(t *testing.T) {
 
 func TestProxyRefusesRoot(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root, to be refused")
+		t.Fatal("needs root, to be refused: run the tests as make test does")
 	}
 	cmd := exec.Command(executable(t))
 	cmd.Env = append(os.Environ(), proxyVariable+"=1")

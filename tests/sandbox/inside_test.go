@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"mcpgateway/images"
 )
 
 // status parses /proc/PID/status (proc_pid_status(5)).
@@ -231,4 +233,23 @@ func TestNodeRuns(t *testing.T) {
 	if got.stdout != "42 mcp\n" {
 		t.Errorf("got %q, %s", got.stdout, got.stderr)
 	}
+}
+
+// TestSessionKeyring: a sandbox has a keyring of its own rather than the daemon's
+// (session-keyring(7)). Nobody outside may see it, but the kernel counts it for the
+// root of the sandbox's ids (proc_key-users(5)). What inside may do with it is
+// refused in probe_test.go.
+func TestSessionKeyring(t *testing.T) {
+	box := start(t, spec(t, "/bin/cat"))
+	text, err := os.ReadFile("/proc/key-users")
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := fmt.Sprintf("%d:", box.UID()-images.UID)
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) > 2 && fields[0] == owner && !strings.HasPrefix(fields[2], "0/") {
+			return
+		}
+	}
+	t.Errorf("the kernel counts no keyring of %s\n%s", owner, text)
 }
