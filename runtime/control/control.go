@@ -18,14 +18,17 @@ const Version = 1
 // MaxMessage is the longest packet in bytes. A longer one ends the connection.
 const MaxMessage = 64 << 10
 
-// maxDescriptors is the most descriptors that one packet may carry.
-const maxDescriptors = 8
+// maxDescriptors is the most descriptors that one packet may carry: a server's
+// streams, and what it may reach of the network.
+const maxDescriptors = 40
 
 // Kind names a message.
 //
 //	request              sent by        answered with   descriptors of the answer
 //	hello{version}       proxy, admin   hello           –
-//	open{server}         proxy          opened          stdio (1 socket or 2 pipe ends), stderr
+//	open{server}         proxy          opened{network} stdio (1 socket or 2 pipe ends), stderr; then as
+//	                                                    many as network says, from the sandbox's network
+//	                                                    namespace: dns over udp, dns over tcp, tcp listeners
 //	stop{sandbox}        proxy, admin   done            –
 //	list{}               proxy, admin   list            sealed memfd with a []Sandbox as JSON
 //	reload{}             admin          done            –
@@ -65,6 +68,7 @@ type Message struct {
 	Generation uint64 `json:"generation,omitempty"`
 	Server     string `json:"server,omitempty"`
 	Sandbox    string `json:"sandbox,omitempty"`
+	Network    int    `json:"network,omitempty"` // how many of the descriptors, the last ones, are the network's
 	Code       Code   `json:"code,omitempty"`
 	Text       string `json:"text,omitempty"`
 	Exit       *Exit  `json:"exit,omitempty"`
@@ -101,15 +105,17 @@ type Opened struct {
 	Stdin   *os.File // write end
 	Stdout  *os.File // read end; the same file as Stdin when stdio is a socket
 	Stderr  *os.File // read end
+	// Network is dns over udp, dns over tcp, and listeners of tcp, all of them in
+	// the sandbox's network namespace; empty for a server without network.
+	Network []*os.File
 }
 
-// Close closes every descriptor, once each.
+// Close closes every descriptor. Stdin and Stdout may be one file, which takes it
+// twice.
 func (o Opened) Close() {
-	o.Stdin.Close()
-	if o.Stdout != o.Stdin {
-		o.Stdout.Close()
+	for _, f := range append([]*os.File{o.Stdin, o.Stdout, o.Stderr}, o.Network...) {
+		f.Close()
 	}
-	o.Stderr.Close()
 }
 
 // Exit says how a sandbox ended.

@@ -203,14 +203,15 @@ func (m *monitor) answerOpen(_ context.Context, message control.Message) (reply,
 	if !ok || !server.Enabled {
 		return reply{}, &control.Error{Code: control.CodeUnknownServer, Text: fmt.Sprintf("no enabled server is named %.64q", message.Server)}
 	}
-	i, files, err := m.daemon.supervisor.open(m, message.Server, server, m.daemon.image, generation.config.Gateway.MaxServers)
+	i, streams, err := m.daemon.supervisor.open(m, message.Server, server, m.daemon.image, generation.config.Gateway.MaxServers)
 	if err != nil {
 		slog.Warn("open refused", "server", message.Server, "err", err)
 		return reply{}, err
 	}
+	network := i.Network()
 	return reply{
-		message: control.Message{Kind: control.KindOpened, Sandbox: i.ID()},
-		files:   files,
+		message: control.Message{Kind: control.KindOpened, Sandbox: i.ID(), Network: len(network)},
+		files:   append(streams, network...),
 		then:    func() { close(i.told) },
 	}, nil
 }

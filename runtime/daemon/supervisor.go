@@ -55,20 +55,16 @@ func newSupervisor(runtime *sandbox.Runtime) *supervisor {
 
 // setProjects makes each project's cgroup and its ceiling.
 func (s *supervisor) setProjects(cfg *config.Config) error {
-	projects := map[string]config.Resources{}
-	for _, server := range cfg.Servers {
-		projects[server.Project] = cfg.Projects[server.Project].Resources
-	}
-	for name, resources := range projects {
-		if err := s.runtime.SetProject(name, limits(resources)); err != nil {
+	for _, server := range cfg.Servers { // those of one project say the same
+		if err := s.runtime.SetProject(server.Project, limits(cfg.Projects[server.Project].Resources)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// open starts an instance for a peer and returns it and the descriptors that the
-// peer gets. Once the peer has been told, told must be closed. Its errors are *control.Error.
+// open starts an instance for a peer and returns it and the peer's ends of its
+// streams. Once the peer has been told, told must be closed. Its errors are *control.Error.
 func (s *supervisor) open(owner *monitor, name string, server config.Server, image *images.Image, most int) (*instance, []*os.File, error) {
 	id, err := s.reserve(name, most)
 	if err != nil {

@@ -210,15 +210,13 @@ func (c *Client) Open(ctx context.Context, server string) (control.Opened, error
 		return control.Opened{}, err
 	}
 	opened := control.Opened{Sandbox: a.message.Sandbox}
-	switch len(a.files) {
-	case 2:
-		opened.Stdin, opened.Stdout, opened.Stderr = a.files[0], a.files[0], a.files[1]
-	case 3:
-		opened.Stdin, opened.Stdout, opened.Stderr = a.files[0], a.files[1], a.files[2]
-	default:
+	streams := len(a.files) - a.message.Network
+	if a.message.Network < 0 || streams != 2 && streams != 3 {
 		closeAll(a.files)
-		return control.Opened{}, fmt.Errorf("open server %q: got %d descriptors, want 2 or 3", server, len(a.files))
+		return control.Opened{}, fmt.Errorf("open server %q: got %d descriptors, %d of them the network's, want 2 or 3 beside these", server, len(a.files), a.message.Network)
 	}
+	opened.Stdin, opened.Stdout, opened.Stderr = a.files[0], a.files[streams-2], a.files[streams-1]
+	opened.Network = a.files[streams:]
 	return opened, nil
 }
 

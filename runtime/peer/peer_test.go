@@ -142,9 +142,14 @@ func TestOpen(t *testing.T) {
 	tests := []struct {
 		name        string
 		descriptors int
+		network     int // of them
 		fails       bool
 		oneStream   bool
-	}{{"socket", 2, false, true}, {"pipes", 3, false, false}, {"too few", 1, true, false}, {"too many", 4, true, false}}
+	}{
+		{"socket", 2, 0, false, true}, {"pipes", 3, 0, false, false}, {"too few", 1, 0, true, false}, {"too many", 4, 0, true, false},
+		{"socket and network", 2 + 3, 3, false, true}, {"pipes and network", 3 + 37, 37, false, false},
+		{"network alone", 2, 2, true, false}, {"negative", 2, -1, true, false}, {"less than none", 1, -2, true, false},
+	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -154,7 +159,7 @@ func TestOpen(t *testing.T) {
 				defer close(answered)
 				request, _, err := s.Receive()
 				if err == nil {
-					err = s.Send(control.Message{Kind: control.KindOpened, ID: request.ID, Sandbox: request.Server + "-1"}, descriptors...)
+					err = s.Send(control.Message{Kind: control.KindOpened, ID: request.ID, Sandbox: request.Server + "-1", Network: tt.network}, descriptors...)
 				}
 				if err != nil {
 					t.Error(err)
@@ -168,10 +173,15 @@ func TestOpen(t *testing.T) {
 			if err != nil {
 				return
 			}
-			if opened.Sandbox != "a-1" || (opened.Stdin == opened.Stdout) != tt.oneStream {
+			if opened.Sandbox != "a-1" || (opened.Stdin == opened.Stdout) != tt.oneStream || len(opened.Network) != tt.network {
 				t.Errorf("got %+v", opened)
 			}
 			opened.Close()
+			for _, f := range append(opened.Network, opened.Stdin, opened.Stdout, opened.Stderr) {
+				if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+					t.Errorf("Close left one open: %v", err)
+				}
+			}
 		})
 	}
 }
