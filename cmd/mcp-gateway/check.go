@@ -12,6 +12,7 @@ import (
 
 	"mcpgateway/images"
 	"mcpgateway/runtime/config"
+	"mcpgateway/runtime/document"
 )
 
 func newCheckCommand() *cobra.Command {
@@ -33,7 +34,7 @@ func check(out, problems io.Writer, path string) error {
 	for _, w := range warnings {
 		fmt.Fprintf(problems, "%s: warning: %s\n", w.Position, w.Text)
 	}
-	var mistakes config.Errors
+	var mistakes document.Errors
 	if errors.As(err, &mistakes) {
 		fmt.Fprintln(problems, mistakes)
 		fmt.Fprintf(problems, "%s: %d mistakes\n", path, len(mistakes))

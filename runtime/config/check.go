@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"mcpgateway/runtime/document"
 )
 
 // namePattern is what a server or project may be called: part of a URL path, a
@@ -21,19 +23,19 @@ const (
 
 // checker judges a decoded Config and completes it.
 type checker struct {
-	*report
+	*document.Report
 	config *Config
 	host   host
 }
 
 func (c *checker) check() {
-	if c.failed[""] {
+	if c.HasFailed("") {
 		return
 	}
 	c.projects()
 	for _, name := range slices.Sorted(maps.Keys(c.config.Servers)) {
 		server := c.config.Servers[name]
-		c.server(at("servers", name), name, &server)
+		c.server(document.At("servers", name), name, &server)
 		c.config.Servers[name] = server
 	}
 	c.nesting()
@@ -41,18 +43,10 @@ func (c *checker) check() {
 	c.uidPool()
 }
 
-func at(keys ...string) path {
-	var p path
-	for _, key := range keys {
-		p = p.key(key)
-	}
-	return p
-}
-
 // name records an error beside others: a bad name hides no other mistake.
-func (c *checker) name(p path, name string) {
+func (c *checker) name(p document.Path, name string) {
 	if len(name) > maxNameLength || !namePattern.MatchString(name) {
-		c.errors = append(c.errors, c.found(p, "the name may have a-z, 0-9 and, between those, '-', '_' and '.', and at most %d characters", maxNameLength))
+		c.Add(p, "the name may have a-z, 0-9 and, between those, '-', '_' and '.', and at most %d characters", maxNameLength)
 	}
 }
 
@@ -61,9 +55,9 @@ func (c *checker) projects() {
 		c.config.Projects = make(map[string]Project)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.config.Projects)) {
-		p, project := at("projects", name), c.config.Projects[name]
+		p, project := document.At("projects", name), c.config.Projects[name]
 		c.name(p, name)
-		project.AllowedDirectories = directories(c.listed(p.key("allowed_directories"), project.AllowedDirectories))
+		project.AllowedDirectories = directories(c.listed(p.Key("allowed_directories"), project.AllowedDirectories))
 		c.config.Projects[name] = project
 	}
 	if _, ok := c.config.Projects[defaultProject]; !ok {
@@ -71,34 +65,34 @@ func (c *checker) projects() {
 	}
 }
 
-func (c *checker) server(p path, name string, s *Server) {
+func (c *checker) server(p document.Path, name string, s *Server) {
 	c.name(p, name)
 	if s.Enabled && s.Command == "" {
-		c.fail(p.key("command"), "is missing: name the program to run, or write enabled: false")
+		c.Fail(p.Key("command"), "is missing: name the program to run, or write enabled: false")
 	}
 	for _, variable := range slices.Sorted(maps.Keys(s.Env)) {
-		if !isVariable(variable) {
-			c.fail(p.key("env").key(variable), "the name of a variable has letters, digits and '_', and no digit first")
+		if !document.IsVariable(variable) {
+			c.Fail(p.Key("env").Key(variable), "the name of a variable has letters, digits and '_', and no digit first")
 		}
 	}
 
 	project, known := c.config.Projects[s.Project]
-	if !known && !c.hasFailed(at("projects")) {
-		c.oneOf(p.key("project"), s.Project, slices.Sorted(maps.Keys(c.config.Projects)))
+	if !known && !c.HasFailed(document.At("projects")) {
+		c.OneOf(p.Key("project"), s.Project, slices.Sorted(maps.Keys(c.config.Projects)))
 	}
-	c.serverResources(p.key("resources"), s, project.Resources)
+	c.serverResources(p.Key("resources"), s, project.Resources)
 	c.serverDirectories(p, s, project.AllowedDirectories)
-	c.serverMounts(p.key("mounts"), s)
+	c.serverMounts(p.Key("mounts"), s)
 	if s.WorkingDirectory == "" && len(s.AllowedDirectories) > 0 {
 		s.WorkingDirectory = s.AllowedDirectories[0].Path
 	}
 	s.WorkingDirectory = cmp.Or(s.WorkingDirectory, "/tmp")
 }
 
-func (c *checker) serverResources(p path, s *Server, ceiling Resources) {
+func (c *checker) serverResources(p document.Path, s *Server, ceiling Resources) {
 	below := func(key string, value, ceiling float64) {
 		if ceiling > 0 && value > ceiling {
-			c.fail(p.key(key), "is %v, above the ceiling of project %q, which is %v", value, s.Project, ceiling)
+			c.Fail(p.Key(key), "is %v, above the ceiling of project %q, which is %v", value, s.Project, ceiling)
 		}
 	}
 	below("max_memory_mb", float64(s.Resources.MaxMemoryMB), float64(ceiling.MaxMemoryMB))
@@ -109,30 +103,30 @@ func (c *checker) serverResources(p path, s *Server, ceiling Resources) {
 
 func (c *checker) transports() {
 	t := c.config.Transports
-	taken := make(map[int]path)
+	taken := make(map[int]document.Path)
 	for _, listener := range []struct {
 		name string
 		Transport
 	}{{"http", t.HTTP}, {"grpc", t.GRPC}, {"websocket", t.WebSocket}, {"sse", t.SSE}} {
-		p := at("transports", listener.name)
+		p := document.At("transports", listener.name)
 		if _, err := netip.ParseAddr(listener.Address); err != nil {
-			c.fail(p.key("address"), `is %q, want an IP address such as "127.0.0.1"`, listener.Address)
+			c.Fail(p.Key("address"), `is %q, want an IP address such as "127.0.0.1"`, listener.Address)
 		}
 		for i, origin := range listener.AllowedOrigins {
 			scheme, host, _ := strings.Cut(origin, "://")
 			if scheme != "http" && scheme != "https" || host == "" || strings.Contains(host, "/") {
-				c.fail(p.key("allowed_origins").index(i), `is %q, want scheme and host as in "https://app.example", with nothing behind`, origin)
+				c.Fail(p.Key("allowed_origins").Index(i), `is %q, want scheme and host as in "https://app.example", with nothing behind`, origin)
 			}
 		}
 		if !listener.Enabled {
 			continue
 		}
 		if other, ok := taken[listener.Port]; ok && listener.Port != 0 {
-			c.fail(p.key("port"), "is %d, which %s has already", listener.Port, other)
+			c.Fail(p.Key("port"), "is %d, which %s has already", listener.Port, other)
 		}
 		taken[listener.Port] = p
 		if listener.name != "http" {
-			c.unenforced(p.key("enabled"))
+			c.Unenforced(p.Key("enabled"))
 		}
 	}
 }
@@ -140,11 +134,11 @@ func (c *checker) transports() {
 // uidPool keeps the pool above the ids of people and below 2^31, where ids
 // turn negative in programs that hold them in an int.
 func (c *checker) uidPool() {
-	pool, p := c.config.Sandbox.UIDPool, at("sandbox", "uid_pool")
+	pool, p := c.config.Sandbox.UIDPool, document.At("sandbox", "uid_pool")
 	if pool.Start%uidsPerSandbox != 0 {
-		c.fail(p.key("start"), "is %d, want a multiple of %d: write %d", pool.Start, uidsPerSandbox, pool.Start/uidsPerSandbox*uidsPerSandbox)
+		c.Fail(p.Key("start"), "is %d, want a multiple of %d: write %d", pool.Start, uidsPerSandbox, pool.Start/uidsPerSandbox*uidsPerSandbox)
 	}
-	if most := (1<<31 - pool.Start) / uidsPerSandbox; pool.Count > most && !c.hasFailed(p.key("start")) {
-		c.fail(p.key("count"), "is %d, but only %d ranges fit between start and 2147483648", pool.Count, most)
+	if most := (1<<31 - pool.Start) / uidsPerSandbox; pool.Count > most && !c.HasFailed(p.Key("start")) {
+		c.Fail(p.Key("count"), "is %d, but only %d ranges fit between start and 2147483648", pool.Count, most)
 	}
 }

@@ -9,13 +9,12 @@ package config
 import (
 	"time"
 
+	"mcpgateway/runtime/document"
 	"mcpgateway/runtime/secret"
 )
 
 // Config is one whole configuration: complete (defaults are filled in), checked
-// and never changed afterwards. Its fields are the schema of the file: the tag
-// config is the key, the tag want the range or the texts that it may have, "/" an absolute path,
-// the tag enforced the only value that this version can enforce.
+// and never changed afterwards. Its fields are the schema of the file.
 type Config struct {
 	Version          string             `config:"version" want:"1.0"` // "1.0", also the default
 	Gateway          Gateway            `config:"gateway"`
@@ -30,13 +29,13 @@ type Config struct {
 	ServiceDiscovery ServiceDiscovery   `config:"service_discovery"`
 	Sandbox          Sandbox            `config:"sandbox"`
 
-	unsupported Errors
+	unsupported document.Errors
 }
 
 // Unsupported returns the settings that are understood but that this version
 // cannot enforce, in the order of the file. Who starts servers must refuse a
 // configuration that has any: it would be weaker than it reads.
-func (c *Config) Unsupported() Errors { return c.unsupported }
+func (c *Config) Unsupported() document.Errors { return c.unsupported }
 
 // Gateway describes this gateway.
 type Gateway struct {

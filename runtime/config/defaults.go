@@ -20,7 +20,9 @@ func (c *Config) setDefaults() {
 	c.Transports.HTTP.Enabled = true
 }
 
-func (s *Server) setDefaults() {
+// SetDefaults gives a server's keys the values that they have unless the file
+// says otherwise.
+func (s *Server) SetDefaults() {
 	*s = Server{
 		Project: "default", Enabled: true, Image: "host", Stdio: "socket",
 		Timeout: time.Minute, IdleTimeout: 10 * time.Minute,

@@ -2,17 +2,18 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"math"
 	"os"
 	"os/user"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"mcpgateway/runtime/document"
+	"mcpgateway/runtime/hostpath"
 )
 
 // host is what the checks ask about this machine's users.
@@ -33,59 +34,32 @@ func systemHost() host {
 
 func ownerOf(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
 
-// Folders of the system. No server may use a part of a tree or what holds one.
-// The single folders hold other people's: a part of them may be used.
-var (
-	systemTrees = []string{
-		"/etc", "/proc", "/sys", "/dev", "/boot", "/root", "/run", "/usr", "/bin", "/sbin",
-		"/lib", "/lib32", "/lib64", "/libx32", "/var/lib/mcp-gateway", "/var/log/mcp-gateway",
-	}
-	systemFolders = []string{
-		"/home", "/var", "/tmp", "/opt", "/srv", "/mnt", "/media", "/var/lib", "/var/log", "/var/tmp", "/var/run",
-	}
-	// A program never lives in these, but kernel interfaces, sockets and keys do.
-	noSourceTrees   = []string{"/proc", "/sys", "/dev", "/run", "/boot", "/etc/mcp-gateway", "/var/lib/mcp-gateway", "/var/log/mcp-gateway"}
-	noTargetTrees   = []string{"/proc", "/sys", "/dev", "/run"}
-	noTargetFolders = []string{"/etc", "/tmp"}
-)
-
-// touches reports whether path is one of folders, or lies in or holds one of trees.
-func touches(path string, trees, folders []string) bool {
-	return slices.Contains(folders, path) || slices.ContainsFunc(trees, func(tree string) bool {
-		return within(path, tree) || within(tree, path)
-	})
-}
-
-func within(path, folder string) bool {
-	return path == folder || strings.HasPrefix(path, strings.TrimSuffix(folder, "/")+"/")
-}
-
-// parse reads "/path", "/path:ro" or "/path:rw".
-func (d *Directory) parse(text string) (problem string) {
-	d.Path = text
-	if i := strings.LastIndexByte(text, ':'); i >= 0 {
-		d.Path, d.Access = text[:i], Access(text[i+1:])
+// UnmarshalText reads "/path", "/path:ro" or "/path:rw".
+func (d *Directory) UnmarshalText(text []byte) error {
+	d.Path = string(text)
+	if i := strings.LastIndexByte(d.Path, ':'); i >= 0 {
+		d.Path, d.Access = d.Path[:i], Access(d.Path[i+1:])
 		if d.Access != AccessReadOnly && d.Access != AccessReadWrite {
-			return `what follows ":" must be ro or rw: a path that has a colon goes into a mapping, path: "…"`
+			return errors.New(`what follows ":" must be ro or rw: a path that has a colon goes into a mapping, path: "…"`)
 		}
 	}
-	return ""
+	return nil
 }
 
-// parse reads "/source" or "/source:/target".
-func (m *Mount) parse(text string) (problem string) {
+// UnmarshalText reads "/source" or "/source:/target".
+func (m *Mount) UnmarshalText(text []byte) error {
 	var more bool
-	m.Source, m.Target, more = strings.Cut(text, ":")
+	m.Source, m.Target, more = strings.Cut(string(text), ":")
 	if strings.Contains(m.Target, ":") || more && m.Target == "" {
-		return `want "/source" or "/source:/target": a path that has a colon goes into a mapping, source: "…"`
+		return errors.New(`want "/source" or "/source:/target": a path that has a colon goes into a mapping, source: "…"`)
 	}
-	return ""
+	return nil
 }
 
 // listed is an accepted directory and where it is written down.
 type listed struct {
 	Directory
-	at path
+	at document.Path
 }
 
 func directories(entries []listed) []Directory {
@@ -97,18 +71,18 @@ func directories(entries []listed) []Directory {
 }
 
 // listed gives those of entries that are fine, each path once.
-func (c *checker) listed(p path, entries []Directory) []listed {
+func (c *checker) listed(p document.Path, entries []Directory) []listed {
 	var out []listed
 	for i, d := range entries {
-		if !c.directory(p.index(i), &d) {
+		if !c.directory(p.Index(i), &d) {
 			continue
 		}
 		same := slices.IndexFunc(out, func(l listed) bool { return l.Path == d.Path })
 		switch {
 		case same < 0:
-			out = append(out, listed{d, p.index(i)})
+			out = append(out, listed{d, p.Index(i)})
 		case out[same].Directory != d:
-			c.fail(p.index(i), "%q is there twice, with different access or owner: keep one", d.Path)
+			c.Fail(p.Index(i), "%q is there twice, with different access or owner: keep one", d.Path)
 		}
 	}
 	return out
@@ -116,8 +90,8 @@ func (c *checker) listed(p path, entries []Directory) []listed {
 
 // serverDirectories merges a server's own directories, its project's, and those
 // of its ALLOWED_DIRECTORIES variable, which says nothing about access.
-func (c *checker) serverDirectories(p path, s *Server, project []Directory) {
-	all := c.listed(p.key("allowed_directories"), s.AllowedDirectories)
+func (c *checker) serverDirectories(p document.Path, s *Server, project []Directory) {
+	all := c.listed(p.Key("allowed_directories"), s.AllowedDirectories)
 	find := func(path string) int {
 		return slices.IndexFunc(all, func(l listed) bool { return l.Path == path })
 	}
@@ -125,14 +99,14 @@ func (c *checker) serverDirectories(p path, s *Server, project []Directory) {
 		if same := find(d.Path); same < 0 {
 			all = append(all, listed{Directory: d})
 		} else if all[same].Directory != d {
-			c.fail(all[same].at, "%q has another access or owner in project %q: keep one", d.Path, s.Project)
+			c.Fail(all[same].at, "%q has another access or owner in project %q: keep one", d.Path, s.Project)
 		}
 	}
-	variable := p.key("env").key("ALLOWED_DIRECTORIES")
+	variable := p.Key("env").Key("ALLOWED_DIRECTORIES")
 	split := func(r rune) bool { return r == ':' || r == ',' }
 	for i, text := range strings.FieldsFunc(s.Env["ALLOWED_DIRECTORIES"].Reveal(), split) {
 		d := Directory{Path: strings.TrimSpace(text)}
-		if find(d.Path) < 0 && c.directory(variable.index(i), &d) {
+		if find(d.Path) < 0 && c.directory(variable.Index(i), &d) {
 			all = append(all, listed{Directory: d})
 		}
 	}
@@ -141,59 +115,59 @@ func (c *checker) serverDirectories(p path, s *Server, project []Directory) {
 
 // directory reports whether a server may have d. One that does not exist yet
 // may: its absence stops the server, not the gateway.
-func (c *checker) directory(p path, d *Directory) bool {
-	if c.hasFailed(p) {
+func (c *checker) directory(p document.Path, d *Directory) bool {
+	if c.HasFailed(p) {
 		return false
 	}
-	c.owner(p.key("owner"), d)
-	where := p.key("path")
-	if !c.given(where) {
+	c.owner(p.Key("owner"), d)
+	where := p.Key("path")
+	if !c.Given(where) {
 		where = p
 	}
-	if !c.absolute(where, d.Path) {
+	if !c.Absolute(where, d.Path) {
 		return false
 	}
-	if touches(d.Path, systemTrees, systemFolders) {
-		c.fail(where, "%q is a system path: name a folder of the project's own", d.Path)
+	if hostpath.IsSystem(d.Path) {
+		c.Fail(where, "%q is a system path: name a folder of the project's own", d.Path)
 		return false
 	}
-	real, err := resolve(d.Path)
+	real, err := hostpath.Resolve(d.Path)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		c.warn(where, "%q cannot be looked at: %v", d.Path, err)
+		c.Warn(where, "%q cannot be looked at: %v", d.Path, err)
 		return true
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		c.fail(where, "%q cannot be used: %v", d.Path, err)
-	case touches(real, systemTrees, systemFolders):
-		c.fail(where, "%q leads through a symbolic link to %q, which is a system path", d.Path, real)
+		c.Fail(where, "%q cannot be used: %v", d.Path, err)
+	case hostpath.IsSystem(real):
+		c.Fail(where, "%q leads through a symbolic link to %q, which is a system path", d.Path, real)
 	case real != d.Path:
-		c.fail(where, "%q passes through a symbolic link: write the real path, %q", d.Path, real)
+		c.Fail(where, "%q passes through a symbolic link: write the real path, %q", d.Path, real)
 	case err != nil:
-		c.warn(where, "%q does not exist: the server cannot start before it does", d.Path)
+		c.Warn(where, "%q does not exist: the server cannot start before it does", d.Path)
 	default:
 		c.ownedDirectory(where, d)
 	}
-	return !c.hasFailed(where)
+	return !c.HasFailed(where)
 }
 
 // ownedDirectory checks what exists at d, which no symbolic link leads to.
-func (c *checker) ownedDirectory(p path, d *Directory) {
+func (c *checker) ownedDirectory(p document.Path, d *Directory) {
 	info, err := os.Lstat(d.Path)
 	switch {
 	case err != nil:
-		c.warn(p, "%q cannot be looked at: %v", d.Path, err)
+		c.Warn(p, "%q cannot be looked at: %v", d.Path, err)
 	case !info.IsDir():
-		c.fail(p, "%q is not a directory", d.Path)
+		c.Fail(p, "%q is not a directory", d.Path)
 	case c.host.owner(info) != 0:
 	case d.Access == AccessReadWrite && d.Owner == "":
-		c.fail(p, "%q belongs to root, and a server never writes as root: use access: ro, or name a user with owner:", d.Path)
+		c.Fail(p, "%q belongs to root, and a server never writes as root: use access: ro, or name a user with owner:", d.Path)
 	case d.Access == AccessDefault:
-		c.warn(p, "%q belongs to root, so it is read-only: write access: ro to agree, or access: rw with owner: naming a user", d.Path)
+		c.Warn(p, "%q belongs to root, so it is read-only: write access: ro to agree, or access: rw with owner: naming a user", d.Path)
 	}
 }
 
 // owner replaces the name of d's owner by its number.
-func (c *checker) owner(p path, d *Directory) {
+func (c *checker) owner(p document.Path, d *Directory) {
 	if d.Owner == "" {
 		return
 	}
@@ -201,41 +175,22 @@ func (c *checker) owner(p path, d *Directory) {
 	if err != nil {
 		text, err := c.host.userID(d.Owner)
 		if err != nil {
-			c.fail(p, "%q is no user of this host: name one, or write a number above 0", d.Owner)
+			c.Fail(p, "%q is no user of this host: name one, or write a number above 0", d.Owner)
 			return
 		}
 		id, _ = strconv.ParseUint(text, 10, 32)
 	}
 	if id == 0 || id == math.MaxUint32 {
-		c.fail(p, "%q cannot be an owner: a server never writes as root: name another user", d.Owner)
+		c.Fail(p, "%q cannot be an owner: a server never writes as root: name another user", d.Owner)
 		return
 	}
 	d.Owner = strconv.FormatUint(id, 10)
 }
 
-// resolve returns path without symbolic links. If path does not exist, the
-// error is fs.ErrNotExist and the part that does exist is resolved.
-func resolve(path string) (string, error) {
-	real, err := filepath.EvalSymlinks(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return real, err
-	}
-	for have := path; ; have = filepath.Dir(have) {
-		if _, err := os.Lstat(have); err != nil && have != "/" {
-			continue
-		}
-		real, err := filepath.EvalSymlinks(have)
-		if err != nil {
-			return "", fmt.Errorf("%s is a symbolic link that leads nowhere", have)
-		}
-		return filepath.Join(real, path[len(have):]), fs.ErrNotExist
-	}
-}
-
-func (c *checker) serverMounts(p path, s *Server) {
+func (c *checker) serverMounts(p document.Path, s *Server) {
 	targets := make(map[string]bool)
 	for i := range s.Mounts {
-		m, p := &s.Mounts[i], p.index(i)
+		m, p := &s.Mounts[i], p.Index(i)
 		if m.Target == "" {
 			m.Target = m.Source
 		}
@@ -243,7 +198,7 @@ func (c *checker) serverMounts(p path, s *Server) {
 			continue
 		}
 		if targets[m.Target] {
-			c.fail(p, "%q is the target of another mount already", m.Target)
+			c.Fail(p, "%q is the target of another mount already", m.Target)
 		}
 		targets[m.Target] = true
 	}
@@ -251,30 +206,30 @@ func (c *checker) serverMounts(p path, s *Server) {
 
 // mount checks a mount and replaces its source by the real path, which is then
 // opened without following links.
-func (c *checker) mount(p path, m *Mount) bool {
-	if c.hasFailed(p) || !c.absolute(p.key("source"), m.Source) || !c.absolute(p.key("target"), m.Target) {
+func (c *checker) mount(p document.Path, m *Mount) bool {
+	if c.HasFailed(p) || !c.Absolute(p.Key("source"), m.Source) || !c.Absolute(p.Key("target"), m.Target) {
 		return false
 	}
-	real, err := resolve(m.Source)
+	real, err := hostpath.Resolve(m.Source)
 	switch {
-	case touches(m.Source, noSourceTrees, []string{"/etc"}):
-		c.fail(p.key("source"), "%q is a system path: name the folder of the program", m.Source)
+	case hostpath.NoSource(m.Source):
+		c.Fail(p.Key("source"), "%q is a system path: name the folder of the program", m.Source)
 	case errors.Is(err, fs.ErrNotExist):
-		c.warn(p.key("source"), "%q does not exist: the server cannot start before it does", m.Source)
+		c.Warn(p.Key("source"), "%q does not exist: the server cannot start before it does", m.Source)
 	case errors.Is(err, fs.ErrPermission):
-		c.warn(p.key("source"), "%q cannot be looked at: %v", m.Source, err)
+		c.Warn(p.Key("source"), "%q cannot be looked at: %v", m.Source, err)
 	case err != nil:
-		c.fail(p.key("source"), "%q cannot be used: %v", m.Source, err)
-	case touches(real, noSourceTrees, []string{"/etc"}):
-		c.fail(p.key("source"), "%q leads to %q, which is a system path", m.Source, real)
+		c.Fail(p.Key("source"), "%q cannot be used: %v", m.Source, err)
+	case hostpath.NoSource(real):
+		c.Fail(p.Key("source"), "%q leads to %q, which is a system path", m.Source, real)
 	}
 	if err == nil {
 		m.Source = real
 	}
-	if touches(m.Target, noTargetTrees, noTargetFolders) {
-		c.fail(p.key("target"), "%q cannot be a target: the sandbox has its own", m.Target)
+	if hostpath.NoTarget(m.Target) {
+		c.Fail(p.Key("target"), "%q cannot be a target: the sandbox has its own", m.Target)
 	}
-	return !c.hasFailed(p)
+	return !c.HasFailed(p)
 }
 
 // nesting refuses what a server could turn against another, or against its own
@@ -283,25 +238,25 @@ func (c *checker) mount(p path, m *Mount) bool {
 func (c *checker) nesting() {
 	names := slices.Sorted(maps.Keys(c.config.Servers))
 	for _, name := range names {
-		p, s := at("servers", name), c.config.Servers[name]
+		p, s := document.At("servers", name), c.config.Servers[name]
 		for i, m := range s.Mounts {
 			for _, other := range names {
 				for _, d := range c.config.Servers[other].AllowedDirectories {
-					if d.Access != AccessReadOnly && within(m.Source, d.Path) {
-						c.fail(p.key("mounts").index(i), "%q lies in %q, which server %q may write: keep programs elsewhere, or make it read-only", m.Source, d.Path, other)
+					if d.Access != AccessReadOnly && hostpath.Within(m.Source, d.Path) {
+						c.Fail(p.Key("mounts").Index(i), "%q lies in %q, which server %q may write: keep programs elsewhere, or make it read-only", m.Source, d.Path, other)
 					}
 				}
 			}
 		}
 		for _, d := range s.AllowedDirectories {
 			for _, e := range s.AllowedDirectories {
-				if d.Path != e.Path && within(d.Path, e.Path) {
-					c.fail(p.key("allowed_directories"), "%q lies in %q: keep one of them", d.Path, e.Path)
+				if d.Path != e.Path && hostpath.Within(d.Path, e.Path) {
+					c.Fail(p.Key("allowed_directories"), "%q lies in %q: keep one of them", d.Path, e.Path)
 				}
 			}
 			for i, m := range s.Mounts {
-				if within(m.Target, d.Path) {
-					c.fail(p.key("mounts").index(i), "the target %q lies in the allowed directory %q: mount it elsewhere", m.Target, d.Path)
+				if hostpath.Within(m.Target, d.Path) {
+					c.Fail(p.Key("mounts").Index(i), "the target %q lies in the allowed directory %q: mount it elsewhere", m.Target, d.Path)
 				}
 			}
 		}

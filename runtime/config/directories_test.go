@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"mcpgateway/runtime/document"
 )
 
 // testHost owns every directory by uid and knows one user, alice, number 1000.
@@ -52,9 +54,9 @@ func tree(t *testing.T) string {
 }
 
 // findings gives errors and warnings as lines "line:column: text".
-func findings(warnings Errors, err error) []string {
+func findings(warnings document.Errors, err error) []string {
 	var lines []string
-	var found Errors
+	var found document.Errors
 	if errors.As(err, &found) {
 		for _, one := range found {
 			lines = append(lines, "error "+strings.TrimPrefix(one.Position, "t.yaml:")+": "+one.Text)
@@ -118,8 +120,8 @@ func TestAllowedDirectory(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			here := func(text string) string { return strings.ReplaceAll(text, "{}", root) }
-			document := "servers:\n s:\n  command: c\n  allowed_directories:\n  - " + here(tt.entry) + "\n"
-			_, warnings, err := parse("t.yaml", []byte(document), unset, testHost(tt.uid))
+			content := "servers:\n s:\n  command: c\n  allowed_directories:\n  - " + here(tt.entry) + "\n"
+			_, warnings, err := parse("t.yaml", []byte(content), unset, testHost(tt.uid))
 			got := strings.Join(findings(warnings, err), "\n")
 			access := fmt.Sprint(strings.Index(here(tt.entry), "rx") + 5)
 			if want := strings.ReplaceAll(here(tt.want), "{ACCESS}", access); got != want {
@@ -145,8 +147,8 @@ func TestNesting(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			document := "servers:\n  s: " + tt.server + "\n  other: {command: c, allowed_directories: [\"{}/b:rw\"]}\n"
-			_, _, err := parse("t.yaml", []byte(strings.ReplaceAll(document, "{}", root)), unset, testHost(1000))
+			content := "servers:\n  s: " + tt.server + "\n  other: {command: c, allowed_directories: [\"{}/b:rw\"]}\n"
+			_, _, err := parse("t.yaml", []byte(strings.ReplaceAll(content, "{}", root)), unset, testHost(1000))
 			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
@@ -174,7 +176,7 @@ func TestMountSourceIsResolved(t *testing.T) {
 func TestDirectoriesAreMerged(t *testing.T) {
 	t.Parallel()
 	root := tree(t)
-	document := `
+	content := `
 projects:
   p:
     allowed_directories: ["{}/b:ro"]
@@ -187,7 +189,7 @@ servers:
   bare:
     command: c
 `
-	c, warnings, err := parse("t.yaml", []byte(strings.ReplaceAll(document, "{}", root)), unset, testHost(1000))
+	c, warnings, err := parse("t.yaml", []byte(strings.ReplaceAll(content, "{}", root)), unset, testHost(1000))
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("parse: %v, %v", err, warnings)
 	}
@@ -210,7 +212,7 @@ servers:
 func TestDirectoriesInConflict(t *testing.T) {
 	t.Parallel()
 	root := tree(t)
-	document := `
+	content := `
 projects:
   p:
     allowed_directories: ["{}/b:ro", "{}/b:rw"]
@@ -221,7 +223,7 @@ servers:
     env: {ALLOWED_DIRECTORIES: "/etc,relative"}
     allowed_directories: ["{}/a", "{}/a:ro", "{}/a", "{}/b:rw"]
 `
-	_, _, err := parse("t.yaml", []byte(strings.ReplaceAll(document, "{}", root)), unset, testHost(1000))
+	_, _, err := parse("t.yaml", []byte(strings.ReplaceAll(content, "{}", root)), unset, testHost(1000))
 	got := strings.Join(findings(nil, err), "\n")
 	want := strings.ReplaceAll(fmt.Sprintf(`error 4:%d: projects.p.allowed_directories[1]: "{}/b" is there twice, with different access or owner: keep one
 error 9:32: servers.s.env.ALLOWED_DIRECTORIES[0]: "/etc" is a system path: name a folder of the project's own
@@ -260,8 +262,8 @@ func TestMounts(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			here := func(text string) string { return strings.ReplaceAll(text, "{}", root) }
-			document := "servers:\n s:\n  command: c\n  mounts:\n  - " + here(tt.entry) + "\n"
-			_, warnings, err := parse("t.yaml", []byte(document), unset, testHost(1000))
+			content := "servers:\n s:\n  command: c\n  mounts:\n  - " + here(tt.entry) + "\n"
+			_, warnings, err := parse("t.yaml", []byte(content), unset, testHost(1000))
 			if got := strings.Join(findings(warnings, err), "\n"); got != here(tt.want) {
 				t.Errorf("findings:\ngot  %s\nwant %s", got, here(tt.want))
 			}

@@ -1,12 +1,15 @@
 package config
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // keys gives every key of t as "a.NAME.b[].c" with its want tag. What has a type
@@ -34,9 +37,21 @@ func keys(t reflect.Type, prefix string, seen map[reflect.Type]bool, found map[s
 	}
 }
 
+// bound reads an end of a range: a number, or a duration in nanoseconds.
+func bound(text string) float64 {
+	if duration, err := time.ParseDuration(text); err == nil {
+		return float64(duration)
+	}
+	number, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return math.NaN()
+	}
+	return number
+}
+
 func TestEveryKeyIsDocumented(t *testing.T) {
 	t.Parallel()
-	document, err := os.ReadFile("../../docs/configuration.md")
+	content, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,8 +70,8 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		t.Fatalf("keys: got %d, want the whole schema", len(found))
 	}
 	for key, want := range found {
-		row := regexp.MustCompile("(?m)^\\| `" + regexp.QuoteMeta(key) + "` \\|.*$").FindString(string(document))
-		if row == "" && !strings.Contains(string(document), "`"+key) {
+		row := regexp.MustCompile("(?m)^\\| `" + regexp.QuoteMeta(key) + "` \\|.*$").FindString(string(content))
+		if row == "" && !strings.Contains(string(content), "`"+key) {
 			t.Errorf("%s is not in docs/configuration.md", key)
 		}
 		low, high, isRange := strings.Cut(want, "..")
@@ -91,8 +106,8 @@ func TestPublishedConfigurationsLoad(t *testing.T) {
 	}
 	env := func(name string) (string, bool) { return "x", name == "ALPHA_FILES_KEY" }
 	loaded := make(map[string]*Config)
-	for name, document := range documents {
-		c, _, err := parse(name, []byte(document), env, testHost(1000))
+	for name, content := range documents {
+		c, _, err := parse(name, []byte(content), env, testHost(1000))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

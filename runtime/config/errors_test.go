@@ -23,18 +23,18 @@ func TestErrors(t *testing.T) {
 	for _, path := range paths {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			t.Parallel()
-			document, err := os.ReadFile(path)
+			content, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
 			name := filepath.Base(path)
 			var want []string
-			for line := range strings.Lines(string(document)) {
+			for line := range strings.Lines(string(content)) {
 				if _, text, ok := strings.Cut(line, "# want: "); ok {
 					want = append(want, name+":"+strings.TrimSpace(text))
 				}
 			}
-			_, _, err = Parse(name, document, env)
+			_, _, err = Parse(name, content, env)
 			got := ""
 			if err != nil {
 				got = err.Error()

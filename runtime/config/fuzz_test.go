@@ -20,19 +20,19 @@ func fuzz(f *testing.F, name, seeds string) {
 		f.Fatalf("seeds: got %d and %v, want some", len(paths), err)
 	}
 	for _, path := range paths {
-		document, err := os.ReadFile(path)
+		content, err := os.ReadFile(path)
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(document)
+		f.Add(content)
 	}
 	env := func(name string) (string, bool) { return "9", len(name)%2 == 0 }
-	f.Fuzz(func(t *testing.T, document []byte) {
-		first, _, err := parse(name, document, env, testHost(1000))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		first, _, err := parse(name, content, env, testHost(1000))
 		if (first == nil) == (err == nil) {
 			t.Fatalf("got configuration %v and error %v", first, err)
 		}
-		second, _, again := parse(name, document, env, testHost(1000))
+		second, _, again := parse(name, content, env, testHost(1000))
 		if !reflect.DeepEqual(first, second) || fmt.Sprint(err) != fmt.Sprint(again) {
 			t.Fatalf("twice is not the same:\n%+v %v\n%+v %v", first, err, second, again)
 		}

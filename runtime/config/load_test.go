@@ -11,12 +11,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mcpgateway/runtime/document"
 )
 
-func write(t *testing.T, name, document string) string {
+func write(t *testing.T, name, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -53,52 +55,13 @@ func TestLoadTrustsOnlyOwnFiles(t *testing.T) {
 	}
 }
 
-// someFile is a file of another user, as its stat says.
-type someFile struct {
-	fs.FileInfo
-	uid uint32
-}
-
-func (f someFile) Sys() any { return &syscall.Stat_t{Uid: f.uid} }
-
-func TestForeignOwner(t *testing.T) {
-	t.Parallel()
-	info, err := os.Stat(write(t, "gateway.yaml", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct {
-		name  string
-		owner uint32
-		user  int
-		want  string
-	}{
-		{"root's, read by root", 0, 0, ""},
-		{"root's, read by a user", 0, 1000, ""},
-		{"own", 1000, 1000, ""},
-		{"a user's, read by root", 1000, 0, "f: belongs to user 1000, who could change it: run chown root f"},
-		{"another user's", 1001, 1000, "f: belongs to user 1001, who could change it: run chown root f"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			got := ""
-			if err := trusted("f", someFile{info, tt.owner}, tt.user); err != nil {
-				got = err.Error()
-			}
-			if got != tt.want {
-				t.Errorf("trusted: got %q, want %q", got, tt.want)
-			}
-		})
-	}
-}
-
 func TestLoadRefuses(t *testing.T) {
 	t.Parallel()
 	pipe := filepath.Join(t.TempDir(), "pipe.yaml")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	large := write(t, "large.yaml", strings.Repeat("#", MaxFileSize+1))
+	large := write(t, "large.yaml", strings.Repeat("#", document.MaxFileSize+1))
 	for _, tt := range []struct{ name, path, want string }{
 		{"no such file", filepath.Join(t.TempDir(), "none.yaml"), "no such file"},
 		{"pipe", pipe, "is not a regular file"},
@@ -150,8 +113,8 @@ func TestAliasLoop(t *testing.T) {
 // Deep nesting and long keys cost no more than their bytes.
 func TestDeepDocuments(t *testing.T) {
 	t.Parallel()
-	half := MaxFileSize / 4
-	for _, tt := range []struct{ name, document, want string }{
+	half := document.MaxFileSize / 4
+	for _, tt := range []struct{ name, content, want string }{
 		{"t.toml", "a = " + strings.Repeat("[", half) + strings.Repeat("]", half), "nested too deeply"},
 		{"t.toml", "a = " + strings.Repeat("{b=", half) + "1", "nested too deeply"},
 		{"t.toml", strings.Repeat("a.", half) + "b = 1", "nested too deeply"},
@@ -160,9 +123,9 @@ func TestDeepDocuments(t *testing.T) {
 		{"t.yaml", strings.Repeat("[", half), "not valid YAML: exceeded max depth"},
 		{"t.yaml", "? " + strings.Repeat("a", half) + "\n: 1", "a key must be a text of at most 256 bytes"},
 	} {
-		_, _, err := Parse(tt.name, []byte(tt.document), unset)
+		_, _, err := Parse(tt.name, []byte(tt.content), unset)
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s %.10q…: got %.200v, want %q", tt.name, tt.document, err, tt.want)
+			t.Errorf("%s %.10q…: got %.200v, want %q", tt.name, tt.content, err, tt.want)
 		}
 	}
 }
@@ -170,8 +133,8 @@ func TestDeepDocuments(t *testing.T) {
 func TestVariablesAreBounded(t *testing.T) {
 	t.Parallel()
 	env := func(string) (string, bool) { return strings.Repeat("x", 1<<17), true }
-	document := "servers: {s: {command: c, args: [" + strings.Repeat(`"${A}", `, 100) + "]}}"
-	_, _, err := Parse("t.yaml", []byte(document), env)
+	content := "servers: {s: {command: c, args: [" + strings.Repeat(`"${A}", `, 100) + "]}}"
+	_, _, err := Parse("t.yaml", []byte(content), env)
 	if err == nil || strings.Count(err.Error(), "\n") != 0 || !strings.Contains(err.Error(), "4194304 bytes") {
 		t.Errorf("Parse: got %.200q, want one error that names the limit", err)
 	}

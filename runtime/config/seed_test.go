@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"mcpgateway/runtime/document"
 )
 
 // productVariables are the variables of the product document's examples, each
@@ -29,11 +31,11 @@ func productExamples(t *testing.T) map[string][]byte {
 	}
 	documents := make(map[string][]byte)
 	for _, path := range paths {
-		document, err := os.ReadFile(path)
+		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		documents[filepath.Base(path)] = document
+		documents[filepath.Base(path)] = content
 	}
 	return documents
 }
@@ -50,10 +52,10 @@ func TestProductExamplesLoad(t *testing.T) {
 		"product-security.yaml": 2, "product-health-check.yaml": 1, "product-audit.yaml": 1,
 		"product-service-discovery.yaml": 1, "product-rate-limit.yaml": 1, "product-basic.yaml": 3,
 	}
-	for name, document := range productExamples(t) {
+	for name, content := range productExamples(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, _, err := Parse(name, document, env)
+			c, _, err := Parse(name, content, env)
 			if err != nil {
 				t.Fatalf("Parse: %v", err)
 			}
@@ -74,7 +76,7 @@ func TestProductExamplesLoad(t *testing.T) {
 
 func TestProductExamplesWithoutVariables(t *testing.T) {
 	t.Parallel()
-	for name, document := range productExamples(t) {
+	for name, content := range productExamples(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var want []string
@@ -83,10 +85,10 @@ func TestProductExamplesWithoutVariables(t *testing.T) {
 					want = append(want, name+":"+use.position+" "+variable)
 				}
 			}
-			_, _, err := Parse(name, document, unset)
-			var found Errors
+			_, _, err := Parse(name, content, unset)
+			var found document.Errors
 			if !errors.As(err, &found) && err != nil {
-				t.Fatalf("Parse: got %v, want Errors", err)
+				t.Fatalf("Parse: got %v, want document.Errors", err)
 			}
 			var got []string
 			for _, one := range found {

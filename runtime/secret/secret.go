@@ -50,3 +50,9 @@ func (v Value) LogValue() slog.Value { return slog.StringValue(hidden) }
 
 // MarshalText hides the text from every encoder.
 func (v Value) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+
+// UnmarshalText takes a text as it is, out of a file for example.
+func (v *Value) UnmarshalText(text []byte) error {
+	*v = New(string(text))
+	return nil
+}

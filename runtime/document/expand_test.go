@@ -1,4 +1,4 @@
-package config
+package document
 
 import (
 	"strings"
@@ -57,8 +57,8 @@ func TestNearest(t *testing.T) {
 		{"", ""},
 		{strings.Repeat("command", 1000), ""},
 	} {
-		if got := nearest(tt.word, known); got != tt.want {
-			t.Errorf("nearest(%.20q): got %q, want %q", tt.word, got, tt.want)
+		if got := Nearest(tt.word, known); got != tt.want {
+			t.Errorf("Nearest(%.20q): got %q, want %q", tt.word, got, tt.want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
-package config
+package document
 
 import (
+	"encoding"
 	"reflect"
 	"slices"
 	"strconv"
@@ -8,8 +9,6 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
-
-	"mcpgateway/runtime/secret"
 )
 
 const (
@@ -23,45 +22,38 @@ const (
 	freeTag = "!!free"
 )
 
-// decoder fills a Config from a tree. The schema is the Config type itself: its
-// fields and their tags. It goes no deeper than the schema, so neither unknown
+// decoder fills a value from a tree. The schema is the value's type: its fields
+// and their tags. It goes no deeper than the schema, so neither unknown
 // keys nor aliases that hold themselves cost anything.
 type decoder struct {
-	*report
+	*Report
 	env  func(string) (string, bool)
 	size int
 }
 
-// shorthand is a mapping that may also be written as one text.
-type shorthand interface {
-	// parse takes the text, or says what is wrong with it.
-	parse(text string) (problem string)
-}
-
 // defaulter is a mapping whose keys have values before the file is read.
-type defaulter interface{ setDefaults() }
+type defaulter interface{ SetDefaults() }
 
-// decode fills v from n, which stands at key.
-func (d *decoder) decode(p path, key, n *yaml.Node, v reflect.Value) {
+// decode fills v from n, which stands at key. A type that reads a text itself says
+// with its error what is wrong with it. It may be written in another way too if it
+// is a mapping or a number; of what is only ever a text, errors show nothing.
+func (d *decoder) decode(p Path, key, n *yaml.Node, v reflect.Value) {
 	n = d.resolve(p, key, n)
 	if n == nil {
 		return
 	}
 	switch target := v.Addr().Interface().(type) {
-	case shorthand:
+	case encoding.TextUnmarshaler:
 		if isText(n) {
-			if problem := target.parse(n.Value); problem != "" {
-				d.fail(p, "%s", problem)
+			if err := target.UnmarshalText([]byte(n.Value)); err != nil {
+				d.Fail(p, "%v", err)
 			}
 			return
 		}
-	case *secret.Value:
-		if isText(n) {
-			*target = secret.New(n.Value)
-		} else {
-			d.fail(p, "is no text: put it in quotes") // never the value
+		if v.Kind() == reflect.Struct && len(Keys(v.Type())) == 0 {
+			d.Fail(p, "is no text: put it in quotes") // never the value: it may be a secret
+			return
 		}
-		return
 	case *time.Duration:
 		d.decodeDuration(p, n, target)
 		return
@@ -80,7 +72,7 @@ func (d *decoder) decode(p path, key, n *yaml.Node, v reflect.Value) {
 
 // resolve returns what n stands for, its alias followed and its variables
 // replaced, or nil if there is nothing to use.
-func (d *decoder) resolve(p path, key, n *yaml.Node) *yaml.Node {
+func (d *decoder) resolve(p Path, key, n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
@@ -88,9 +80,9 @@ func (d *decoder) resolve(p path, key, n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.ScalarNode && n.ShortTag() != "!!null" {
 		key = n
 	}
-	d.places[p] = position{key.Line, key.Column}
+	d.places[p] = Position{key.Line, key.Column}
 	if n.Style&yaml.TaggedStyle != 0 || n.Tag == "!" {
-		d.fail(p, "a tag such as %.40q has no meaning here: remove it", n.Tag)
+		d.Fail(p, "a tag such as %.40q has no meaning here: remove it", n.Tag)
 		return nil
 	}
 	if n.Kind == yaml.ScalarNode {
@@ -100,7 +92,7 @@ func (d *decoder) resolve(p path, key, n *yaml.Node) *yaml.Node {
 		d.size += nodeSize + len(n.Value)
 	}
 	if d.size > maxSize {
-		d.fail("", "is larger than %d bytes with its aliases and variables replaced", maxSize)
+		d.Fail("", "is larger than %d bytes with its aliases and variables replaced", maxSize)
 	}
 	if d.failed[""] {
 		return nil
@@ -108,17 +100,20 @@ func (d *decoder) resolve(p path, key, n *yaml.Node) *yaml.Node {
 	return n
 }
 
-func (d *decoder) replace(p path, n *yaml.Node) *yaml.Node {
-	text, problems := expand(n.Value, d.env)
+func (d *decoder) replace(p Path, n *yaml.Node) *yaml.Node {
+	text, problems := n.Value, []string(nil)
+	if d.env != nil {
+		text, problems = expand(n.Value, d.env)
+	}
 	for _, problem := range problems {
-		d.errors = append(d.errors, d.found(p, "%s", problem))
+		d.Add(p, "%s", problem)
 	}
 	if len(problems) > 0 {
 		d.failed[p] = true
 		return nil
 	}
 	if strings.Contains(text, "\x00") {
-		d.fail(p, "holds a NUL byte: no program can be given one")
+		d.Fail(p, "holds a NUL byte: no program can be given one")
 		return nil
 	}
 	if text == n.Value {
@@ -133,7 +128,7 @@ func (d *decoder) replace(p path, n *yaml.Node) *yaml.Node {
 }
 
 // fields calls each for the keys of a mapping, but for those that cannot be one.
-func (d *decoder) fields(p path, n *yaml.Node, each func(key, value *yaml.Node)) {
+func (d *decoder) fields(p Path, n *yaml.Node, each func(key, value *yaml.Node)) {
 	first := make(map[string]int)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, problem := n.Content[i], ""
@@ -144,10 +139,10 @@ func (d *decoder) fields(p path, n *yaml.Node, each func(key, value *yaml.Node))
 			d.failed[p] = true // what it would have brought is unknown
 			problem = "merge keys are not understood: write the keys out, or use an alias for a whole value"
 		case first[key.Value] > 0:
-			problem = p.key(key.Value).String() + ": is there twice, first in line " + strconv.Itoa(first[key.Value])
+			problem = p.Key(key.Value).String() + ": is there twice, first in line " + strconv.Itoa(first[key.Value])
 		}
 		if problem != "" {
-			d.errors = append(d.errors, finding{position{key.Line, key.Column}, problem})
+			d.errors = append(d.errors, finding{Position{key.Line, key.Column}, problem})
 			continue
 		}
 		first[key.Value] = key.Line
@@ -155,64 +150,69 @@ func (d *decoder) fields(p path, n *yaml.Node, each func(key, value *yaml.Node))
 	}
 }
 
-func (d *decoder) decodeStruct(p path, n *yaml.Node, v reflect.Value) {
+// Keys are the fields of a struct that are keys of a mapping.
+func Keys(t reflect.Type) []reflect.StructField {
+	return slices.DeleteFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool { return f.Tag.Get("config") == "" })
+}
+
+func (d *decoder) decodeStruct(p Path, n *yaml.Node, v reflect.Value) {
 	if !d.is(p, n, yaml.MappingNode, "a mapping") {
 		return
 	}
 	var known []string
 	index := make(map[string]reflect.StructField)
-	for _, f := range reflect.VisibleFields(v.Type()) {
-		if name := f.Tag.Get("config"); name != "" {
-			known, index[name] = append(known, name), f
-		}
+	for _, f := range Keys(v.Type()) {
+		name := f.Tag.Get("config")
+		known, index[name] = append(known, name), f
 	}
 	var missing []string // what unknown keys were meant to be
 	d.fields(p, n, func(key, value *yaml.Node) {
-		child := p.key(key.Value)
+		child := p.Key(key.Value)
 		if f, ok := index[key.Value]; ok {
 			delete(index, key.Value)
 			d.decode(child, key, value, v.FieldByIndex(f.Index))
 			d.judge(child, v.FieldByIndex(f.Index), f.Tag)
 			return
 		}
-		d.places[child] = position{key.Line, key.Column}
-		meant := nearest(key.Value, known)
+		d.places[child] = Position{key.Line, key.Column}
+		meant := Nearest(key.Value, known)
 		if meant == "" {
-			d.fail(child, "unknown key: known here are %s", strings.Join(known, ", "))
+			d.Fail(child, "unknown key: known here are %s", strings.Join(known, ", "))
 			return
 		}
-		d.fail(child, "unknown key: did you mean %q?", meant)
+		d.Fail(child, "unknown key: did you mean %q?", meant)
 		missing = append(missing, meant)
 	})
 	for _, meant := range missing {
 		if _, absent := index[meant]; absent {
-			d.failed[p.key(meant)] = true // one mistake: it is not also missing
+			d.failed[p.Key(meant)] = true // one mistake: it is not also missing
 		}
 	}
 }
 
-// judge refuses a value of the file that is not what the tag want says: a range
-// "low..high", texts "one|other", or "/" for an absolute path. The tag enforced
-// names the only value that is more than understood.
-func (d *decoder) judge(p path, v reflect.Value, tag reflect.StructTag) {
-	want := tag.Get("want")
+// judge refuses a value of the file that is not what its tags say.
+func (d *decoder) judge(p Path, v reflect.Value, tag reflect.StructTag) {
+	want, orZero := strings.CutPrefix(tag.Get("want"), "0|")
 	low, high, isRange := strings.Cut(want, "..")
 	switch {
-	case want == "" || d.hasFailed(p):
+	case want == "" || orZero && v.IsZero() || d.HasFailed(p):
 	case want == "/":
-		d.absolute(p, v.String())
+		d.Absolute(p, v.String())
 	case !isRange:
-		d.oneOf(p, v.String(), strings.Split(want, "|"))
+		d.OneOf(p, v.String(), strings.Split(want, "|"))
 	default:
 		// Of all numbers, durations too. NaN is inside of nothing.
 		value := v.Convert(reflect.TypeFor[float64]()).Float()
 		if !(bound(low) <= value && value <= bound(high)) {
-			d.fail(p, "is %v, want %s to %s", v.Interface(), low, high)
+			if orZero {
+				low = "0 or " + low
+			}
+			d.Fail(p, "is %v, want %s to %s", v.Interface(), low, high)
 		}
 	}
 	enforced, some := tag.Lookup("enforced")
 	if isOn := v.Kind() == reflect.Bool && v.Bool(); some && (isOn || v.Kind() == reflect.String && v.String() != enforced) {
-		d.unenforced(p)
+		d.Unenforced(p)
 	}
 }
 
@@ -225,7 +225,7 @@ func bound(text string) float64 {
 	return number
 }
 
-func (d *decoder) decodeMap(p path, n *yaml.Node, v reflect.Value) {
+func (d *decoder) decodeMap(p Path, n *yaml.Node, v reflect.Value) {
 	if !d.is(p, n, yaml.MappingNode, "a mapping") {
 		return
 	}
@@ -233,25 +233,25 @@ func (d *decoder) decodeMap(p path, n *yaml.Node, v reflect.Value) {
 	d.fields(p, n, func(key, value *yaml.Node) {
 		element := reflect.New(v.Type().Elem())
 		if e, ok := element.Interface().(defaulter); ok {
-			e.setDefaults()
+			e.SetDefaults()
 		}
-		d.decode(p.key(key.Value), key, value, element.Elem())
+		d.decode(p.Key(key.Value), key, value, element.Elem())
 		// A name is known even if what it names is wrong: a reference to it is fine.
 		v.SetMapIndex(reflect.ValueOf(key.Value), element.Elem())
 	})
 }
 
-func (d *decoder) decodeSlice(p path, n *yaml.Node, v reflect.Value) {
+func (d *decoder) decodeSlice(p Path, n *yaml.Node, v reflect.Value) {
 	if !d.is(p, n, yaml.SequenceNode, "a list") {
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
 	for i, item := range n.Content {
-		d.decode(p.index(i), item, item, v.Index(i))
+		d.decode(p.Index(i), item, item, v.Index(i))
 	}
 }
 
-func (d *decoder) decodeDuration(p path, n *yaml.Node, target *time.Duration) {
+func (d *decoder) decodeDuration(p Path, n *yaml.Node, target *time.Duration) {
 	if isText(n) {
 		if value, err := time.ParseDuration(n.Value); err == nil {
 			*target = value
@@ -259,13 +259,13 @@ func (d *decoder) decodeDuration(p path, n *yaml.Node, target *time.Duration) {
 		}
 	}
 	if tag := n.ShortTag(); tag == "!!int" || tag == "!!float" {
-		d.fail(p, "has no unit: write %q for seconds", n.Value+"s")
+		d.Fail(p, "has no unit: write %q for seconds", n.Value+"s")
 		return
 	}
 	d.mismatch(p, n, `a duration such as "30s" (units: h, m, s, ms)`)
 }
 
-func (d *decoder) decodeScalar(p path, n *yaml.Node, v reflect.Value) {
+func (d *decoder) decodeScalar(p Path, n *yaml.Node, v reflect.Value) {
 	tag := n.ShortTag()
 	is := func(tags ...string) bool { return tag == freeTag || slices.Contains(tags, tag) }
 	switch v.Kind() {
@@ -282,7 +282,7 @@ func (d *decoder) decodeScalar(p path, n *yaml.Node, v reflect.Value) {
 			return
 		}
 		d.mismatch(p, n, "true or false")
-	case reflect.Int:
+	case reflect.Int, reflect.Int64:
 		if value, err := strconv.ParseInt(n.Value, 10, 64); err == nil && is("!!int") {
 			v.SetInt(value)
 			return
@@ -303,7 +303,7 @@ func isText(n *yaml.Node) bool {
 
 // is reports whether n is of that kind. Nothing at all, as in "servers:" without
 // a line below it, is no mistake.
-func (d *decoder) is(p path, n *yaml.Node, kind yaml.Kind, want string) bool {
+func (d *decoder) is(p Path, n *yaml.Node, kind yaml.Kind, want string) bool {
 	if n.Kind != kind && n.ShortTag() != "!!null" {
 		d.mismatch(p, n, want)
 	}
@@ -312,7 +312,7 @@ func (d *decoder) is(p path, n *yaml.Node, kind yaml.Kind, want string) bool {
 
 // mismatch never shows a text: that may be a secret, out of a variable or in
 // the wrong place.
-func (d *decoder) mismatch(p path, n *yaml.Node, want string) {
+func (d *decoder) mismatch(p Path, n *yaml.Node, want string) {
 	is, hint := "a text", ""
 	switch tag := n.ShortTag(); {
 	case n.Kind == yaml.MappingNode:
@@ -331,5 +331,5 @@ func (d *decoder) mismatch(p path, n *yaml.Node, want string) {
 	case tag == "!!str" && strings.Contains(want, "number"):
 		hint = ": write it without quotes"
 	}
-	d.fail(p, "is %s, want %s%s", is, want, hint)
+	d.Fail(p, "is %s, want %s%s", is, want, hint)
 }

@@ -1,4 +1,4 @@
-package config
+package document
 
 import "strings"
 
@@ -23,7 +23,7 @@ func expand(text string, env func(string) (string, bool)) (expanded string, prob
 		}
 		inner, after, closed := strings.Cut(rest, "}")
 		name, fallback, hasDefault := strings.Cut(inner, ":-")
-		if !closed || !isVariable(name) || strings.Contains(fallback, "${") {
+		if !closed || !IsVariable(name) || strings.Contains(fallback, "${") {
 			return "", append(problems, `"${" does not begin a variable: `+variableHelp)
 		}
 		value, set := env(name)
@@ -38,9 +38,9 @@ func expand(text string, env func(string) (string, bool)) (expanded string, prob
 	}
 }
 
-// isVariable reports whether name can name an environment variable: letters,
+// IsVariable reports whether name can name an environment variable: letters,
 // digits and underscores, no digit first (POSIX.1-2024, 8.1).
-func isVariable(name string) bool {
+func IsVariable(name string) bool {
 	for i := range len(name) {
 		c := name[i]
 		letter := c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'

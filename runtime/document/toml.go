@@ -1,4 +1,4 @@
-package config
+package document
 
 import (
 	"errors"
@@ -15,11 +15,11 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// maxDepth is how deep TOML may nest; the schema needs six levels.
+// maxDepth is how deep TOML may nest; no schema needs more than six levels.
 const maxDepth = 16
 
 // readTOML returns the document as the same tree that YAML gives.
-func (r *report) readTOML(document []byte) *yaml.Node {
+func (r *Report) readTOML(document []byte) *yaml.Node {
 	text := strings.TrimPrefix(string(document), "\ufeff")
 	l := locate(text)
 	// Checked first: the TOML library needs quadratic time for very long keys.
@@ -34,9 +34,9 @@ func (r *report) readTOML(document []byte) *yaml.Node {
 	case err == nil:
 		return l.tree("", root)
 	case errors.As(err, &parse):
-		r.syntax(position{parse.Position.Line, parse.Position.Col}, "not valid TOML: "+parse.Message)
+		r.syntax(Position{parse.Position.Line, parse.Position.Col}, "not valid TOML: "+parse.Message)
 	default:
-		r.syntax(position{}, "not valid TOML: "+err.Error())
+		r.syntax(Position{}, "not valid TOML: "+err.Error())
 	}
 	return nil
 }
@@ -47,13 +47,13 @@ func (r *report) readTOML(document []byte) *yaml.Node {
 type locator struct {
 	tokens       []token
 	tooDeep      bool
-	keys, values map[path]position
-	tables       map[path]int // length of each array of tables
+	keys, values map[Path]Position
+	tables       map[Path]int // length of each array of tables
 }
 
 type token struct {
 	text string
-	at   position
+	at   Position
 }
 
 // tokenPattern knows white space and comments, the four forms of text, bare
@@ -61,19 +61,19 @@ type token struct {
 var tokenPattern = regexp.MustCompile(`\s+|#[^\n]*|(?s:"""(?:\\.|[^\\])*?"{3,5}|'''.*?'{3,5})|"(?:\\.|[^"\\])*"|'[^']*'|[\w-]+|(?s:.)`)
 
 func locate(text string) *locator {
-	l := &locator{keys: map[path]position{}, values: map[path]position{}, tables: map[path]int{}}
-	at := position{1, 1}
+	l := &locator{keys: map[Path]Position{}, values: map[Path]Position{}, tables: map[Path]int{}}
+	at := Position{1, 1}
 	for _, word := range tokenPattern.FindAllString(text, -1) {
 		if !strings.HasPrefix(word, "#") && strings.TrimSpace(word) != "" {
 			l.tokens = append(l.tokens, token{word, at})
 		}
 		if last := strings.LastIndexByte(word, '\n'); last >= 0 {
-			at.line, at.column = at.line+strings.Count(word, "\n"), 1
+			at.Line, at.Column = at.Line+strings.Count(word, "\n"), 1
 			word = word[last+1:]
 		}
-		at.column += utf8.RuneCountInString(word)
+		at.Column += utf8.RuneCountInString(word)
 	}
-	for table := path(""); len(l.tokens) > 0 && !l.tooDeep; {
+	for table := Path(""); len(l.tokens) > 0 && !l.tooDeep; {
 		if l.take("[") {
 			table = l.header()
 		} else if before := len(l.tokens); !l.pair(table) && len(l.tokens) == before {
@@ -84,9 +84,9 @@ func locate(text string) *locator {
 }
 
 // at is where the next token is.
-func (l *locator) at() position {
+func (l *locator) at() Position {
 	if len(l.tokens) == 0 {
-		return position{}
+		return Position{}
 	}
 	return l.tokens[0].at
 }
@@ -100,13 +100,13 @@ func (l *locator) take(text string) bool {
 }
 
 // header reads what follows the first "[" of "[a.b]" or "[[a.b]]".
-func (l *locator) header() path {
+func (l *locator) header() Path {
 	array := l.take("[")
 	p := l.key("")
 	if array {
 		l.tables[p]++
 		at := l.keys[p]
-		p = p.index(l.tables[p] - 1)
+		p = p.Index(l.tables[p] - 1)
 		l.keys[p] = at
 	}
 	_ = l.take("]") && array && l.take("]")
@@ -114,7 +114,7 @@ func (l *locator) header() path {
 }
 
 // pair reads "a.b = value" in the table p.
-func (l *locator) pair(p path) bool {
+func (l *locator) pair(p Path) bool {
 	p = l.key(p)
 	if !l.take("=") {
 		return false
@@ -125,7 +125,7 @@ func (l *locator) pair(p path) bool {
 
 // key reads a dotted key below p. It steps into the newest element of an array
 // of tables that is not the key's end.
-func (l *locator) key(p path) path {
+func (l *locator) key(p Path) Path {
 	for len(l.tokens) > 0 {
 		t := l.tokens[0]
 		l.tokens = l.tokens[1:]
@@ -137,7 +137,7 @@ func (l *locator) key(p path) path {
 		if unquoted, err := strconv.Unquote(t.text); err == nil && t.text[0] == '"' {
 			name = unquoted
 		}
-		p = p.key(name)
+		p = p.Key(name)
 		if _, known := l.keys[p]; !known {
 			l.keys[p] = t.at
 		}
@@ -145,13 +145,13 @@ func (l *locator) key(p path) path {
 			break
 		}
 		if n := l.tables[p]; n > 0 {
-			p = p.index(n - 1)
+			p = p.Index(n - 1)
 		}
 	}
 	return p
 }
 
-func (l *locator) value(p path) {
+func (l *locator) value(p Path) {
 	start := l.at()
 	l.values[p] = start
 	switch {
@@ -159,13 +159,13 @@ func (l *locator) value(p path) {
 		l.tooDeep = true
 	case l.take("["):
 		for i := 0; !l.ends("]"); i++ {
-			l.value(p.index(i))
+			l.value(p.Index(i))
 		}
 	case l.take("{"):
 		for !l.ends("}") && l.pair(p) {
 		}
 	default:
-		for len(l.tokens) > 0 && l.at().line == start.line && !strings.Contains(",]}", l.tokens[0].text) {
+		for len(l.tokens) > 0 && l.at().Line == start.Line && !strings.Contains(",]}", l.tokens[0].text) {
 			l.tokens = l.tokens[1:]
 		}
 	}
@@ -184,13 +184,13 @@ func (l *locator) ends(closing string) bool {
 }
 
 // tree gives a value that the TOML library decoded its place.
-func (l *locator) tree(p path, value any) *yaml.Node {
+func (l *locator) tree(p Path, value any) *yaml.Node {
 	scalar := func(tag, text string) *yaml.Node { return newNode(yaml.ScalarNode, tag, text, l.values[p]) }
 	switch v := value.(type) {
 	case map[string]any:
 		out := newNode(yaml.MappingNode, "!!map", "", l.keys[p])
 		for _, name := range slices.Sorted(maps.Keys(v)) {
-			child := p.key(name)
+			child := p.Key(name)
 			out.Content = append(out.Content, newNode(yaml.ScalarNode, "!!str", name, l.keys[child]), l.tree(child, v[name]))
 		}
 		return out
@@ -203,7 +203,7 @@ func (l *locator) tree(p path, value any) *yaml.Node {
 	case []any:
 		out := newNode(yaml.SequenceNode, "!!seq", "", l.values[p])
 		for i, item := range v {
-			out.Content = append(out.Content, l.tree(p.index(i), item))
+			out.Content = append(out.Content, l.tree(p.Index(i), item))
 		}
 		return out
 	case bool:
