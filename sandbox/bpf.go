@@ -75,6 +75,20 @@ func (v verdict) allowing(conditions []condition) verdict {
 	return v
 }
 
+// refusing gives another answer wherever v refuses.
+func (v verdict) refusing(answer uint32) verdict {
+	v.rules = slices.Clone(v.rules)
+	for i := range v.rules {
+		if v.rules[i].answer == refuse {
+			v.rules[i].answer = answer
+		}
+	}
+	if v.otherwise == refuse {
+		v.otherwise = answer
+	}
+	return v
+}
+
 // assemble builds the program: architecture, then the calls in ascending order,
 // each run of calls with the same answer as one step, so that each step needs to
 // ask only whether the number lies above it.

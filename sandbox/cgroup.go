@@ -21,9 +21,19 @@ import (
 
 // Limits are cgroup limits. Zero fields are no limit.
 type Limits struct {
-	MemoryBytes int64   // without swap; reaching it ends the whole sandbox
-	CPU         float64 // cores
-	PIDs        int64   // processes and threads, the launcher's few among them
+	MemoryBytes     int64   // reaching it ends the whole sandbox
+	MemoryHighBytes int64   // above it the sandbox is slowed down; cgroup v2 only
+	SwapBytes       int64   // beside the memory; zero is none
+	CPU             float64 // cores
+	CPUWeight       int     // 1 to 10,000, share where CPU is short; zero: 100
+	PIDs            int64   // processes and threads, the launcher's few among them
+	IO              []IOLimit
+}
+
+// IOLimit bounds what is read from and written to a block device, per second.
+type IOLimit struct {
+	Device                                   string
+	ReadBytes, WriteBytes, ReadOps, WriteOps uint64 // zero is no limit
 }
 
 // cpuPeriod is the period of CPU quotas in microseconds, the kernel's default.
@@ -202,10 +212,18 @@ func (h *hierarchy) config(spec Spec) (*cgroups.Cgroup, error) {
 	resources := h.resources(limits)
 	resources.SkipDevices = false
 	resources.Devices = deviceRules()
+	if err := h.limitIO(resources, limits.IO); err != nil {
+		return nil, err
+	}
 	if h.unified {
 		// One process of a server short of memory ends the whole server: half a
 		// server answers wrongly.
 		resources.Unified = map[string]string{"memory.oom.group": "1"}
+		if limits.MemoryHighBytes > 0 {
+			resources.Unified["memory.high"] = strconv.FormatInt(limits.MemoryHighBytes, 10)
+		}
+	} else if limits.MemoryHighBytes > 0 {
+		return nil, errors.New("limits.memory_high needs cgroup v2, and this host's memory controller is of version 1: boot with systemd.unified_cgroup_hierarchy=1, or leave the limit out")
 	}
 	return &cgroups.Cgroup{Path: filepath.Join(h.projectPath(spec.Project), spec.ID), Resources: resources}, nil
 }
@@ -215,7 +233,14 @@ func (h *hierarchy) config(spec Spec) (*cgroups.Cgroup, error) {
 func (h *hierarchy) resources(limits Limits) *cgroups.Resources {
 	r := &cgroups.Resources{SkipDevices: true, Memory: cmp.Or(limits.MemoryBytes, -1), CpuQuota: -1}
 	if h.unified || cgroups.PathExists(filepath.Join(h.top.Path("memory"), "memory.memsw.limit_in_bytes")) {
-		r.MemorySwap = r.Memory // memory and swap together: no swap
+		r.MemorySwap = r.Memory // memory and swap together
+		if r.Memory > 0 {
+			r.MemorySwap += limits.SwapBytes
+		}
+	}
+	if limits.CPUWeight > 0 {
+		r.CpuWeight = uint64(limits.CPUWeight)
+		r.CpuShares = uint64(max(2, limits.CPUWeight*1024/100)) // version 1's unit of the same
 	}
 	if limits.CPU > 0 {
 		r.CpuPeriod, r.CpuQuota = cpuPeriod, int64(limits.CPU*cpuPeriod)
@@ -223,6 +248,39 @@ func (h *hierarchy) resources(limits Limits) *cgroups.Resources {
 	pids := cmp.Or(limits.PIDs, -1)
 	r.PidsLimit = &pids
 	return r
+}
+
+// limitIO adds limits of block devices.
+func (h *hierarchy) limitIO(r *cgroups.Resources, limits []IOLimit) error {
+	if len(limits) == 0 {
+		return nil
+	}
+	controller := "blkio"
+	if h.unified {
+		controller = "io"
+	}
+	if !h.has(controller) {
+		return fmt.Errorf("limits.io_max needs the cgroup controller %q, which is missing for %s: delegate it to the daemon", controller, h.root)
+	}
+	for _, l := range limits {
+		var st unix.Stat_t
+		if err := unix.Stat(l.Device, &st); err != nil {
+			return fmt.Errorf("limits.io_max: %s: %w", l.Device, err)
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFBLK {
+			return fmt.Errorf("limits.io_max: %s is not a block device: name one, such as /dev/sda", l.Device)
+		}
+		add := func(list *[]*cgroups.ThrottleDevice, rate uint64) {
+			if rate > 0 {
+				*list = append(*list, cgroups.NewThrottleDevice(int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev))), rate))
+			}
+		}
+		add(&r.BlkioThrottleReadBpsDevice, l.ReadBytes)
+		add(&r.BlkioThrottleWriteBpsDevice, l.WriteBytes)
+		add(&r.BlkioThrottleReadIOPSDevice, l.ReadOps)
+		add(&r.BlkioThrottleWriteIOPSDevice, l.WriteOps)
+	}
+	return nil
 }
 
 // remove removes all cgroups; their processes must be gone.

@@ -1,20 +1,29 @@
 package sandbox
 
 import (
-	"path/filepath"
+	"cmp"
+	"fmt"
+	"slices"
 
 	devices "github.com/opencontainers/cgroups/devices/config"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
 )
 
-// Sizes of what a sandbox may write beside its directories. They count towards
-// its memory limit too.
+// Sizes of what a sandbox may write beside its mounts, where its spec says none.
+// They count towards its memory limit too.
 const (
-	tmpOptions = "mode=1777,size=256m,nr_inodes=65536"
-	shmOptions = "mode=1777,size=64m,nr_inodes=4096"
-	devOptions = "mode=755,size=64k,nr_inodes=64"
+	defaultTmpSize = 256 << 20
+	defaultShmSize = 64 << 20
+	devOptions     = "mode=755,size=64k,nr_inodes=64"
+	// A process that may not trace another does not see it: the launcher is out of
+	// sight (proc_pid(5)).
+	procOptions = "hidepid=invisible"
 )
+
+// inodes bounds the number of files by the space: without a bound of their own,
+// empty files would cost kernel memory alone.
+func inodes(size int64) int64 { return max(16, min(size/4096, 1<<20)) }
 
 // maskedPaths are files of /proc that tell of the host rather than of the
 // sandbox, or reach into it.
@@ -66,84 +75,69 @@ func (s *Sandbox) config(root string) (*configs.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids := []configs.IDMap{{ContainerID: 0, HostID: int64(s.base), Size: idRange}}
+	ids := []configs.IDMap{{ContainerID: 0, HostID: int64(s.base), Size: int64(cmp.Or(s.spec.IDs, idRange))}}
+	namespaces := configs.Namespaces{
+		{Type: configs.NEWUSER}, {Type: configs.NEWNS}, {Type: configs.NEWPID},
+		{Type: configs.NEWIPC}, {Type: configs.NEWUTS}, {Type: configs.NEWCGROUP},
+	}
+	var networks []*configs.Network
+	if s.spec.Network.Mode != NetworkHost {
+		namespaces.Add(configs.NEWNET, "")
+		networks = []*configs.Network{{Type: "loopback"}}
+	}
 	return &configs.Config{
 		Rootfs:          root,
 		Readonlyfs:      true,
 		RootPropagation: unix.MS_PRIVATE | unix.MS_REC,
 		NoNewPrivileges: true,
 		Capabilities:    &configs.Capabilities{},
-		Namespaces: configs.Namespaces{
-			{Type: configs.NEWUSER}, {Type: configs.NEWNS}, {Type: configs.NEWPID}, {Type: configs.NEWNET},
-			{Type: configs.NEWIPC}, {Type: configs.NEWUTS}, {Type: configs.NEWCGROUP},
-		},
-		UIDMappings:   ids,
-		GIDMappings:   ids,
-		Hostname:      "mcp",
-		Networks:      []*configs.Network{{Type: "loopback"}},
-		Cgroups:       cgroup,
-		Devices:       deviceList(),
-		MaskPaths:     maskedPaths,
-		ReadonlyPaths: readOnlyPaths,
-		Mounts:        s.mounts(),
-		Rlimits: []configs.Rlimit{
-			{Type: unix.RLIMIT_CORE},
-			{Type: unix.RLIMIT_NOFILE, Soft: 1024, Hard: 4096},
-			{Type: unix.RLIMIT_MEMLOCK, Soft: 64 << 10, Hard: 64 << 10},
-			{Type: unix.RLIMIT_MSGQUEUE},
-		},
+		Namespaces:      namespaces,
+		UIDMappings:     ids,
+		GIDMappings:     ids,
+		Hostname:        "mcp",
+		Networks:        networks,
+		Cgroups:         cgroup,
+		Devices:         deviceList(),
+		ReadonlyPaths:   readOnlyPaths,
+		Mounts:          s.mounts(),
+		Rlimits:         s.rlimits(),
+		AppArmorProfile: s.spec.AppArmor,
+		ProcessLabel:    s.spec.SELinux,
 	}, nil
 }
 
+// rlimits are those of every sandbox, and what its spec says of others.
+func (s *Sandbox) rlimits() []configs.Rlimit {
+	list := []configs.Rlimit{
+		{Type: unix.RLIMIT_CORE},
+		{Type: unix.RLIMIT_NOFILE, Soft: 1024, Hard: 4096},
+		{Type: unix.RLIMIT_MEMLOCK, Soft: 64 << 10, Hard: 64 << 10},
+		{Type: unix.RLIMIT_MSGQUEUE},
+	}
+	for _, l := range s.spec.Rlimits {
+		limit := configs.Rlimit{Type: l.Resource, Soft: l.Soft, Hard: l.Hard}
+		if i := slices.IndexFunc(list, func(other configs.Rlimit) bool { return other.Type == l.Resource }); i >= 0 {
+			list[i] = limit
+		} else {
+			list = append(list, limit)
+		}
+	}
+	return list
+}
+
+// mounts are those that libcontainer makes: file systems of the kernel, and the
+// launcher, whose folder only root can write. What the host shows beside it is
+// mounted by descriptor (mounts.go).
 func (s *Sandbox) mounts() []*configs.Mount {
 	const none = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	list := []*configs.Mount{
-		{Device: "proc", Source: "proc", Destination: "/proc", Flags: none},
+	shm := cmp.Or(s.spec.ShmSize, defaultShmSize)
+	return []*configs.Mount{
+		{Device: "proc", Source: "proc", Destination: "/proc", Flags: none, Data: procOptions},
 		{Device: "tmpfs", Source: "tmpfs", Destination: "/dev", Flags: none | unix.MS_RDONLY, Data: devOptions},
-		{Device: "tmpfs", Source: "tmpfs", Destination: "/dev/shm", Flags: none, Data: shmOptions},
-		{Device: "tmpfs", Source: "tmpfs", Destination: "/tmp", Flags: none, Data: tmpOptions},
+		{Device: "tmpfs", Source: "tmpfs", Destination: "/dev/shm", Flags: none, Data: fmt.Sprintf("mode=1777,size=%d,nr_inodes=%d", shm, inodes(shm))},
+		{
+			Device: "bind", Source: s.runtime.launcher(), Destination: launcherPath, Flags: unix.MS_BIND,
+			RecAttr: &unix.MountAttr{Attr_set: attributes(Mount{})},
+		},
 	}
-	directories := map[string]Directory{}
-	for _, d := range s.spec.Directories {
-		directories[d.Path] = d
-	}
-	for _, m := range binds(s.spec) {
-		if d, ok := directories[m.Target]; ok && m.Source == m.Target {
-			list = append(list, s.directoryMount(d))
-		} else {
-			list = append(list, bind(m, unix.MOUNT_ATTR_RDONLY))
-		}
-	}
-	return append(list, bind(Mount{Source: s.runtime.launcher(), Target: launcherPath}, unix.MOUNT_ATTR_RDONLY))
-}
-
-// bind shows m with attributes for itself and every mount below it.
-func bind(m Mount, attributes uint64) *configs.Mount {
-	return &configs.Mount{
-		Device:      "bind",
-		Source:      m.Source,
-		Destination: filepath.Clean(m.Target),
-		Flags:       unix.MS_BIND | unix.MS_REC,
-		RecAttr:     &unix.MountAttr{Attr_set: attributes | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV},
-	}
-}
-
-// directoryMount maps the owner on disk to the user inside, and nobody else:
-// files of other users show as nobody's and can't be made.
-func (s *Sandbox) directoryMount(d Directory) *configs.Mount {
-	// A file that can be written can't be executed by its name: programs come in by
-	// read-only mounts.
-	attributes := uint64(unix.MOUNT_ATTR_NOEXEC)
-	if !d.Writable {
-		attributes |= unix.MOUNT_ATTR_RDONLY
-	}
-	m := bind(Mount{Source: d.Path, Target: d.Path}, attributes)
-	if d.UID != 0 {
-		m.IDMapping = &configs.MountIDMapping{
-			Recursive:   true,
-			UIDMappings: []configs.IDMap{{ContainerID: int64(d.UID), HostID: int64(s.base + s.spec.UID), Size: 1}},
-			GIDMappings: []configs.IDMap{{ContainerID: int64(d.GID), HostID: int64(s.base + s.spec.GID), Size: 1}},
-		}
-	}
-	return m
 }

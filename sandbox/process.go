@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -25,6 +26,7 @@ type Sandbox struct {
 	pid       int
 	started   time.Time
 	cgroup    cgroups.Manager
+	network   []*os.File
 
 	done chan struct{} // closed when nothing of the sandbox is left
 	exit Exit
@@ -51,7 +53,7 @@ func (s *Sandbox) Started() time.Time { return s.started }
 
 // Network returns the sockets in the sandbox's network namespace, the caller's
 // after Start: dns over udp, dns over tcp, listeners of tcp. Nil without egress.
-func (s *Sandbox) Network() []*os.File { return nil }
+func (s *Sandbox) Network() []*os.File { return s.network }
 
 // Done is closed when the sandbox has ended and nothing of it is left.
 func (s *Sandbox) Done() <-chan struct{} { return s.done }
@@ -87,12 +89,12 @@ func (s *Sandbox) rootDir() string { return filepath.Join(s.runtime.host.Dir, "r
 
 // launch starts the sandbox. It must run on the thread that wait runs on later.
 func (s *Sandbox) launch(stdio Stdio) error {
-	pins, err := pinAll(s.spec)
-	defer closePins(pins)
+	parts, err := s.prepare()
+	defer parts.close()
 	if err != nil {
 		return err
 	}
-	if err := makeRoot(s.rootDir(), s.spec); err != nil {
+	if err := makeRoot(s.rootDir(), s.spec, parts.trees); err != nil {
 		return fmt.Errorf("make root: %w", err)
 	}
 	config, err := s.config(s.rootDir())
@@ -109,15 +111,15 @@ func (s *Sandbox) launch(stdio Stdio) error {
 	}
 	s.process = &libcontainer.Process{
 		Init:       true,
-		Args:       append([]string{launcherPath, s.spec.Path}, s.spec.Args...),
+		Args:       slices.Concat([]string{launcherPath}, parts.launcherFlags(), []string{s.spec.Dir, s.spec.Path}, s.spec.Args),
 		Env:        s.spec.Env,
 		UID:        s.spec.UID,
 		GID:        s.spec.GID,
-		Cwd:        s.spec.Dir,
+		Cwd:        "/",
 		Stdin:      stdio.Stdin,
 		Stdout:     stdio.Stdout,
 		Stderr:     stdio.Stderr,
-		ExtraFiles: []*os.File{s.runtime.filter, s.runtime.lifeline}, // 3 and 4 in the launcher
+		ExtraFiles: parts.launcherFiles(), // from 3 on in the launcher
 	}
 	s.started = time.Now()
 	if err := container.Start(s.process); err != nil {
@@ -126,12 +128,15 @@ func (s *Sandbox) launch(stdio Stdio) error {
 	if s.pid, err = s.process.Pid(); err != nil {
 		return err
 	}
-	if err = verify(pins, s.pid); err == nil {
+	// libcontainer has made the namespaces and waits before it executes the launcher:
+	// nothing that is not ours has run inside yet.
+	if err = inside(s.pid, func() error { return s.complete(parts) }); err == nil {
 		err = container.Exec()
 	}
 	if err != nil {
 		s.signal(unix.SIGKILL)
 		_, _ = s.process.Wait() // its status is ours
+		closeFiles(s.network)
 	}
 	return err
 }

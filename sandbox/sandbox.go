@@ -12,11 +12,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
@@ -25,6 +27,12 @@ import (
 // idRange is how many host uids and gids each sandbox has to itself: as many as
 // fit a 16-bit id, so that "nobody" (65534) exists inside.
 const idRange = 1 << 16
+
+// emptyFile and emptyDir of Host.Dir show where something is hidden.
+const (
+	emptyFile = "empty-file"
+	emptyDir  = "empty-dir"
+)
 
 // launcherPath is where the launcher is inside.
 const launcherPath = "/run/mcp-gateway-launch"
@@ -37,19 +45,31 @@ type Host struct {
 	UIDCount int    // how many ranges of 65,536 the pool has
 }
 
-// Spec is one sandbox to start.
+// Spec is one sandbox to start. All of it is enforced, or the sandbox does not
+// start.
 type Spec struct {
-	ID          string // unique among running sandboxes; letters, digits, "_", "-", "."
-	Project     string
-	Path        string // absolute path inside of the program
-	Args        []string
-	Env         []string // KEY=value; only a missing HOME is added
-	Dir         string   // working folder inside
-	UID, GID    int      // inside, below 65,536
-	Links       []Link
-	Mounts      []Mount
-	Directories []Directory
-	Limits      Limits
+	ID       string // unique among running sandboxes; letters, digits, "_", "-", "."
+	Project  string
+	Path     string // absolute path inside of the program
+	Args     []string
+	Env      []string // KEY=value; only a missing HOME is added
+	Dir      string   // working folder inside
+	UID, GID int      // inside, below IDs
+	IDs      int      // how many ids exist inside, at most 65,536; zero: as many
+	Links    []Link
+	Mounts   []Mount
+	Tmpfs    []Tmpfs  // beside /tmp and /dev/shm
+	TmpSize  int64    // bytes of /tmp; zero: 256 MiB
+	ShmSize  int64    // bytes of /dev/shm; zero: 64 MiB
+	Hidden   []string // files and folders that show as empty; absent ones may be named
+	Limits   Limits
+	Rlimits  []Rlimit // beside those that every sandbox has
+	Syscalls Syscalls
+	Network  Network
+	Landlock Landlock
+	AppArmor string        // profile that the kernel knows; empty: none
+	SELinux  string        // label; empty: none
+	MaxTime  time.Duration // the sandbox is ended when it has run for so long; zero: never
 }
 
 // Link is a symbolic link at the top of the root.
@@ -57,20 +77,28 @@ type Link struct {
 	Name, Target string
 }
 
-// Mount shows a file or folder of the host inside, read-only.
+// Mount shows a file or folder of the host inside. What is writable can't be
+// executed. With UID and GID the process inside acts there as that user of the
+// host, whatever it is inside; neither may be root's. Without, it acts as nobody,
+// which only a mount that is not writable may have.
 type Mount struct {
 	Source, Target string
+	File           *os.File // Source, opened by Open; the caller closes it. nil: Start opens it
+	Writable       bool
+	NoExec         bool
+	UID, GID       int
 }
 
-// Directory shows a folder of the host inside, at the same path. The process
-// inside acts there as the host's user UID and group GID, whatever it is inside;
-// neither may be root's. With UID zero it acts as nobody, which only a read-only
-// directory may have.
-type Directory struct {
-	Path     string
-	Info     fs.FileInfo // the folder whose owner was looked at; another is refused. May be nil
-	Writable bool
-	UID, GID int
+// Tmpfs is an empty folder in memory that the process inside may write.
+type Tmpfs struct {
+	Target string
+	Size   int64 // bytes
+}
+
+// Rlimit is a limit of each process (getrlimit(2)).
+type Rlimit struct {
+	Resource   int // unix.RLIMIT_…
+	Soft, Hard uint64
 }
 
 // Stdio is what a sandbox gets as its standard streams. The files stay the
@@ -82,15 +110,15 @@ type Stdio struct {
 // Runtime starts sandboxes. Its methods may be called concurrently.
 type Runtime struct {
 	host      Host
-	filter    *os.File // the system-call filter, open for reading only
 	lifeline  *os.File // read end of a pipe whose write end ends with this process
 	writeEnd  *os.File
 	hierarchy *hierarchy
 	running   sync.WaitGroup
 
-	mu     sync.Mutex
-	inUse  map[int]bool // ranges of the uid pool
-	closed bool
+	mu      sync.Mutex
+	inUse   map[int]bool        // ranges of the uid pool
+	filters map[string]*os.File // system-call filters by what they allow, open for reading only
+	closed  bool
 }
 
 // Init must be called by the program's init(), before anything else. In the
@@ -111,7 +139,7 @@ func New(host Host) (*Runtime, error) {
 	if host.UIDStart <= 100000 || host.UIDCount < 1 {
 		return nil, fmt.Errorf("prepare sandboxes: uid pool %d+%d*65536 is not above 100000", host.UIDStart, host.UIDCount)
 	}
-	r := &Runtime{host: host, inUse: map[int]bool{}}
+	r := &Runtime{host: host, inUse: map[int]bool{}, filters: map[string]*os.File{}}
 	if err := r.prepare(); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare sandboxes: %w", err), r.Close())
 	}
@@ -127,22 +155,23 @@ func (r *Runtime) prepare() error {
 	if err := copyLauncher(r.host.Launcher, r.launcher()); err != nil {
 		return err
 	}
-	program, err := compileFilter()
-	if err != nil {
+	if err := makeEmpty(r.host.Dir); err != nil {
 		return err
 	}
-	path := filepath.Join(r.host.Dir, "filter")
-	if err := os.WriteFile(path, program, 0o400); err != nil {
+	// Compiled now, so that a host it can't be compiled on is known at once.
+	if _, err := r.filter(Syscalls{}); err != nil {
 		return err
 	}
-	if r.filter, err = os.Open(path); err != nil {
-		return err
-	}
+	var err error
 	if r.lifeline, r.writeEnd, err = os.Pipe(); err != nil {
 		return err
 	}
 	r.hierarchy, err = newHierarchy()
 	return err
+}
+
+func makeEmpty(dir string) error {
+	return errors.Join(os.WriteFile(filepath.Join(dir, emptyFile), nil, 0o444), os.Mkdir(filepath.Join(dir, emptyDir), 0o555))
 }
 
 // copyLauncher copies the program that runs first inside every sandbox to where
@@ -242,7 +271,8 @@ func (r *Runtime) Close() error {
 	r.closed = true
 	r.mu.Unlock()
 	r.running.Wait()
-	for _, file := range []*os.File{r.filter, r.lifeline, r.writeEnd} {
+	files := append(slices.Collect(maps.Values(r.filters)), r.lifeline, r.writeEnd)
+	for _, file := range files {
 		if file != nil {
 			file.Close()
 		}

@@ -1,7 +1,10 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/elastic/go-seccomp-bpf/arch"
@@ -79,29 +82,91 @@ var grants = map[string][][]condition{
 	},
 }
 
-// compileFilter returns the system-call filter of every sandbox, as the array of
-// struct sock_filter that seccomp(2) takes: Docker's default profile for a
-// process without capabilities, less removed and refusals, with grants. A call
-// that the profile does not allow is refused with EPERM; one that this gateway
-// does not know, or of another architecture, with ENOSYS, on which libraries
-// fall back to older calls.
-func compileFilter() ([]byte, error) {
-	table, err := arch.GetInfo("")
+// Syscalls changes what system calls a sandbox may make. The zero value is the
+// default: Docker's profile for a process without capabilities, less removed and
+// refusals, with grants.
+type Syscalls struct {
+	Plus, Minus []string // names
+	Kill        bool     // a refused call ends the process (SIGSYS) rather than failing with EPERM
+	AuditOnly   bool     // a refused call is made, and the kernel logs it
+}
+
+// filter returns the system-call filter that enforces calls. Each is compiled once.
+func (r *Runtime) filter(calls Syscalls) (*os.File, error) {
+	key := fmt.Sprint(slices.Sorted(slices.Values(calls.Plus)), slices.Sorted(slices.Values(calls.Minus)), calls.Kill, calls.AuditOnly)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if file, ok := r.filters[key]; ok {
+		return file, nil
+	}
+	program, err := compileFilter(calls)
 	if err != nil {
 		return nil, fmt.Errorf("compile system-call filter: %w", err)
+	}
+	path := filepath.Join(r.host.Dir, fmt.Sprintf("filter-%d", len(r.filters)))
+	if err := os.WriteFile(path, program, 0o400); err != nil {
+		return nil, err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	r.filters[key] = file
+	return file, nil
+}
+
+// compileFilter returns a filter as the array of struct sock_filter that seccomp(2)
+// takes. A call that is not allowed is refused as calls says; one that this gateway
+// does not know, or of another architecture, fails with ENOSYS, on which libraries
+// fall back to older calls.
+func compileFilter(calls Syscalls) ([]byte, error) {
+	table, err := arch.GetInfo("")
+	if err != nil {
+		return nil, err
 	}
 	verdicts, err := profile(table)
 	if err != nil {
-		return nil, fmt.Errorf("compile system-call filter: %w", err)
+		return nil, err
 	}
-	program, err := assemble(uint32(table.ID), verdicts)
-	if err != nil {
-		return nil, fmt.Errorf("compile system-call filter: %w", err)
+	if err := amend(verdicts, table, calls); err != nil {
+		return nil, err
 	}
-	return program, nil
+	return assemble(uint32(table.ID), verdicts)
 }
 
-// profile says for every call of this architecture what becomes of it.
+// amend changes verdicts as calls says.
+func amend(verdicts map[int]verdict, table *arch.Info, calls Syscalls) error {
+	set := func(names []string, answer uint32) error {
+		for _, name := range names {
+			number, ok := table.SyscallNames[name]
+			if !ok {
+				return fmt.Errorf("no system call is named %q", name)
+			}
+			v := verdict{otherwise: answer}
+			if dangerous, ok := refusals[name]; ok && answer == allow {
+				v.rules = []rule{{dangerous, refuse}} // a file that the host would run as somebody else
+			}
+			verdicts[number] = v
+		}
+		return nil
+	}
+	if err := errors.Join(set(calls.Minus, refuse), set(calls.Plus, allow)); err != nil {
+		return err
+	}
+	refused := uint32(refuse)
+	switch {
+	case calls.AuditOnly:
+		refused = unix.SECCOMP_RET_LOG
+	case calls.Kill:
+		refused = unix.SECCOMP_RET_KILL_PROCESS
+	}
+	for number, v := range verdicts {
+		verdicts[number] = v.refusing(refused)
+	}
+	return nil
+}
+
+// profile says for every call of this architecture what becomes of it by default.
 func profile(table *arch.Info) (map[int]verdict, error) {
 	docker, err := moby.GetDefaultProfile(&specs.Spec{
 		Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}},

@@ -20,7 +20,7 @@ type call struct {
 // network order, so each half is laid down that way.
 func machine(t *testing.T) func(call) uint32 {
 	t.Helper()
-	program, err := compileFilter()
+	program, err := compileFilter(Syscalls{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,10 +3,11 @@
 // reaps every process that is left to it, and ends with the server and the
 // server's status. With it the kernel ends whatever else runs inside.
 //
-// Usage: mcp-gateway-launch PROGRAM [ARGUMENT…]
+// Usage: mcp-gateway-launch [-landlock] DIRECTORY PROGRAM [ARGUMENT…]
 //
-// Descriptor 3 is the filter, an array of struct sock_filter; descriptor 4 is a
-// pipe whose other end the daemon holds.
+// DIRECTORY becomes the working folder. Descriptor 3 is the filter, an array of
+// struct sock_filter; descriptor 4 is a pipe whose other end the daemon holds; with
+// -landlock, descriptor 5 is a Landlock ruleset.
 package main
 
 import (
@@ -24,6 +25,7 @@ import (
 const (
 	filterFD   = 3
 	lifelineFD = 4
+	rulesetFD  = 5
 
 	// maxInstructions is the kernel's limit on a filter (BPF_MAXINSNS).
 	maxInstructions = 4096
@@ -37,21 +39,33 @@ func main() {
 	// One thread is enough, and each counts towards the sandbox's limit.
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(-1)
-	if len(os.Args) < 2 {
-		fail(statusSetUp, "usage: mcp-gateway-launch PROGRAM [ARGUMENT…]", nil)
+	args := os.Args[1:]
+	landlock := len(args) > 0 && args[0] == "-landlock"
+	if landlock {
+		args = args[1:]
 	}
-	if err := confine(); err != nil {
+	if len(args) < 2 {
+		fail(statusSetUp, "usage: mcp-gateway-launch [-landlock] DIRECTORY PROGRAM [ARGUMENT…]", nil)
+	}
+	dir, argv := args[0], args[1:]
+	// As the server's user, who must be able to be there.
+	if err := os.Chdir(dir); err != nil {
+		fail(statusSetUp, "enter the working directory", err)
+	}
+	// Landlock binds this thread and what it starts, no other.
+	runtime.LockOSThread()
+	if err := confine(landlock); err != nil {
 		fail(statusSetUp, "confine", err)
 	}
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
-	server, err := start(os.Args[1], os.Args[1:])
+	server, err := start(argv[0], argv)
 	if err != nil {
 		status := statusNotStarted
 		if errors.Is(err, unix.ENOENT) {
 			status = statusNotFound
 		}
-		fail(status, "execute "+os.Args[1], err)
+		fail(status, "execute "+argv[0], err)
 	}
 	go forward(signals, server)
 	os.Exit(reap(server))
@@ -66,10 +80,18 @@ func fail(status int, what string, err error) {
 }
 
 // confine ties this process to the daemon's life, hides it from the server, and
-// puts every thread of it under the filter, which the server inherits.
-func confine() error {
+// puts every thread of it under the filter and this one under the ruleset, which
+// the server inherits.
+func confine(landlock bool) error {
 	unix.CloseOnExec(filterFD)
 	unix.CloseOnExec(lifelineFD)
+	if landlock {
+		unix.CloseOnExec(rulesetFD)
+		// no_new_privs was set before this program was executed.
+		if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, rulesetFD, 0, 0); errno != 0 {
+			return os.NewSyscallError("landlock_restrict_self", errno)
+		}
+	}
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl(PR_SET_PDEATHSIG)", err)
 	}

@@ -3,9 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"os/user"
 	"slices"
 	"strconv"
@@ -18,7 +16,9 @@ import (
 
 // newSpec makes a sandbox's description from a server's configuration and the
 // host as it is now.
-func newSpec(id string, server config.Server, image *images.Image) (sandbox.Spec, error) {
+//
+// The files of its mounts are the caller's to close.
+func newSpec(id string, server config.Server, image *images.Image) (spec sandbox.Spec, err error) {
 	mounts := make([]images.Bind, len(server.Mounts))
 	for i, m := range server.Mounts {
 		mounts[i] = images.Bind(m)
@@ -27,24 +27,32 @@ func newSpec(id string, server config.Server, image *images.Image) (sandbox.Spec
 	if err != nil {
 		return sandbox.Spec{}, err
 	}
-	spec := sandbox.Spec{
+	spec = sandbox.Spec{
 		ID: id, Project: server.Project, Path: path, Args: server.Args, Env: environment(server), Dir: server.WorkingDirectory,
 		UID: images.UID, GID: images.GID, Limits: limits(server.Resources),
 	}
 	for _, b := range slices.Concat(image.Binds, mounts) {
-		spec.Mounts = append(spec.Mounts, sandbox.Mount(b))
+		spec.Mounts = append(spec.Mounts, sandbox.Mount{Source: b.Source, Target: b.Target})
 	}
 	for _, l := range image.Links {
 		spec.Links = append(spec.Links, sandbox.Link(l))
 	}
 	for _, d := range server.AllowedDirectories {
-		directory, err := resolve(d)
+		m, err := resolve(d)
 		if err != nil {
-			return sandbox.Spec{}, fmt.Errorf("allowed directory %s: %w", d.Path, err)
+			return spec, fmt.Errorf("allowed directory %s: %w", d.Path, err)
 		}
-		spec.Directories = append(spec.Directories, directory)
+		spec.Mounts = append(spec.Mounts, m)
 	}
 	return spec, nil
+}
+
+func closeMounts(spec sandbox.Spec) {
+	for _, m := range spec.Mounts {
+		if m.File != nil {
+			m.File.Close()
+		}
+	}
 }
 
 func limits(r config.Resources) sandbox.Limits {
@@ -64,24 +72,35 @@ func environment(server config.Server) []string {
 	return list
 }
 
-// resolve decides as whom a server acts in a directory, and whether it may write.
-// The host's root is never mapped: with nobody else to be, it reads as nobody.
-func resolve(d config.Directory) (sandbox.Directory, error) {
-	info, err := os.Lstat(d.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return sandbox.Directory{}, errors.New("it does not exist on the host: create it, or take it out of the configuration")
-	}
+// resolve opens a directory and decides as whom a server acts in it, and whether it
+// may write. What it looks at is what will be mounted. The host's root is never
+// mapped: with nobody else to be, it reads as nobody.
+func resolve(d config.Directory) (sandbox.Mount, error) {
+	file, err := sandbox.Open(d.Path)
 	if err != nil {
-		return sandbox.Directory{}, err
+		return sandbox.Mount{}, err
+	}
+	m := sandbox.Mount{Source: d.Path, Target: d.Path, File: file, NoExec: true}
+	if err := own(&m, d); err != nil {
+		file.Close()
+		return sandbox.Mount{}, err
+	}
+	return m, nil
+}
+
+func own(m *sandbox.Mount, d config.Directory) error {
+	info, err := m.File.Stat()
+	if err != nil {
+		return err
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || !info.IsDir() {
-		return sandbox.Directory{}, errors.New("it is not a directory")
+		return errors.New("it is not a directory")
 	}
 	uid, gid := int(st.Uid), int(st.Gid)
 	if d.Owner != "" {
 		if uid, err = strconv.Atoi(d.Owner); err != nil {
-			return sandbox.Directory{}, fmt.Errorf("owner: %w", err)
+			return fmt.Errorf("owner: %w", err)
 		}
 	}
 	if d.Owner != "" || gid == 0 {
@@ -89,12 +108,11 @@ func resolve(d config.Directory) (sandbox.Directory, error) {
 	}
 	switch {
 	case uid != 0 && gid != 0:
-		return sandbox.Directory{Path: d.Path, Info: info, Writable: d.Access != config.AccessReadOnly, UID: uid, GID: gid}, nil
+		m.Writable, m.UID, m.GID = d.Access != config.AccessReadOnly, uid, gid
 	case d.Access == config.AccessReadWrite:
-		return sandbox.Directory{}, errors.New("its owner is root, or in root's group, and a server never writes as root: use access: ro, or let owner: name another user")
-	default:
-		return sandbox.Directory{Path: d.Path, Info: info}, nil
+		return errors.New("its owner is root, or in root's group, and a server never writes as root: use access: ro, or let owner: name another user")
 	}
+	return nil
 }
 
 // primaryGroup returns a user's group from passwd(5). A number that is nobody's

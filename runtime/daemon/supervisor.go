@@ -99,6 +99,7 @@ func (s *supervisor) start(owner *monitor, id, name string, server config.Server
 		s.starting--
 	}()
 	spec, err := newSpec(id, server, image)
+	defer closeMounts(spec)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -29,17 +29,17 @@ func directory(t *testing.T, uid int) string {
 	return dir
 }
 
-func inDirectory(t *testing.T, d sandbox.Directory, script string) output {
+func inDirectory(t *testing.T, d sandbox.Mount, script string) output {
 	t.Helper()
 	s := spec(t, "/bin/sh", "-c", script)
-	s.Directories = []sandbox.Directory{d}
-	s.Dir = d.Path
+	s.Mounts = append(s.Mounts, d)
+	s.Dir = d.Target
 	return runToEnd(t, s)
 }
 
 func TestWritesBelongToTheOwner(t *testing.T) {
 	dir := directory(t, owner)
-	got := inDirectory(t, sandbox.Directory{Path: dir, Writable: true, UID: owner, GID: owner},
+	got := inDirectory(t, sandbox.Mount{Source: dir, Target: dir, Writable: true, UID: owner, GID: owner},
 		"pwd; cat file; echo new > new && mkdir sub && echo more >> file; stat -c %u file new")
 	if want := dir + "\ncontent\n1000\n1000\n"; got.stdout != want {
 		t.Errorf("got %q (%s), want %q", got.stdout, got.stderr, want)
@@ -57,7 +57,7 @@ func TestWritesBelongToTheOwner(t *testing.T) {
 
 func TestReadOnlyDirectory(t *testing.T) {
 	dir := directory(t, owner)
-	got := inDirectory(t, sandbox.Directory{Path: dir, UID: owner, GID: owner}, "cat file; echo x > file; echo x > new; chmod 777 file; rm -f file")
+	got := inDirectory(t, sandbox.Mount{Source: dir, Target: dir, UID: owner, GID: owner}, "cat file; echo x > file; echo x > new; chmod 777 file; rm -f file")
 	if got.stdout != "content\n" {
 		t.Errorf("got %q, want the file's content", got.stdout)
 	}
@@ -72,7 +72,7 @@ func TestFilesOfOthersInADirectory(t *testing.T) {
 	if err := errors.Join(os.WriteFile(others, []byte("secret"), 0o600), os.Chmod(dir, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	got := inDirectory(t, sandbox.Directory{Path: dir, Writable: true, UID: owner, GID: owner}, "stat -c %U roots; cat roots; chown 1000 roots; echo x >> roots")
+	got := inDirectory(t, sandbox.Mount{Source: dir, Target: dir, Writable: true, UID: owner, GID: owner}, "stat -c %U roots; cat roots; chown 1000 roots; echo x >> roots")
 	if got.stdout != "nobody\n" {
 		t.Errorf("got %q, want that the file is nobody's and can't be read", got.stdout)
 	}
@@ -83,7 +83,7 @@ func TestFilesOfOthersInADirectory(t *testing.T) {
 
 func TestNothingInADirectoryIsExecuted(t *testing.T) {
 	dir := directory(t, owner)
-	got := inDirectory(t, sandbox.Directory{Path: dir, Writable: true, UID: owner, GID: owner}, "cp /bin/true program && chmod 755 program && ./program && echo ran")
+	got := inDirectory(t, sandbox.Mount{Source: dir, Target: dir, Writable: true, UID: owner, GID: owner}, "cp /bin/true program && chmod 755 program && ./program && echo ran")
 	if got.stdout != "" || !strings.Contains(got.stderr, "Permission denied") {
 		t.Errorf("got %q, %q, want that it can't be executed", got.stdout, got.stderr)
 	}
@@ -93,7 +93,7 @@ func TestNothingInADirectoryIsExecuted(t *testing.T) {
 // somebody else. probe_test.go has the calls one by one.
 func TestNoSetuidFileIsMade(t *testing.T) {
 	dir := directory(t, owner)
-	inDirectory(t, sandbox.Directory{Path: dir, Writable: true, UID: owner, GID: owner},
+	inDirectory(t, sandbox.Mount{Source: dir, Target: dir, Writable: true, UID: owner, GID: owner},
 		"cp /bin/true a; chmod u+s a; cp /bin/true b; chmod g+s b; cp -p /usr/bin/passwd c; mkdir d; chmod g+s d; install -m 6755 /bin/true e")
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) < 5 {
@@ -117,7 +117,7 @@ func TestRootsDirectory(t *testing.T) {
 	if err := errors.Join(os.WriteFile(open, []byte("open\n"), 0o644), os.Chmod(dir, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	got := inDirectory(t, sandbox.Directory{Path: dir}, "cat open; cat file; echo x > new")
+	got := inDirectory(t, sandbox.Mount{Source: dir, Target: dir}, "cat open; cat file; echo x > new")
 	if got.stdout != "open\n" {
 		t.Errorf("got %q, want the open file alone", got.stdout)
 	}
@@ -136,11 +136,10 @@ func TestStartRefuses(t *testing.T) {
 		change func(*sandbox.Spec)
 		want   string
 	}{
-		{"writing as root", func(s *sandbox.Spec) { s.Directories = []sandbox.Directory{{Path: dir, Writable: true}} }, "never writes as root"},
-		{"writing as root's group", func(s *sandbox.Spec) { s.Directories = []sandbox.Directory{{Path: dir, Writable: true, UID: 5}} }, "never writes as root"},
-		{"missing directory", func(s *sandbox.Spec) { s.Directories = []sandbox.Directory{{Path: dir + "/none"}} }, dir + "/none does not exist"},
-		{"linked directory", func(s *sandbox.Spec) { s.Directories = []sandbox.Directory{{Path: link}} }, "symbolic link"},
-		{"file as directory", func(s *sandbox.Spec) { s.Directories = []sandbox.Directory{{Path: dir + "/file"}} }, "not a directory"},
+		{"writing as root", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: dir, Target: dir, Writable: true}) }, "never writes as root"},
+		{"writing as root's group", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: dir, Target: dir, Writable: true, UID: 5}) }, "never writes as root"},
+		{"missing directory", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: dir + "/none", Target: dir}) }, dir + "/none does not exist"},
+		{"linked directory", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: link, Target: dir}) }, "symbolic link"},
 		{"missing mount", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: "/none", Target: "/none"}) }, "/none"},
 		{"mount over what is not there", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: dir, Target: "/usr/none"}) }, "make it there, or mount it elsewhere"},
 		{"unknown project", func(s *sandbox.Spec) { s.Project = "none" }, `project "none" is not known`},

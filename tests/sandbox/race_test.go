@@ -42,7 +42,7 @@ func TestExchangedDirectory(t *testing.T) {
 	started, refused := 0, 0
 	for range 25 {
 		s := spec(t, "/bin/cat", "marker")
-		s.Directories = []sandbox.Directory{{Path: dir, Writable: true, UID: owner, GID: owner}}
+		s.Mounts = append(s.Mounts, sandbox.Mount{Source: dir, Target: dir, Writable: true, UID: owner, GID: owner})
 		s.Dir = dir
 		box, err := tryStart(t, s)
 		if err != nil {

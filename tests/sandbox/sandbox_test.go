@@ -38,7 +38,7 @@ func spec(t *testing.T, path string, args ...string) sandbox.Spec {
 		Limits:  sandbox.Limits{MemoryBytes: 256 << 20, CPU: 1, PIDs: 64},
 	}
 	for _, b := range image.Binds {
-		s.Mounts = append(s.Mounts, sandbox.Mount(b))
+		s.Mounts = append(s.Mounts, sandbox.Mount{Source: b.Source, Target: b.Target})
 	}
 	for _, l := range image.Links {
 		s.Links = append(s.Links, sandbox.Link(l))

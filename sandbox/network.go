@@ -1,0 +1,118 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// NetworkMode is what a sandbox's network is.
+type NetworkMode int
+
+// The network modes, from strict to weak.
+const (
+	NetworkNone   NetworkMode = iota // loopback alone
+	NetworkEgress                    // loopback, where the caller answers for every address (Sandbox.Network)
+	NetworkHost                      // the host's
+)
+
+// Network is what a sandbox may speak to.
+type Network struct {
+	Mode  NetworkMode
+	Ports []int // for NetworkEgress: the TCP ports that the caller answers on
+}
+
+const (
+	dnsPort = 53
+	backlog = 128
+)
+
+// openNetwork makes every address local to the network namespace that this thread
+// is in, so that each connection ends at one of the listeners which it returns: the
+// name server's UDP and TCP sockets, and one listener for each port. No packet can
+// leave: there is no other interface than loopback.
+func openNetwork(n Network) (files []*os.File, err error) {
+	if n.Mode != NetworkEgress {
+		return nil, nil
+	}
+	defer func() {
+		if err != nil {
+			for _, f := range files {
+				f.Close()
+			}
+		}
+	}()
+	families, err := routeHome()
+	if err != nil {
+		return nil, err
+	}
+	loopback := &unix.SockaddrInet4{Port: dnsPort, Addr: [4]byte{127, 0, 0, 1}}
+	for _, kind := range []int{unix.SOCK_DGRAM, unix.SOCK_STREAM} {
+		if files, err = appendSocket(files, unix.AF_INET, kind, loopback); err != nil {
+			return files, err
+		}
+	}
+	for _, port := range n.Ports {
+		if families == 2 {
+			files, err = appendSocket(files, unix.AF_INET6, unix.SOCK_STREAM, &unix.SockaddrInet6{Port: port}) // of IPv4 too (ipv6(7))
+		} else {
+			files, err = appendSocket(files, unix.AF_INET, unix.SOCK_STREAM, &unix.SockaddrInet4{Port: port})
+		}
+		if err != nil {
+			return files, err
+		}
+	}
+	return files, nil
+}
+
+// routeHome makes all addresses local, and says of how many families: a host
+// without IPv6 has one.
+func routeHome() (families int, err error) {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return 0, fmt.Errorf("open route socket: %w", err)
+	}
+	defer handle.Close()
+	lo, err := handle.LinkByName("lo")
+	if err != nil {
+		return 0, fmt.Errorf("find loopback: %w", err)
+	}
+	for _, every := range []*net.IPNet{
+		{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}, {IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
+	} {
+		err := handle.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: every, Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST})
+		if len(every.IP) == net.IPv6len && (errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EACCES)) {
+			return families, nil
+		}
+		if err != nil {
+			return 0, fmt.Errorf("route %s to loopback: %w", every, err)
+		}
+		families++
+	}
+	return families, nil
+}
+
+func appendSocket(files []*os.File, family, kind int, address unix.Sockaddr) ([]*os.File, error) {
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return files, os.NewSyscallError("socket", err)
+	}
+	files = append(files, os.NewFile(uintptr(fd), "network"))
+	if family == unix.AF_INET6 {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
+	}
+	if err == nil {
+		err = unix.Bind(fd, address)
+	}
+	if err == nil && kind == unix.SOCK_STREAM {
+		err = unix.Listen(fd, backlog)
+	}
+	if err != nil {
+		return files, fmt.Errorf("listen in the sandbox: %w", err)
+	}
+	return files, nil
+}
