@@ -1,0 +1,150 @@
+package sandbox_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"mcpgateway/sandbox"
+)
+
+// egress is a sandbox on whose port 443 (and 80) the test answers.
+func egress(t *testing.T, path string, args ...string) sandbox.Spec {
+	t.Helper()
+	s := spec(t, path, args...)
+	s.Network = sandbox.Network{Mode: sandbox.NetworkEgress, Ports: []int{80, 443}}
+	return s
+}
+
+// listeners takes over the sockets of a sandbox: udp and tcp of the name server,
+// then one listener per port.
+func listeners(t *testing.T, box running) (dns net.PacketConn, tcp []net.Listener) {
+	t.Helper()
+	files := box.Network()
+	dns, err := net.FilePacketConn(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dns.Close() })
+	for _, f := range files[1:] {
+		l, err := net.FileListener(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		tcp = append(tcp, l)
+	}
+	for _, f := range files {
+		f.Close()
+	}
+	return dns, tcp
+}
+
+// TestEveryAddressIsOurs: whatever address a server connects to, the caller
+// answers, and learns which one was meant.
+func TestEveryAddressIsOurs(t *testing.T) {
+	addresses := []string{"198.18.0.7", "8.8.8.8", "10.1.2.3", "169.254.169.254"}
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil {
+		addresses = append(addresses, "2001:db8::7")
+	}
+	script := ""
+	for _, address := range addresses {
+		script += fmt.Sprintf("exec 3<>/dev/tcp/%s/443 && read -r line <&3 && echo \"$line\"\n", address)
+	}
+	box := start(t, egress(t, "/bin/bash", "-c", script))
+	_, tcp := listeners(t, box)
+	go func() {
+		for {
+			conn, err := tcp[2].Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(conn, "%s\n", conn.LocalAddr())
+			conn.Close()
+		}
+	}()
+	box.stdin.Close()
+	got := box.wait(t)
+	for _, address := range addresses {
+		if want := net.JoinHostPort(address, "443"); !strings.Contains(got.stdout, want) {
+			t.Errorf("got %q (%s), want a connection to %s", got.stdout, got.stderr, want)
+		}
+	}
+}
+
+func TestNameServerIsOurs(t *testing.T) {
+	box := start(t, egress(t, "/bin/bash", "-c", `exec 3<>/dev/udp/127.0.0.1/53; echo query >&3; dd bs=100 count=1 <&3`))
+	dns, _ := listeners(t, box)
+	buffer := make([]byte, 100)
+	dns.SetDeadline(time.Now().Add(3 * time.Second)) // rather than for ever
+	n, from, err := dns.ReadFrom(buffer)
+	if err != nil || string(buffer[:n]) != "query\n" {
+		t.Fatalf("got %q, %v, want the query: %+v", buffer[:n], err, box.wait(t))
+	}
+	if _, err := dns.WriteTo([]byte("answer\n"), from); err != nil {
+		t.Fatal(err)
+	}
+	if got := box.wait(t); got.stdout != "answer\n" {
+		t.Errorf("got %q (%s), want the answer", got.stdout, got.stderr)
+	}
+}
+
+// TestNoOtherPort: a port that nobody answers on is refused at once, and nothing
+// but loopback leads out.
+func TestNoOtherPort(t *testing.T) {
+	s := egress(t, "/bin/bash", "-c", "exec 3<>/dev/tcp/8.8.8.8/25; tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '; cut -f2 /proc/net/route")
+	box := start(t, s)
+	listeners(t, box)
+	got := box.wait(t)
+	if !strings.Contains(got.stderr, "Connection refused") || strings.Fields(got.stdout)[0] != "lo" || len(strings.Fields(got.stdout)) != 2 {
+		t.Errorf("got %q, %q, want a refusal, loopback, and no route", got.stdout, got.stderr)
+	}
+}
+
+func TestNoNetworkFailsAtOnce(t *testing.T) {
+	got := shell(t, `exec bash -c 'exec 3<>/dev/tcp/8.8.8.8/443'`)
+	if !strings.Contains(got.stderr, "Network is unreachable") {
+		t.Errorf("got %q, want that the network is unreachable", got.stderr)
+	}
+	if box := start(t, spec(t, "/bin/true")); box.Network() != nil {
+		t.Error("a sandbox without network came with sockets")
+	}
+}
+
+// TestHostNetwork: only a spec that spells it out shares the host's network, and
+// its abstract sockets stay out of reach all the same.
+func TestHostNetwork(t *testing.T) {
+	name := fmt.Sprintf("@mcp-gateway-test-%d", os.Getpid())
+	abstract, err := net.Listen("unix", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer abstract.Close()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	s := spec(t, "/usr/bin/python3", "-c", `
+import socket, sys
+socket.create_connection(("127.0.0.1", int(sys.argv[2])))
+print("tcp")
+try:
+    socket.socket(socket.AF_UNIX).connect("\0" + sys.argv[1])
+    print("abstract")
+except PermissionError as e:
+    print("refused")
+`, name[1:], fmt.Sprint(tcp.Addr().(*net.TCPAddr).Port))
+	s.Network.Mode = sandbox.NetworkHost
+	if got := runToEnd(t, s); got.stdout != "tcp\nrefused\n" {
+		t.Errorf("got %q (%s), want the port of the host and not its abstract socket", got.stdout, got.stderr)
+	}
+	s.ID += "-off"
+	s.Landlock.Off = true
+	if _, err := tryStart(t, s); err == nil || !strings.Contains(err.Error(), "abstract sockets") {
+		t.Errorf("got %v, want a refusal without Landlock", err)
+	}
+}
