@@ -14,10 +14,13 @@ import "time"
 //
 //	larger   a larger value; zero is no limit, and larger than all
 //	above    a larger value; zero is none at all
-//	more     an element that was not there
-//	fewer    an element that is missing
+//	more     an element that no element of the other holds
+//	fewer    an element of the other that none holds
+//	wider    as more; an empty list holds everything
 //	set      any other value
 //	ORDER    texts from strict to weak, separated by "<"
+//
+// System calls have no such tag: what they come to is compared.
 type Profile struct {
 	Filesystem   Filesystem   `config:"filesystem"`
 	Network      Network      `config:"network"`
@@ -31,10 +34,6 @@ type Profile struct {
 	Landlock     Landlock     `config:"landlock"`
 	LSM          LSM          `config:"lsm"`
 }
-
-// Size is a number of bytes. In a file it is a whole number, or a text with one of
-// the suffixes K, M, G and T, which count in powers of 1024.
-type Size int64
 
 // Filesystem is what a server sees. Everything of the host that is not named is
 // absent.
@@ -79,7 +78,7 @@ type Syscalls struct {
 	Plus      []string `config:"plus"`
 	Minus     []string `config:"minus"` // single calls, or groups such as "@aio"
 	Action    string   `config:"action" want:"errno|kill" weaker:"kill<errno"`
-	AuditOnly bool     `config:"audit_only" weaker:"set"` // refuse nothing, let the kernel log it
+	AuditOnly bool     `config:"audit_only" weaker:"false<true"` // refuse nothing, let the kernel log it
 }
 
 // Capabilities are always none: the key is there to say so.
@@ -95,12 +94,12 @@ type Namespaces struct {
 
 // Limits are cgroup limits; zero is no limit.
 type Limits struct {
-	MemoryMax  Size    `config:"memory_max" want:"1048576..17592186044416" weaker:"larger"`
-	MemoryHigh Size    `config:"memory_high" want:"1048576..17592186044416" weaker:"larger"` // above it the server is slowed down
+	MemoryMax  Size    `config:"memory_max" want:"0|1048576..17592186044416" weaker:"larger"`
+	MemoryHigh Size    `config:"memory_high" want:"0|1048576..17592186044416" weaker:"larger"` // above it the server is slowed down
 	SwapMax    Size    `config:"swap_max" want:"0..17592186044416" weaker:"above"`
-	CPUMax     float64 `config:"cpu_max" want:"0.01..4096" weaker:"larger"` // cores
-	CPUWeight  int     `config:"cpu_weight" want:"1..10000"`                // share where CPU is short; 100 is usual
-	PIDsMax    int     `config:"pids_max" want:"2..4194304" weaker:"larger"`
+	CPUMax     float64 `config:"cpu_max" want:"0|0.01..4096" weaker:"larger"` // cores
+	CPUWeight  int     `config:"cpu_weight" want:"1..10000"`                  // share where CPU is short; 100 is usual
+	PIDsMax    int     `config:"pids_max" want:"0|2..4194304" weaker:"larger"`
 	IOMax      []IOMax `config:"io_max" weaker:"fewer"`
 }
 
@@ -108,19 +107,19 @@ type Limits struct {
 // requests per second; zero is no limit.
 type IOMax struct {
 	Device    string `config:"device" want:"/"`
-	ReadBPS   Size   `config:"read_bps"`
-	WriteBPS  Size   `config:"write_bps"`
-	ReadIOPS  int    `config:"read_iops"`
-	WriteIOPS int    `config:"write_iops"`
+	ReadBPS   Size   `config:"read_bps" want:"0..17592186044416"`
+	WriteBPS  Size   `config:"write_bps" want:"0..17592186044416"`
+	ReadIOPS  int    `config:"read_iops" want:"0..1000000000"`
+	WriteIOPS int    `config:"write_iops" want:"0..1000000000"`
 }
 
 // Rlimits are limits of each process (getrlimit(2)).
 type Rlimits struct {
-	Core     Size `config:"core" weaker:"above"`
+	Core     Size `config:"core" want:"0..17592186044416" weaker:"above"`
 	NoFile   int  `config:"nofile" want:"16..1048576" weaker:"larger"` // hard; the soft limit is at most 1024
-	MemLock  Size `config:"memlock" weaker:"above"`
-	MsgQueue Size `config:"msgqueue" weaker:"above"`
-	FSize    Size `config:"fsize" weaker:"larger"` // of one file; zero is no limit
+	MemLock  Size `config:"memlock" want:"0..17592186044416" weaker:"above"`
+	MsgQueue Size `config:"msgqueue" want:"0..17592186044416" weaker:"above"`
+	FSize    Size `config:"fsize" want:"0|4096..17592186044416" weaker:"larger"` // of one file; zero is no limit
 	Stack    Size `config:"stack" want:"65536..1099511627776" weaker:"larger"`
 }
 
@@ -132,15 +131,15 @@ type Environment struct {
 
 // Time is how long a server may run.
 type Time struct {
-	Run time.Duration `config:"run" want:"1s..8760h" weaker:"larger"` // zero: no limit
-	CPU time.Duration `config:"cpu" want:"1s..8760h" weaker:"larger"` // of each process; zero: no limit
+	Run time.Duration `config:"run" want:"0|1s..8760h" weaker:"larger"` // zero: no limit
+	CPU time.Duration `config:"cpu" want:"0|1s..8760h" weaker:"larger"` // of each process; zero: no limit
 }
 
 // Landlock narrows files, signals and abstract sockets once more, from inside
 // (landlock(7)).
 type Landlock struct {
 	Mode string   `config:"mode" want:"required|available|off" weaker:"required<available<off"`
-	Read []string `config:"read" weaker:"set"` // all that can be read and executed; empty: everything that is visible
+	Read []string `config:"read" weaker:"wider"` // all that can be read and executed; empty: everything that is visible
 }
 
 // LSM names labels that the host's security module knows; empty is none.

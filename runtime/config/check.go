@@ -4,19 +4,13 @@ import (
 	"cmp"
 	"maps"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
 	"mcpgateway/runtime/document"
 )
 
-// namePattern is what a server or project may be called: part of a URL path, a
-// cgroup's name and a log field, without any quoting.
-var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$`)
-
 const (
-	maxNameLength  = 64
 	defaultProject = "default"
 	uidsPerSandbox = 1 << 16
 )
@@ -45,8 +39,8 @@ func (c *checker) check() {
 
 // name records an error beside others: a bad name hides no other mistake.
 func (c *checker) name(p document.Path, name string) {
-	if len(name) > maxNameLength || !namePattern.MatchString(name) {
-		c.Add(p, "the name may have a-z, 0-9 and, between those, '-', '_' and '.', and at most %d characters", maxNameLength)
+	if !document.IsName(name) {
+		c.Add(p, "%s", document.NameHelp)
 	}
 }
 

@@ -41,18 +41,37 @@ func ReadFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !info.Mode().IsRegular() {
+		return nil, Errors{{path, "is not a regular file"}}
+	}
 	if err := trusted(path, info, os.Geteuid()); err != nil {
 		return nil, err
 	}
 	return io.ReadAll(io.LimitReader(file, MaxFileSize+1))
 }
 
-// trusted returns nil if nobody but root and user can change the file.
+// ReadFolder returns the names in a folder that belongs to root or to the user of
+// this process, and in which nobody else can put or rename a file.
+func ReadFolder(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := trusted(path, info, os.Geteuid()); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(path)
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names, err
+}
+
+// trusted returns nil if nobody but root and user can change the file or folder.
 func trusted(path string, info fs.FileInfo, user int) error {
 	owner := int(info.Sys().(*syscall.Stat_t).Uid)
 	switch {
-	case !info.Mode().IsRegular():
-		return Errors{{path, "is not a regular file"}}
 	case owner != 0 && owner != user:
 		return Errors{{path, fmt.Sprintf("belongs to user %d, who could change it: run chown root %s", owner, path)}}
 	case info.Mode().Perm()&0o022 != 0:

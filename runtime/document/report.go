@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -211,6 +212,16 @@ func (r *Report) Absolute(p Path, value string) bool {
 	}
 	return !r.HasFailed(p)
 }
+
+// namePattern is what people may call a thing that becomes part of a URL path, a
+// file's or a cgroup's name and a log field, without any quoting.
+var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$`)
+
+// NameHelp says what IsName wants.
+const NameHelp = "the name may have a-z, 0-9 and, between those, '-', '_' and '.', and at most 64 characters"
+
+// IsName reports whether something may be called so.
+func IsName(name string) bool { return namePattern.MatchString(name) }
 
 // Nearest gives the word of known that is closest to word by edit distance, or
 // "" if none is close enough to be meant.
