@@ -2,15 +2,12 @@ package profile
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
-	"net/netip"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode"
 
+	"mcpgateway/policy"
 	"mcpgateway/runtime/document"
 	"mcpgateway/runtime/hostpath"
 )
@@ -136,17 +133,13 @@ func (m *Mount) Check(r *document.Report, p document.Path) bool {
 func (c checker) network() {
 	p := document.At("network")
 	for i, text := range c.Network.Allow {
-		if err := CheckEndpoint(text); err != nil {
-			c.Fail(p.Key("allow").Index(i), "is %q: %v", text, err)
+		if _, err := policy.ParseTarget(text); err != nil {
+			c.Fail(p.Key("allow").Index(i), "%v", err)
 		}
 	}
 	for i, text := range c.Network.Private {
-		prefix, err := netip.ParsePrefix(text)
-		switch {
-		case err != nil:
-			c.Fail(p.Key("private").Index(i), `is %q, want a range of addresses such as "10.1.0.0/16"`, text)
-		case prefix.Masked().String() != text:
-			c.Fail(p.Key("private").Index(i), "is %q: write %q", text, prefix.Masked())
+		if _, err := policy.ParsePrivate(text); err != nil {
+			c.Fail(p.Key("private").Index(i), "%v", err)
 		}
 	}
 	if c.Network.Mode == "allow" {
@@ -157,38 +150,6 @@ func (c checker) network() {
 			c.Fail(p.Key(key), "has no meaning with network.mode %q: write mode = \"allow\", or %s = []", c.Network.Mode, key)
 		}
 	}
-}
-
-const labelPattern = `[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?`
-
-var (
-	namePattern   = regexp.MustCompile(`^` + labelPattern + `(\.` + labelPattern + `)*$`)
-	numberPattern = regexp.MustCompile(`(^|\.)[0-9]+$`) // the end of an address, never of a name
-)
-
-// CheckEndpoint says what is wrong with an entry of network.allow.
-func CheckEndpoint(text string) error {
-	if address, err := netip.ParseAddrPort(text); err == nil {
-		if address.Addr().Zone() != "" || address.Addr().Is4In6() || address.Port() == 0 || address.String() != text {
-			return fmt.Errorf("write address and port in their shortest form, without a zone")
-		}
-		return nil
-	}
-	name, port, _ := strings.Cut(text, ":")
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || number == 0 || strconv.FormatUint(number, 10) != port {
-		return errors.New(`want a name and a port, as in "api.example.com:443" or "*.example.com:443", or an address and a port, as in "192.0.2.1:443" or "[2001:db8::1]:443"`)
-	}
-	bare, isWild := strings.CutPrefix(name, "*.")
-	switch {
-	case strings.ToLower(name) != name:
-		return fmt.Errorf("write %q", strings.ToLower(text))
-	case len(bare) > 253 || !namePattern.MatchString(bare) || numberPattern.MatchString(bare):
-		return fmt.Errorf("%q is no host name", bare)
-	case isWild && !strings.Contains(bare, "."):
-		return fmt.Errorf("%q would be a whole top-level domain: name the domain below it", name)
-	}
-	return nil
 }
 
 func (c checker) namespaces() {

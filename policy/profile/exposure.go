@@ -15,11 +15,11 @@ type Reason struct {
 	Points float64 `json:"points"`
 }
 
-// dangerous are calls outside of the default set that lead out of a sandbox, or
-// look into other processes, where the kernel has a mistake.
+// dangerous are calls that are not in the default set, or only for some arguments:
+// where the kernel has a mistake they lead out of a sandbox or into other processes.
 var dangerous = []string{
-	"bpf", "fsconfig", "fsmount", "fsopen", "keyctl", "kcmp", "mount", "move_mount", "name_to_handle_at", "open_by_handle_at", "open_tree",
-	"perf_event_open", "pidfd_getfd", "pivot_root", "process_vm_readv", "process_vm_writev", "ptrace", "setns", "umount2", "unshare", "userfaultfd",
+	"bpf", "clone", "fsconfig", "fsmount", "fsopen", "ioctl", "keyctl", "kcmp", "mount", "move_mount", "name_to_handle_at", "open_by_handle_at", "open_tree",
+	"perf_event_open", "pidfd_getfd", "personality", "pivot_root", "process_vm_readv", "process_vm_writev", "ptrace", "setns", "socket", "umount2", "unshare", "userfaultfd",
 }
 
 // Exposure says how much a profile leaves open, from 0.0, nothing, to 10.0, and

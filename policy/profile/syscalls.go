@@ -73,47 +73,50 @@ var sets = map[string][]string{
 // others are refused could be done by them.
 var unfiltered = []string{"clone3", "io_uring_enter", "io_uring_register", "io_uring_setup", "openat2"}
 
-// Resolve gives the single calls that s has beside the default set, and those of
-// the default set that it lacks. A call of Plus is allowed even if it is in Minus.
+// Resolve gives the single calls of this architecture that s has beside the default
+// set, and those of the default set that it lacks. A call of Plus whose group is
+// taken away is as it is in the default set.
 func (s Syscalls) Resolve() (plus, minus []string, err error) {
 	less, ok := sets[s.Base]
 	if !ok {
 		return nil, nil, fmt.Errorf("there is no set of system calls %q", s.Base)
 	}
-	removed, added := make(map[string]bool), make(map[string]bool)
-	for _, name := range slices.Concat(less, s.Minus) {
-		calls, problem := expand(name)
-		if problem != "" {
-			return nil, nil, fmt.Errorf("system call %q: %s", name, problem)
-		}
-		for _, call := range calls {
-			removed[call] = true
-		}
+	removed, err := singles(slices.Concat(less, s.Minus))
+	if err != nil {
+		return nil, nil, err
 	}
-	for _, name := range s.Plus {
-		calls, problem := expand(name)
-		if problem != "" {
-			return nil, nil, fmt.Errorf("system call %q: %s", name, problem)
-		}
-		for _, call := range calls {
-			if !removed[call] {
-				added[call] = true // a call of a group is there as soon as it is not removed
-			}
-		}
+	added, err := singles(s.Plus)
+	if err != nil {
+		return nil, nil, err
 	}
-	for call := range removed {
-		if s.adds(call) {
+	for call := range added {
+		if removed[call] {
 			delete(removed, call)
+			delete(added, call)
 		}
 	}
 	return slices.Sorted(maps.Keys(added)), slices.Sorted(maps.Keys(removed)), nil
 }
 
-// adds reports whether Plus names call, alone or with its group.
-func (s Syscalls) adds(call string) bool {
-	return slices.ContainsFunc(s.Plus, func(name string) bool {
-		return name == call || slices.Contains(groups[name], call)
-	})
+// singles gives the calls of this architecture that names stand for.
+func singles(names []string) (map[string]bool, error) {
+	table, err := arch.GetInfo("")
+	if err != nil {
+		return nil, err
+	}
+	calls := make(map[string]bool)
+	for _, name := range names {
+		expanded, problem := expand(name)
+		if problem != "" {
+			return nil, fmt.Errorf("system call %q %s", name, problem)
+		}
+		for _, call := range expanded {
+			if _, ok := table.SyscallNames[call]; ok {
+				calls[call] = true
+			}
+		}
+	}
+	return calls, nil
 }
 
 // expand gives the calls of a group, or a single call itself.
@@ -186,6 +189,8 @@ func (s Syscalls) check(r *document.Report, p document.Path) {
 			at := p.Key(key).Index(i)
 			if _, problem := expand(name); problem != "" {
 				r.Fail(at, "%q %s", name, problem)
+			} else if key == "plus" && slices.Contains(s.Minus, name) {
+				r.Fail(at, "%q is in minus, too: keep one of them", name)
 			} else if key == "plus" && slices.Contains(unfiltered, name) {
 				r.Fail(at, "%q can't be allowed: its arguments lie in memory, where no filter can look: leave it out", name)
 			}

@@ -2,11 +2,11 @@ package profile
 
 import (
 	"fmt"
-	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 
+	"mcpgateway/policy"
 	"mcpgateway/runtime/hostpath"
 )
 
@@ -84,11 +84,13 @@ func (k *key) holds(a, b any) bool {
 		a := a.(string)
 		switch k.String() {
 		case "network.allow":
-			suffix, isWild := strings.CutPrefix(a, "*")
-			return a == b || isWild && strings.HasSuffix(strings.TrimPrefix(b, "*"), suffix)
+			outer, errA := policy.ParseTarget(a)
+			inner, errB := policy.ParseTarget(b)
+			return errA == nil && errB == nil && outer.Port == inner.Port &&
+				(outer == inner || outer.Below && outer.MatchesName(inner.Name))
 		case "network.private":
-			outer, errA := netip.ParsePrefix(a)
-			inner, errB := netip.ParsePrefix(b)
+			outer, errA := policy.ParsePrivate(a)
+			inner, errB := policy.ParsePrivate(b)
 			return errA == nil && errB == nil && outer.Contains(inner.Addr()) && outer.Bits() <= inner.Bits()
 		case "landlock.read":
 			return hostpath.Within(b, a)
