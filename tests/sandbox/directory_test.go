@@ -14,7 +14,7 @@ import (
 const owner = 1234
 
 // directory makes a folder with a file in it, both of a user's.
-func directory(t *testing.T, uid int) string {
+func directory(t testing.TB, uid int) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "mcp-gateway-dir-")
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 var lastID atomic.Int64
 
 // spec is a sandbox on the host image that runs a program of it.
-func spec(t *testing.T, path string, args ...string) sandbox.Spec {
+func spec(t testing.TB, path string, args ...string) sandbox.Spec {
 	t.Helper()
 	etc := t.TempDir() + "/etc"
 	if err := images.WriteEtc(etc); err != nil {
