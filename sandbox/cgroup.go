@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,9 +60,24 @@ type project struct {
 	limits  Limits
 }
 
+// cgroupPrefix and the daemon's process id are the name of its cgroup.
+const cgroupPrefix = "mcp-gateway-"
+
 func newHierarchy() (*hierarchy, error) {
+	h, err := findHierarchy()
+	if err != nil {
+		return nil, err
+	}
+	if err := h.top.Apply(-1); err != nil {
+		return h, fmt.Errorf("make cgroup %s: %w", h.root, err)
+	}
+	return h, h.checkControllers()
+}
+
+// findHierarchy finds where the daemon's part of the tree is to be.
+func findHierarchy() (*hierarchy, error) {
 	h := &hierarchy{unified: cgroups.IsCgroup2UnifiedMode(), projects: map[string]*project{}}
-	name := "mcp-gateway-" + strconv.Itoa(os.Getpid())
+	name := cgroupPrefix + strconv.Itoa(os.Getpid())
 	if h.unified {
 		parent, err := delegatedParent()
 		if err != nil {
@@ -77,14 +91,8 @@ func newHierarchy() (*hierarchy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make cgroup %s: %w", h.root, err)
 	}
-	if err := sweep(top.GetPaths()); err != nil {
-		return nil, err
-	}
-	if err := top.Apply(-1); err != nil {
-		return nil, fmt.Errorf("make cgroup %s: %w", h.root, err)
-	}
 	h.top = top
-	return h, h.checkControllers()
+	return h, nil
 }
 
 // delegatedParent returns the cgroup of the v2 tree below which sandboxes may
@@ -112,27 +120,6 @@ func delegatedParent() (string, error) {
 		return "", err
 	}
 	return path, cgroups.WriteCgroupProc(leaf, os.Getpid())
-}
-
-// sweep removes the cgroups that a killed daemon left beside ours. The kernel has
-// ended their sandboxes with the daemon.
-func sweep(paths map[string]string) error {
-	for _, path := range paths {
-		leftovers, err := filepath.Glob(filepath.Join(filepath.Dir(path), "mcp-gateway-*"))
-		if err != nil {
-			return err
-		}
-		for _, left := range leftovers {
-			pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(left), "mcp-gateway-"))
-			if err != nil || !errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
-				continue
-			}
-			if err := cgroups.RemovePath(left); err != nil {
-				slog.Warn("could not remove the cgroup of a daemon that is gone", "cgroup", left, "err", err)
-			}
-		}
-	}
-	return nil
 }
 
 // checkControllers makes sure that every limit can be enforced here.
@@ -190,6 +177,15 @@ func (h *hierarchy) setProject(name string, limits Limits) error {
 	}
 	p.limits = limits
 	return nil
+}
+
+func (h *hierarchy) projectLimits(name string) Limits {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p, ok := h.projects[name]; ok {
+		return p.limits
+	}
+	return Limits{}
 }
 
 func (h *hierarchy) projectPath(name string) string {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,15 +30,29 @@ type Sandbox struct {
 	cgroup    cgroups.Manager
 	network   []*os.File
 
+	frozen   atomic.Bool // or it is not known, because something failed
+	freezeMu sync.Mutex  // of Freeze, Thaw and the end
+	ending   bool        // it shall not be frozen any more
+
 	done chan struct{} // closed when nothing of the sandbox is left
 	exit Exit
 }
 
+// lastSignal is the highest number of a signal (signal(7)).
+const lastSignal = 64
+
 // Exit says how a sandbox ended.
 type Exit struct {
 	Status int  // the server's exit status; 128+n: ended by signal n
-	OOM    bool // reached its memory limit
-	Lived  time.Duration
+	Signal int  // the signal that ended it; SIGSYS: a system call that it may not make
+	OOM    bool // ended for memory
+	// MemoryLimit is what OOM was at: its own limit or, OfProject, that of its
+	// project, in bytes. Zero: there is none, the host was out of memory.
+	MemoryLimit int64
+	OfProject   bool
+	TimeLimit   bool // ended because its time was up
+	PIDLimit    bool // was refused a process or thread for having as many as it may
+	Lived       time.Duration
 }
 
 // ID returns the spec's ID.
@@ -60,24 +76,6 @@ func (s *Sandbox) Done() <-chan struct{} { return s.done }
 
 // Exit says how the sandbox ended; it may be called after Done is closed.
 func (s *Sandbox) Exit() Exit { return s.exit }
-
-// Stop asks the server to end (SIGTERM), kills whatever is left after grace, and
-// returns when nothing is.
-func (s *Sandbox) Stop(grace time.Duration) {
-	s.signal(unix.SIGTERM)
-	select {
-	case <-s.done:
-	case <-time.After(grace):
-		s.Kill()
-	}
-}
-
-// Kill ends every process of the sandbox at once and returns when they are gone.
-// The kernel ends a pid namespace with its first process (pid_namespaces(7)).
-func (s *Sandbox) Kill() {
-	s.signal(unix.SIGKILL)
-	<-s.done
-}
 
 func (s *Sandbox) signal(sig syscall.Signal) {
 	if err := s.process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -144,19 +142,21 @@ func (s *Sandbox) launch(stdio Stdio) error {
 // wait waits for the end of the first process and says how it was.
 func (s *Sandbox) wait() {
 	watched := s.watchMemory()
+	timeUp := s.limitTime()
 	state, err := s.process.Wait()
+	s.exit.TimeLimit = timeUp()
 	if state == nil {
 		slog.Error("wait for sandbox", "sandbox", s.spec.ID, "err", err)
 		s.exit.Status = 255
 	} else {
 		s.exit.Status = exitStatus(state)
 	}
-	s.exit.Lived = time.Since(s.started)
-	kills, err := s.cgroup.OOMKillCount()
-	if err != nil {
-		slog.Error("count memory kills", "sandbox", s.spec.ID, "err", err)
+	// The launcher tells a server's end as a shell would.
+	if n := s.exit.Status - 128; n > 0 && n <= lastSignal {
+		s.exit.Signal = n
 	}
-	s.exit.OOM = kills > 0
+	s.exit.Lived = time.Since(s.started)
+	s.limitsReached()
 	s.destroy() // ends the watch: the kernel wakes it when the cgroup goes
 	<-watched
 }
@@ -181,7 +181,7 @@ func (s *Sandbox) watchMemory() <-chan struct{} {
 		defer close(watched)
 		for range events {
 			if s.lostProcess() {
-				s.signal(unix.SIGKILL)
+				s.kill()
 			}
 		}
 	}()

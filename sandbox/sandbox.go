@@ -69,7 +69,7 @@ type Spec struct {
 	Landlock Landlock
 	AppArmor string        // profile that the kernel knows; empty: none
 	SELinux  string        // label; empty: none
-	MaxTime  time.Duration // the sandbox is ended when it has run for so long; zero: never
+	MaxTime  time.Duration // the sandbox is ended so long after its start, frozen or not; zero: never
 }
 
 // Link is a symbolic link at the top of the root.

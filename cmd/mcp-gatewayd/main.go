@@ -58,7 +58,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	unlock, err := prepareDir(f.runtimeDir, options.Dir)
+	unlock, err := lockDir(f.runtimeDir)
 	if err != nil {
 		return err
 	}
@@ -133,10 +133,8 @@ func inherited() (*net.UnixListener, error) {
 	return listener, nil
 }
 
-// prepareDir makes an empty dir in the run-time folder, after making sure that no
-// other daemon uses it. What is there was left by one that was killed: its
-// sandboxes and their mounts ended with it.
-func prepareDir(runtimeDir, dir string) (unlock func(), err error) {
+// lockDir makes the run-time folder, and sure that no other daemon uses it.
+func lockDir(runtimeDir string) (unlock func(), err error) {
 	if err := os.MkdirAll(runtimeDir, 0o755); err != nil {
 		return nil, fmt.Errorf("make run-time folder: %w", err)
 	}
@@ -147,11 +145,6 @@ func prepareDir(runtimeDir, dir string) (unlock func(), err error) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("lock run-time folder %s: another daemon uses it: %w", runtimeDir, err)
-	}
-	err = errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o711))
-	if err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("make run-time folder: %w", err)
 	}
 	return func() { lock.Close() }, nil
 }

@@ -35,7 +35,7 @@ const (
 type Options struct {
 	Config   string // path of the configuration
 	Keys     string // path of the API keys' hashes
-	Dir      string // an existing folder of root's for run-time state, mode 0711
+	Dir      string // folder for run-time state, in one of root's; no other daemon's. New makes it anew
 	Launcher string // path of mcp-gateway-launch
 	ProxyUID int    // who may connect as the proxy; never 0
 	Listener *net.UnixListener
@@ -60,6 +60,9 @@ type Daemon struct {
 func New(options Options) (*Daemon, error) {
 	if options.ProxyUID == 0 {
 		return nil, errors.New("the proxy must not run as root: give it a user of its own")
+	}
+	if err := sandbox.Sweep(options.Dir); err != nil {
+		return nil, err
 	}
 	etc := filepath.Join(options.Dir, "etc")
 	if err := images.WriteEtc(etc); err != nil {

@@ -19,9 +19,13 @@ var (
 )
 
 const (
-	uidStart = 0x70000000
-	project  = "test"
+	project   = "test"
+	uidRanges = 64
 )
+
+// uidStart is another one in each run, so that two at a time count no processes of
+// each other.
+var uidStart = 0x70000000 + os.Getpid()%256*uidRanges*65536
 
 func init() { sandbox.Init() }
 
@@ -35,7 +39,7 @@ func run(m *testing.M) int {
 	// Below /run, which every user may pass through, as in production.
 	dir, err := os.MkdirTemp("/run", "mcp-gateway-test-")
 	if err == nil {
-		err = os.Chmod(dir, 0o711)
+		err = sandbox.Sweep(dir)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -55,7 +59,7 @@ func run(m *testing.M) int {
 		Dir:      dir,
 		Launcher: filepath.Join(bin, "mcp-gateway-launch"),
 		UIDStart: uidStart,
-		UIDCount: 64,
+		UIDCount: uidRanges,
 	})
 	if err == nil {
 		err = sandboxes.SetProject(project, sandbox.Limits{})
