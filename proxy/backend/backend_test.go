@@ -156,7 +156,7 @@ func TestOutOfMemoryIsNamed(t *testing.T) {
 	pool, opener := newPool(t)
 	opener.OOM = map[string]bool{"exit": true}
 	response := call(t, start(t, pool, spec("exit")), initialize)[0]
-	if text, _ := response.Text(response.InError("message")); text != `server "exit" was ended for using more than its memory limit of 64 MB` {
+	if text, _ := response.Text(response.InError("message")); text != `server "exit" was ended: it reached its memory limit of 64 MiB` {
 		t.Errorf("got %s", response.Raw())
 	}
 }

@@ -2,8 +2,11 @@ package backend
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"mcpgateway/runtime/control"
 )
@@ -56,17 +59,51 @@ func (e *exits) forget(sandbox string) {
 	delete(e.waiting, sandbox)
 }
 
-// describe is a sentence for the callers of a server that has ended.
+// describe is a sentence for the callers of a server that has ended. It names the
+// limit that ended the server, and its value.
 func describe(e control.Exit) string {
+	text := fmt.Sprintf("server %q %s", e.Server, ending(e))
+	if e.PIDLimit > 0 && !e.Stopped {
+		text += fmt.Sprintf("; it had reached its limit of %d processes and threads", e.PIDLimit)
+	}
+	return text
+}
+
+func ending(e control.Exit) string {
+	signal := unix.Signal(e.Signal)
 	lived := e.Lived.Round(time.Millisecond)
 	switch {
+	case e.OOM && e.MemoryLimit == 0:
+		return "was ended: the host was out of memory"
+	case e.OOM && e.Project != "":
+		return fmt.Sprintf("was ended: its project %q reached its memory limit of %s", e.Project, size(e.MemoryLimit))
 	case e.OOM:
-		return fmt.Sprintf("server %q was ended for using more than its memory limit of %d MB", e.Server, e.MemoryLimitMB)
+		return fmt.Sprintf("was ended: it reached its memory limit of %s", size(e.MemoryLimit))
+	case e.TimeLimit > 0:
+		return fmt.Sprintf("was ended: it ran for longer than its profile allows (time.run = %s)", e.TimeLimit)
 	case e.Stopped:
-		return fmt.Sprintf("server %q was stopped", e.Server)
-	case e.Status > 128:
-		return fmt.Sprintf("server %q was ended by signal %d after %s", e.Server, e.Status-128, lived)
+		return "was stopped"
+	case signal == unix.SIGSYS:
+		return "was ended: it made a system call that its profile does not allow (SIGSYS)"
+	case signal == unix.SIGXCPU:
+		return "was ended: it used more CPU time than its profile allows (time.cpu, SIGXCPU)"
+	case signal > 0:
+		return fmt.Sprintf("was ended by signal %s after %s", signalName(signal), lived)
 	default:
-		return fmt.Sprintf("server %q exited with status %d after %s", e.Server, e.Status, lived)
+		return fmt.Sprintf("exited with status %d after %s", e.Status, lived)
 	}
+}
+
+func signalName(signal unix.Signal) string {
+	if name := unix.SignalName(signal); name != "" {
+		return fmt.Sprintf("%d (%s)", signal, name)
+	}
+	return strconv.Itoa(int(signal))
+}
+
+func size(bytes int64) string {
+	if bytes%(1<<20) != 0 {
+		return fmt.Sprintf("%d bytes", bytes)
+	}
+	return fmt.Sprintf("%d MiB", bytes>>20)
 }

@@ -85,16 +85,17 @@ func (o *Opener) Open(_ context.Context, server string) (control.Opened, error) 
 
 func (o *Opener) wait(cmd *exec.Cmd, server, sandbox string, started time.Time) {
 	_ = cmd.Wait() // its state says more than its error
-	status := cmd.ProcessState.ExitCode()
+	status, signal := cmd.ProcessState.ExitCode(), 0
 	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		status = 128 + int(ws.Signal())
+		signal = int(ws.Signal())
+		status = 128 + signal
 	}
 	o.mu.Lock()
 	delete(o.running, sandbox)
 	o.mu.Unlock()
 	o.Exited(control.Exit{
-		Sandbox: sandbox, Server: server, Status: status, Lived: time.Since(started),
-		OOM: o.OOM[server], MemoryLimitMB: 64,
+		Sandbox: sandbox, Server: server, Status: status, Signal: signal, Lived: time.Since(started),
+		OOM: o.OOM[server], MemoryLimit: 64 << 20,
 	})
 }
 

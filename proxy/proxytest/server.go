@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // envelope is what the server reads of a message.
@@ -34,14 +36,14 @@ func serve(behaviour string) int {
 		fmt.Fprintln(os.Stderr, "cannot read the secret file")
 		return 7
 	case "deaf":
-		select {}
+		hang()
 	case "flood":
 		flood(100 << 20)
 	case "closed":
 		_, _ = bufio.NewReader(os.Stdin).ReadSlice('\n')
 		os.Stdin.Close()
 		os.Stdout.Close()
-		select {}
+		hang()
 	}
 	s := &server{out: os.Stdout}
 	lines := bufio.NewReaderSize(os.Stdin, 1<<20)
@@ -60,6 +62,9 @@ func serve(behaviour string) int {
 	}
 }
 
+// hang waits for ever, in a way that Go does not take for a deadlock.
+func hang() { time.Sleep(math.MaxInt64) }
+
 func flood(n int) {
 	block := bytes.Repeat([]byte("x"), 64<<10)
 	for range n / len(block) {
@@ -67,7 +72,7 @@ func flood(n int) {
 			os.Exit(5)
 		}
 	}
-	select {}
+	hang()
 }
 
 func (s *server) misbehave(behaviour string, e envelope) {

@@ -30,6 +30,10 @@ const maxDescriptors = 40
 //	                                                    many as network says, from the sandbox's network
 //	                                                    namespace: dns over udp, dns over tcp, tcp listeners
 //	stop{sandbox}        proxy, admin   done            –
+//	freeze{sandbox}      proxy, admin   done            –
+//	thaw{sandbox}        proxy, admin   done            –
+//	reclaim{sandbox,     proxy, admin   done            –
+//	  bytes}
 //	list{}               proxy, admin   list            sealed memfd with a []Sandbox as JSON
 //	reload{}             admin          done            –
 //	applied{generation}  proxy          –               –
@@ -49,6 +53,9 @@ const (
 	KindOpen    Kind = "open"
 	KindOpened  Kind = "opened"
 	KindStop    Kind = "stop"
+	KindFreeze  Kind = "freeze"
+	KindThaw    Kind = "thaw"
+	KindReclaim Kind = "reclaim"
 	KindList    Kind = "list"
 	KindReload  Kind = "reload"
 	KindDone    Kind = "done"
@@ -69,6 +76,7 @@ type Message struct {
 	Server     string `json:"server,omitempty"`
 	Sandbox    string `json:"sandbox,omitempty"`
 	Network    int    `json:"network,omitempty"` // how many of the descriptors, the last ones, are the network's
+	Bytes      int64  `json:"bytes,omitempty"`   // of memory; 0: all that can be had
 	Code       Code   `json:"code,omitempty"`
 	Text       string `json:"text,omitempty"`
 	Exit       *Exit  `json:"exit,omitempty"`
@@ -84,6 +92,7 @@ const (
 	CodeUnknown       Code = "unknown-sandbox"
 	CodeLimit         Code = "limit"   // a quota is used up; later may work
 	CodeStart         Code = "start"   // the server could not be started; the text says why
+	CodeRefused       Code = "refused" // the kernel did not do it; the text says why
 	CodeReload        Code = "reload"  // the new configuration is not valid; the old one stays
 	CodeVersion       Code = "version" // the peers speak different versions
 )
@@ -120,13 +129,17 @@ func (o Opened) Close() {
 
 // Exit says how a sandbox ended.
 type Exit struct {
-	Sandbox       string        `json:"sandbox"`
-	Server        string        `json:"server"`
-	Status        int           `json:"status"`        // exit status; 128+n: ended by signal n
-	OOM           bool          `json:"oom,omitempty"` // ended for reaching its memory limit
-	MemoryLimitMB int           `json:"memory_limit_mb,omitempty"`
-	Stopped       bool          `json:"stopped,omitempty"` // ended because it was told to
-	Lived         time.Duration `json:"lived"`
+	Sandbox     string        `json:"sandbox"`
+	Server      string        `json:"server"`
+	Status      int           `json:"status"`                 // exit status; 128+n: ended by signal n
+	Signal      int           `json:"signal,omitempty"`       // that ended it
+	OOM         bool          `json:"oom,omitempty"`          // ended for memory
+	MemoryLimit int64         `json:"memory_limit,omitempty"` // bytes, that OOM was at; 0: the host was out of memory
+	Project     string        `json:"project,omitempty"`      // whose memory limit that is, if not its own
+	TimeLimit   time.Duration `json:"time_limit,omitempty"`   // ended for running so long
+	PIDLimit    int64         `json:"pid_limit,omitempty"`    // was refused more processes and threads than so many
+	Stopped     bool          `json:"stopped,omitempty"`      // ended because it was told to
+	Lived       time.Duration `json:"lived"`
 }
 
 // Sandbox is one running sandbox in the document of an answer of kind list.
@@ -137,4 +150,6 @@ type Sandbox struct {
 	PID     int       `json:"pid"` // of its first process, in the host's numbering
 	UID     int       `json:"uid"` // of its first process, on the host
 	Started time.Time `json:"started"`
+	Frozen  bool      `json:"frozen"`
+	Memory  int64     `json:"memory"` // bytes in use
 }

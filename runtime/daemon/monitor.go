@@ -45,6 +45,9 @@ var requests = map[control.Kind]request{
 	control.KindHello:   {from: roleProxy | roleAdmin, handle: (*monitor).answerHello},
 	control.KindOpen:    {from: roleProxy, slow: true, handle: (*monitor).answerOpen},
 	control.KindStop:    {from: roleProxy | roleAdmin, slow: true, handle: (*monitor).answerStop},
+	control.KindFreeze:  {from: roleProxy | roleAdmin, slow: true, handle: (*monitor).answerFreeze},
+	control.KindThaw:    {from: roleProxy | roleAdmin, slow: true, handle: (*monitor).answerThaw},
+	control.KindReclaim: {from: roleProxy | roleAdmin, slow: true, handle: (*monitor).answerReclaim},
 	control.KindList:    {from: roleProxy | roleAdmin, handle: (*monitor).answerList},
 	control.KindReload:  {from: roleAdmin, slow: true, handle: (*monitor).answerReload},
 	control.KindApplied: {from: roleProxy, handle: (*monitor).takeVerdict},
@@ -217,7 +220,31 @@ func (m *monitor) answerOpen(_ context.Context, message control.Message) (reply,
 }
 
 func (m *monitor) answerStop(_ context.Context, message control.Message) (reply, error) {
-	return reply{message: control.Message{Kind: control.KindDone}}, m.daemon.supervisor.stop(m, message.Sandbox)
+	return m.toSandbox(message.Sandbox, (*instance).end)
+}
+
+func (m *monitor) answerFreeze(_ context.Context, message control.Message) (reply, error) {
+	return m.toSandbox(message.Sandbox, (*instance).Freeze)
+}
+
+func (m *monitor) answerThaw(_ context.Context, message control.Message) (reply, error) {
+	return m.toSandbox(message.Sandbox, (*instance).Thaw)
+}
+
+func (m *monitor) answerReclaim(_ context.Context, message control.Message) (reply, error) {
+	return m.toSandbox(message.Sandbox, func(i *instance) error { return i.Reclaim(message.Bytes) })
+}
+
+// toSandbox does something to a sandbox that the peer may see.
+func (m *monitor) toSandbox(id string, do func(*instance) error) (reply, error) {
+	i, err := m.daemon.supervisor.find(m, id)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := do(i); err != nil {
+		return reply{}, &control.Error{Code: control.CodeRefused, Text: err.Error()}
+	}
+	return reply{message: control.Message{Kind: control.KindDone}}, nil
 }
 
 func (m *monitor) answerList(_ context.Context, _ control.Message) (reply, error) {

@@ -44,7 +44,8 @@ type instance struct {
 	owner   *monitor
 	server  string
 	project string
-	memory  int           // MiB
+	limits  sandbox.Limits
+	maxTime time.Duration
 	told    chan struct{} // closed when the owner knows of it, or is gone
 	stopped atomic.Bool
 }
@@ -113,7 +114,7 @@ func (s *supervisor) start(owner *monitor, id, name string, server config.Server
 		closeFiles(streams.outside)
 		return nil, nil, err
 	}
-	i := &instance{Sandbox: box, owner: owner, server: name, project: server.Project, memory: server.Resources.MaxMemoryMB, told: make(chan struct{})}
+	i := &instance{Sandbox: box, owner: owner, server: name, project: server.Project, limits: spec.Limits, maxTime: spec.MaxTime, told: make(chan struct{})}
 	s.mu.Lock()
 	s.instances[id] = i
 	s.mu.Unlock()
@@ -128,27 +129,46 @@ func (s *supervisor) watch(i *instance) {
 	s.mu.Lock()
 	delete(s.instances, i.ID())
 	s.mu.Unlock()
-	end := i.Exit()
-	exit := control.Exit{
-		Sandbox: i.ID(), Server: i.server, Status: end.Status, OOM: end.OOM, MemoryLimitMB: i.memory,
-		Stopped: i.stopped.Load() && !end.OOM, Lived: end.Lived,
-	}
-	slog.Info("server ended", "server", i.server, "sandbox", i.ID(), "status", exit.Status, "oom", exit.OOM, "lived", exit.Lived)
+	exit := i.exit()
+	slog.Info("server ended", "server", i.server, "sandbox", i.ID(), "status", exit.Status, "oom", exit.OOM, "time_limit", exit.TimeLimit, "lived", exit.Lived)
 	<-i.told
 	if err := i.owner.conn.Send(control.Message{Kind: control.KindExited, Exit: &exit}); err != nil {
 		slog.Debug("tell of an end", "sandbox", i.ID(), "err", err)
 	}
 }
 
-// stop ends one instance; a proxy may stop its own only. It returns when every
-// process of it is gone.
-func (s *supervisor) stop(by *monitor, id string) error {
-	s.mu.Lock()
-	i, ok := s.instances[id]
-	s.mu.Unlock()
-	if !ok || !by.sees(i) {
-		return &control.Error{Code: control.CodeUnknown, Text: fmt.Sprintf("no sandbox %.128q runs", id)}
+// exit says how the instance ended, with the limits that it came to.
+func (i *instance) exit() control.Exit {
+	end := i.Exit()
+	exit := control.Exit{
+		Sandbox: i.ID(), Server: i.server, Status: end.Status, Signal: end.Signal, OOM: end.OOM, MemoryLimit: end.MemoryLimit,
+		Stopped: i.stopped.Load() && !end.OOM && !end.TimeLimit, Lived: end.Lived,
 	}
+	if end.OfProject {
+		exit.Project = i.project
+	}
+	if end.TimeLimit {
+		exit.TimeLimit = i.maxTime
+	}
+	if end.PIDLimit {
+		exit.PIDLimit = i.limits.PIDs
+	}
+	return exit
+}
+
+// find returns an instance; a proxy finds its own only.
+func (s *supervisor) find(by *monitor, id string) (*instance, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, ok := s.instances[id]
+	if !ok || !by.sees(i) {
+		return nil, &control.Error{Code: control.CodeUnknown, Text: fmt.Sprintf("no sandbox %.128q runs", id)}
+	}
+	return i, nil
+}
+
+// end stops the instance and returns when every process of it is gone.
+func (i *instance) end() error {
 	i.stopped.Store(true)
 	i.Stop(grace)
 	return nil
@@ -162,7 +182,10 @@ func (s *supervisor) list(by *monitor) []control.Sandbox {
 	var list []control.Sandbox
 	for id, i := range s.instances {
 		if by.sees(i) {
-			list = append(list, control.Sandbox{ID: id, Server: i.server, Project: i.project, PID: i.PID(), UID: i.UID(), Started: i.Started()})
+			list = append(list, control.Sandbox{
+				ID: id, Server: i.server, Project: i.project, PID: i.PID(), UID: i.UID(), Started: i.Started(),
+				Frozen: i.Frozen(), Memory: i.Memory(),
+			})
 		}
 	}
 	return list

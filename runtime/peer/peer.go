@@ -226,6 +226,25 @@ func (c *Client) Stop(ctx context.Context, sandbox string) error {
 	return err
 }
 
+// Freeze halts every process of a sandbox until Thaw.
+func (c *Client) Freeze(ctx context.Context, sandbox string) error {
+	_, err := c.call(ctx, control.Message{Kind: control.KindFreeze, Sandbox: sandbox})
+	return err
+}
+
+// Thaw lets a frozen sandbox go on.
+func (c *Client) Thaw(ctx context.Context, sandbox string) error {
+	_, err := c.call(ctx, control.Message{Kind: control.KindThaw, Sandbox: sandbox})
+	return err
+}
+
+// Reclaim makes the kernel take memory back from a sandbox: bytes, or with zero
+// all that it can do without.
+func (c *Client) Reclaim(ctx context.Context, sandbox string, bytes int64) error {
+	_, err := c.call(ctx, control.Message{Kind: control.KindReclaim, Sandbox: sandbox, Bytes: bytes})
+	return err
+}
+
 // List returns the running sandboxes: all of them for an administrator, its own
 // for a proxy.
 func (c *Client) List(ctx context.Context) ([]control.Sandbox, error) {

@@ -90,13 +90,13 @@ func TestBadServer(t *testing.T) {
 		{"bad", "endless-line", 100, `server "bad" was stopped: it sent a line of more than 16777216 bytes`, true},
 		{"bad", "exit", 7, `server "bad" exited with status 7 after `, true},
 		{"bad", "exit", 0, `server "bad" exited with status 0 after `, true},
-		{"bad", "crash", 11, `server "bad" was ended by signal 11 after `, true},
-		{"bad", "crash", 9, `server "bad" was ended by signal 9 after `, true},
+		{"bad", "crash", 11, `server "bad" was ended by signal 11 (SIGSEGV) after `, true},
+		{"bad", "crash", 9, `server "bad" was ended by signal 9 (SIGKILL) after `, true},
 		{"pipes", "close-stdout", 0, `server "pipes" was stopped: it closed its input or output`, true},
 		// Its standard input is the same socket, which is still open.
 		{"hasty", "close-stdout", 1, `server "hasty" did not answer "tools/call" within 1s, its limit`, false},
 		{"hasty", "hang", 0, `server "hasty" did not answer "tools/call" within 1s, its limit`, false},
-		{"small", "memory", 512, `server "small" was ended for using more than its memory limit of 32 MB`, true},
+		{"small", "memory", 512, `server "small" was ended: it reached its memory limit of 32 MiB`, true},
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprint(tt.tool, " ", tt.n), func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestBadStart(t *testing.T) {
 		want   string
 	}{
 		{"exits", `server "exits" exited with status 3 after `},
-		{"crashes", `server "crashes" was ended by signal 6 after `},
+		{"crashes", `server "crashes" was ended by signal 6 (SIGABRT) after `},
 		{"hangs", `server "hangs" did not answer "initialize" within 1s, its limit`},
 		{"deaf", `server "deaf" did not answer "initialize" within 1s, its limit`},
 		{"mute", `server "mute" `}, // its end and the time-out race
