@@ -24,7 +24,7 @@ var etcFiles = map[string]string{
 	"hostname":      "mcp\n",
 	"host.conf":     "multi on\n",
 	"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-	"resolv.conf":   "",
+	"resolv.conf":   "nameserver 127.0.0.1\noptions timeout:2 attempts:1\n", // answered for profiles with an allow-list (network.mode)
 	"os-release":    "ID=mcp-gateway\nNAME=\"MCP Gateway sandbox\"\n",
 }
 

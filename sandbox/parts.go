@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,6 +20,9 @@ type parts struct {
 
 func (s *Sandbox) prepare() (p *parts, err error) {
 	p = &parts{lifeline: s.runtime.lifeline}
+	if err := checkLabels(s.spec); err != nil {
+		return p, err
+	}
 	if p.trees, err = s.detach(); err != nil {
 		return p, err
 	}
@@ -30,6 +34,21 @@ func (s *Sandbox) prepare() (p *parts, err error) {
 	}
 	p.rules, err = newRuleset(s.spec)
 	return p, err
+}
+
+// checkLabels refuses labels of a security module that this host does not run.
+func checkLabels(spec Spec) error {
+	if spec.AppArmor != "" {
+		if enabled, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err != nil || !strings.HasPrefix(string(enabled), "Y") {
+			return fmt.Errorf("its profile names the AppArmor label %q, and this host does not run AppArmor: boot with apparmor in lsm=, or take the label out", spec.AppArmor)
+		}
+	}
+	if spec.SELinux != "" {
+		if _, err := os.Stat("/sys/fs/selinux/enforce"); err != nil {
+			return fmt.Errorf("its profile names the SELinux label %q, and this host does not run SELinux: boot with selinux in lsm=, or take the label out", spec.SELinux)
+		}
+	}
+	return nil
 }
 
 // complete finishes the sandbox from the inside: it runs on a thread in its mount

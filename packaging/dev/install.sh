@@ -17,11 +17,16 @@ test='
 command:node             | nodejs     | nodejs
 command:npm              | npm        | nodejs-npm
 command:git              | git        | git
+command:bash             | bash       | bash
+file:/usr/bin/python3    | python3    | python3
+command:systemd-analyze  | systemd    | systemd
 '
 vm='
 file:/lib/systemd/systemd | systemd   | systemd
 command:dbus-daemon      | dbus       | dbus-daemon
 command:ip               | iproute2   | iproute
+command:apparmor_parser  | apparmor   | apparmor-parser
+file:/usr/bin/python3    | python3    | python3
 '
 
 there() {

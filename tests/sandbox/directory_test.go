@@ -136,8 +136,12 @@ func TestStartRefuses(t *testing.T) {
 		change func(*sandbox.Spec)
 		want   string
 	}{
-		{"writing as root", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: dir, Target: dir, Writable: true}) }, "never writes as root"},
-		{"writing as root's group", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: dir, Target: dir, Writable: true, UID: 5}) }, "never writes as root"},
+		{"writing as root", func(s *sandbox.Spec) {
+			s.Mounts = append(s.Mounts, sandbox.Mount{Source: dir, Target: dir, Writable: true})
+		}, "never writes as root"},
+		{"writing as root's group", func(s *sandbox.Spec) {
+			s.Mounts = append(s.Mounts, sandbox.Mount{Source: dir, Target: dir, Writable: true, UID: 5})
+		}, "never writes as root"},
 		{"missing directory", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: dir + "/none", Target: dir}) }, dir + "/none does not exist"},
 		{"linked directory", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: link, Target: dir}) }, "symbolic link"},
 		{"missing mount", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: "/none", Target: "/none"}) }, "/none"},

@@ -3,6 +3,6 @@
 set -eu
 grep -q memory /sys/fs/cgroup/cgroup.controllers || { echo "this machine has no cgroup v2 memory controller" >&2; exit 1; }
 for package in sandbox daemon; do
-  echo "tests/$package on $(uname -r), cgroup v2"
+  echo "tests/$package on $(uname -r), cgroup v2, first process: $(cat /proc/1/comm)"
   (cd "tests/$package" && "$OLDPWD/bin/$package.test" -test.timeout 10m)
 done
