@@ -19,6 +19,7 @@ import (
 	"mcpgateway/policy"
 	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/egress"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/httpfront"
 	"mcpgateway/runtime/control"
@@ -38,7 +39,7 @@ type Proxy struct {
 func New(opener backend.Opener, log *slog.Logger) *Proxy {
 	return &Proxy{
 		log:      log,
-		pool:     backend.NewPool(opener, log),
+		pool:     backend.NewPool(opener, serveNetwork(egress.Log(log)), log),
 		sessions: gate.NewSessions(),
 		first:    make(chan struct{}),
 	}
@@ -79,6 +80,12 @@ func parse(generation uint64, document []byte) (*policy.Policy, error) {
 	for name, server := range next.Servers {
 		if server.Timeout <= 0 || server.IdleTimeout <= 0 {
 			return nil, fmt.Errorf("server %q: timeout and idle_timeout must be above 0", name)
+		}
+		if server.Network == nil {
+			continue
+		}
+		if _, err := egress.NewRules(server.Network); err != nil {
+			return nil, fmt.Errorf("server %q: %w", name, err)
 		}
 	}
 	return &next, nil

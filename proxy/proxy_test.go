@@ -31,9 +31,14 @@ type running struct {
 
 func newProxy(t *testing.T) *running {
 	t.Helper()
-	goroutines := goleak.IgnoreCurrent()
 	opener := &proxytest.Opener{Fail: map[string]error{"missing": errors.New("the command is not visible")}}
-	p := New(opener, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	return newProxyOver(t, opener, t.Output())
+}
+
+func newProxyOver(t *testing.T, opener *proxytest.Opener, log io.Writer) *running {
+	t.Helper()
+	goroutines := goleak.IgnoreCurrent()
+	p := New(opener, slog.New(slog.NewTextHandler(log, nil)))
 	opener.Exited = p.Exited
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

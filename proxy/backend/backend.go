@@ -11,8 +11,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
+	"mcpgateway/policy"
 	"mcpgateway/runtime/control"
 )
 
@@ -22,13 +24,21 @@ type Opener interface {
 	Stop(ctx context.Context, sandbox string) error
 }
 
+// Network serves the network of an instance, through descriptors that it takes
+// over, until ctx ends. An error ends the instance.
+type Network func(ctx context.Context, spec Spec, sandbox string, files []*os.File) error
+
 // Spec is what a Conn must know of its server.
 type Spec struct {
 	Server          string
+	Project         string
 	Gateway         string        // name under which the gateway itself initialises an instance
 	Timeout         time.Duration // longest wait for one answer, > 0
 	IdleTimeout     time.Duration // an instance unused for so long is stopped, > 0
 	MaxMessageBytes int           // longest line of the server, > 0
+	// Network is what the instance may reach, until its end; nil without the
+	// gateway's help.
+	Network *policy.Network
 }
 
 // Bounds of one instance.

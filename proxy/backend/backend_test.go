@@ -26,7 +26,7 @@ func newPool(t *testing.T) (*Pool, *proxytest.Opener) {
 	goroutines := goleak.IgnoreCurrent()
 	before := descriptors(t)
 	opener := &proxytest.Opener{}
-	pool := NewPool(opener, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	pool := NewPool(opener, nil, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	opener.Exited = pool.Exited
 	t.Cleanup(func() {
 		pool.Close()

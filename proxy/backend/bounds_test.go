@@ -158,7 +158,7 @@ func (s stuck) Stop(context.Context, string) error { return nil }
 func TestCloseEndsAStartThatHangs(t *testing.T) {
 	t.Parallel()
 	opener := stuck{make(chan struct{})}
-	pool := NewPool(opener, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	pool := NewPool(opener, nil, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	failed := make(chan error)
 	go func() {
 		_, err := pool.ForCaller(t.Context(), spec("echo"), "key:a")

@@ -93,16 +93,21 @@ func (c *Conn) Listen() (inbox *Queue, stop func(), ok bool) {
 
 // run serves the connection until its end, stops the sandbox, and returns when
 // nothing of it is left.
-func (c *Conn) run(opener Opener) {
+func (c *Conn) run(opener Opener, network Network) {
 	defer close(c.done)
 	var tail []byte
 	var helpers sync.WaitGroup
+	// Until the sandbox is gone: a server may have something to send as it stops.
+	connected, disconnect := context.WithCancel(context.Background())
+	defer disconnect()
+	helpers.Go(func() { c.serveNetwork(connected, network) })
 	helpers.Go(c.write)
 	helpers.Go(func() { tail = drainStderr(c.files.Stderr, c.log) })
 
 	cause := c.cause(c.read())
 	c.end(cause)
 	c.stop(opener)
+	disconnect()
 	// The sandbox is gone and so its standard error has ended; the deadline is
 	// for a daemon that could not stop it.
 	expire(c.files.Stderr, time.Now().Add(exitWait))
@@ -111,6 +116,17 @@ func (c *Conn) run(opener Opener) {
 	helpers.Wait()
 	c.files.Stderr.Close()
 	c.logEnd(cause, tail)
+}
+
+// serveNetwork serves what the instance may reach. One that would lack it is
+// ended: a server that finds nothing is a riddle.
+func (c *Conn) serveNetwork(ctx context.Context, network Network) {
+	if c.spec.Network == nil && len(c.files.Network) == 0 {
+		return
+	}
+	if err := network(ctx, c.spec, c.files.Sandbox, c.files.Network); err != nil {
+		c.shut(fmt.Errorf("server %q was stopped: %w", c.spec.Server, err))
+	}
 }
 
 // read serves the server's output and returns why it ended.

@@ -12,6 +12,7 @@ import (
 // Pool starts instances and knows all that run.
 type Pool struct {
 	opener  Opener
+	network Network
 	log     *slog.Logger
 	exits   exits
 	running sync.WaitGroup
@@ -35,9 +36,10 @@ type slot struct {
 }
 
 // NewPool returns an empty pool.
-func NewPool(opener Opener, log *slog.Logger) *Pool {
+func NewPool(opener Opener, network Network, log *slog.Logger) *Pool {
 	return &Pool{
 		opener:  opener,
+		network: network,
 		log:     log,
 		closing: make(chan struct{}),
 		conns:   map[*Conn]struct{}{},
@@ -99,7 +101,7 @@ func (p *Pool) adopt(opened control.Opened, spec Spec, shared bool) (*Conn, erro
 	conn := newConn(opened, p.exits.expect(opened.Sandbox), spec, shared, p.log)
 	p.conns[conn] = struct{}{}
 	p.running.Go(func() {
-		conn.run(p.opener)
+		conn.run(p.opener, p.network)
 		p.forget(conn)
 	})
 	return conn, nil

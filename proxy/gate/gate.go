@@ -124,10 +124,12 @@ func (g *Gate) spec(server string) backend.Spec {
 	s := g.policy.Servers[server]
 	return backend.Spec{
 		Server:          server,
+		Project:         s.Project,
 		Gateway:         g.policy.Gateway,
 		Timeout:         s.Timeout,
 		IdleTimeout:     s.IdleTimeout,
 		MaxMessageBytes: int(g.policy.Limits.MaxMessageBytes),
+		Network:         s.Network,
 	}
 }
 

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { os.Exit(proxytest.Main(m)) }
 func newGate(t *testing.T) (*Gate, *proxytest.Opener) {
 	t.Helper()
 	opener := &proxytest.Opener{}
-	pool := backend.NewPool(opener, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	pool := backend.NewPool(opener, nil, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	opener.Exited = pool.Exited
 	t.Cleanup(func() {
 		pool.Close()

@@ -47,7 +47,7 @@ func newGateway(t *testing.T, change func(*policy.Policy)) *gateway {
 		change(g.policy)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	pool := backend.NewPool(g.opener, log)
+	pool := backend.NewPool(g.opener, nil, log)
 	g.opener.Exited = pool.Exited
 	current := &Current{
 		Policy: g.policy,

@@ -40,6 +40,8 @@ type Opener struct {
 	Exited func(control.Exit) // gets each exit; must be set before Open
 	Fail   map[string]error   // servers that cannot be started
 	OOM    map[string]bool    // servers whose exit is reported as out of memory
+	// Network gives the descriptors of a server's network; nil for none.
+	Network func(server string) []*os.File
 
 	mu      sync.Mutex
 	last    int
@@ -80,7 +82,11 @@ func (o *Opener) Open(_ context.Context, server string) (control.Opened, error) 
 	o.running[sandbox] = cmd
 	o.opened = append(o.opened, sandbox)
 	o.waiting.Go(func() { o.wait(cmd, server, sandbox, started) })
-	return control.Opened{Sandbox: sandbox, Stdin: near, Stdout: near, Stderr: stderr}, nil
+	opened := control.Opened{Sandbox: sandbox, Stdin: near, Stdout: near, Stderr: stderr}
+	if o.Network != nil {
+		opened.Network = o.Network(server)
+	}
+	return opened, nil
 }
 
 func (o *Opener) wait(cmd *exec.Cmd, server, sandbox string, started time.Time) {
