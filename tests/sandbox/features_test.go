@@ -225,3 +225,20 @@ func TestMemoryHighAndWeights(t *testing.T) {
 		t.Errorf("got cpu.weight %q, want 50", got)
 	}
 }
+
+// TestIOLimit: what is read from and written to a device is bounded.
+func TestIOLimit(t *testing.T) {
+	device := filepath.Join(t.TempDir(), "loop0")
+	if err := unix.Mknod(device, unix.S_IFBLK|0o600, int(unix.Mkdev(7, 0))); err != nil {
+		t.Fatal(err)
+	}
+	s := spec(t, "/bin/sleep", "1000")
+	s.Limits.IO = []sandbox.IOLimit{{Device: device, ReadBytes: 2 << 20, WriteOps: 30}}
+	box := start(t, s)
+	if got := cgroupFile(t, box.PID(), "blkio", "blkio.throttle.read_bps_device", "io.max", 0); !strings.HasPrefix(got, "7:0 ") || !strings.Contains(got, "2097152") {
+		t.Errorf("got limit %q, want 2 MiB/s of 7:0", got)
+	}
+	if got := cgroupFile(t, box.PID(), "blkio", "blkio.throttle.write_iops_device", "io.max", 0); !strings.HasPrefix(got, "7:0 ") || !strings.Contains(got, "30") {
+		t.Errorf("got limit %q, want 30 writes/s of 7:0", got)
+	}
+}
