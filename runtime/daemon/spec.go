@@ -81,35 +81,44 @@ func resolve(d config.Directory) (sandbox.Mount, error) {
 		return sandbox.Mount{}, err
 	}
 	m := sandbox.Mount{Source: d.Path, Target: d.Path, File: file, NoExec: true}
-	if err := own(&m, d); err != nil {
+	info, err := file.Stat()
+	if err == nil && !info.IsDir() {
+		err = errors.New("it is not a directory")
+	}
+	if err == nil {
+		err = own(&m, d.Owner, d.Access)
+	}
+	if err != nil {
 		file.Close()
 		return sandbox.Mount{}, err
 	}
 	return m, nil
 }
 
-func own(m *sandbox.Mount, d config.Directory) error {
+// own decides as whom a server acts in m: as owner, a user's id, or else as the user
+// to whom it belongs on disk.
+func own(m *sandbox.Mount, owner string, access config.Access) error {
 	info, err := m.File.Stat()
 	if err != nil {
 		return err
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || !info.IsDir() {
-		return errors.New("it is not a directory")
+	if !ok {
+		return errors.New("its owner is not known")
 	}
 	uid, gid := int(st.Uid), int(st.Gid)
-	if d.Owner != "" {
-		if uid, err = strconv.Atoi(d.Owner); err != nil {
+	if owner != "" {
+		if uid, err = strconv.Atoi(owner); err != nil {
 			return fmt.Errorf("owner: %w", err)
 		}
 	}
-	if d.Owner != "" || gid == 0 {
+	if owner != "" || gid == 0 {
 		gid = primaryGroup(uid)
 	}
 	switch {
 	case uid != 0 && gid != 0:
-		m.Writable, m.UID, m.GID = d.Access != config.AccessReadOnly, uid, gid
-	case d.Access == config.AccessReadWrite:
+		m.Writable, m.UID, m.GID = access != config.AccessReadOnly, uid, gid
+	case access == config.AccessReadWrite:
 		return errors.New("its owner is root, or in root's group, and a server never writes as root: use access: ro, or let owner: name another user")
 	}
 	return nil
