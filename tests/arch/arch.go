@@ -39,8 +39,9 @@ func layers() map[string]int {
 		"proxy/catalog":  2,
 		"runtime/config": 2,
 
-		"proxy/gate":     3,
-		"runtime/daemon": 3,
+		"proxy/gate":      3,
+		"runtime/daemon":  3,
+		"runtime/inspect": 3,
 
 		"proxy/grpcfront/gatewaypb": 3,
 
@@ -66,7 +67,7 @@ func colours() []colour {
 			tagsVariable: "DAEMON_TAGS",
 			forbidden: []string{
 				"net/http", "crypto/tls", "google.golang.org/grpc",
-				module + "/proxy", module + "/policy/authn", module + "/images/unpack",
+				module + "/proxy", module + "/policy/authn", module + "/images/unpack", module + "/runtime/inspect",
 			},
 		},
 		{

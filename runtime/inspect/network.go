@@ -1,0 +1,103 @@
+package inspect
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// checkNetwork looks at what the network namespace has that leads out. Where a
+// profile allows some names, they are reached by sockets that the proxy holds
+// inside, so there is no more than the loopback either.
+func (a *audit) checkNetwork() {
+	const section = "network"
+	if a.Profile.Network.Mode == "host" {
+		host, err := os.Readlink(a.path(1, "ns/net"))
+		a.expect(fact{section, "namespace", host, "ns/net", 1}, a.first.namespaces["net"], err)
+		return
+	}
+	for _, t := range []struct {
+		name, want, file string
+		rows             func(string) []string
+	}{
+		{"interfaces", "lo", "net/dev", interfaces},
+		{"routes to elsewhere", "none", "net/route", routes},
+		{"packet sockets", "none", "net/packet", rows},
+		{"raw sockets", "none", "net/raw", rows},
+		{"raw sockets of IPv6", "none", "net/raw6", rows},
+		{"netlink sockets but of routes", "none", "net/netlink", netlinks},
+	} {
+		content, err := os.ReadFile(a.path(a.PID, t.file))
+		if vanished(err) && t.file == "net/raw6" {
+			continue // a kernel without IPv6
+		}
+		a.expect(fact{section, t.name, t.want, t.file, 4}, orNone(strings.Join(t.rows(string(content)), ", ")), err)
+	}
+}
+
+// interfaces are the names in /proc/PID/net/dev, below its two lines of heading.
+func interfaces(text string) []string {
+	var names []string
+	for line := range strings.Lines(text) {
+		if name, _, ok := strings.Cut(line, ":"); ok {
+			names = append(names, strings.TrimSpace(name))
+		}
+	}
+	return names
+}
+
+// rows are the lines of a table below its heading, each by its first words.
+func rows(text string) []string {
+	var found []string
+	for i, line := range slices.Collect(strings.Lines(text)) {
+		if fields := strings.Fields(line); i > 0 && len(fields) > 0 {
+			found = append(found, strings.Join(fields[:min(len(fields), 3)], " "))
+		}
+	}
+	return found
+}
+
+// routes are those that lead to another interface than the loopback.
+func routes(text string) []string {
+	return slices.DeleteFunc(rows(text), func(row string) bool { return strings.HasPrefix(row, "lo ") })
+}
+
+// netlinks are the netlink sockets of processes, but those that ask for routes:
+// address, protocol, port of the sender. The kernel's own have port 0.
+func netlinks(text string) []string {
+	return slices.DeleteFunc(rows(text), func(row string) bool {
+		fields := strings.Fields(row)
+		return len(fields) < 3 || fields[1] == "0" || fields[2] == "0"
+	})
+}
+
+// checkEnvironment compares the names of the variables that the first process was
+// given. What a server does to its own environment is its matter.
+func (a *audit) checkEnvironment() {
+	content, err := os.ReadFile(a.path(a.PID, "environ"))
+	var got []string
+	for variable := range strings.SplitSeq(string(content), "\x00") {
+		if name, _, ok := strings.Cut(variable, "="); ok {
+			got = append(got, name)
+		}
+	}
+	want := slices.Sorted(slices.Values(a.Environment))
+	slices.Sort(got)
+	var surplus, missing []string
+	for _, name := range got {
+		if !slices.Contains(want, name) {
+			surplus = append(surplus, strconv.Quote(name))
+		}
+	}
+	for _, name := range want {
+		if !slices.Contains(got, name) {
+			missing = append(missing, name)
+		}
+	}
+	const section, where = "environment", "environ"
+	a.expect(fact{section, "variables beside " + strings.Join(want, ", "), "none", where, 2}, orNone(strings.Join(surplus, ", ")), err)
+	a.expect(fact{section, "variables that are missing", "none", where, 1}, orNone(strings.Join(missing, ", ")), err)
+	a.judge(fact{section, "variables", fmt.Sprint(len(want)), where, 1}, fmt.Sprint(len(got)), len(got) == len(want), err)
+}
