@@ -45,10 +45,13 @@ func (c checker) check() {
 	for i, path := range c.Landlock.Read {
 		c.Absolute(document.At("landlock", "read").Index(i), path)
 	}
-	for key, label := range map[string]string{"apparmor": c.LSM.AppArmor, "selinux": c.LSM.SELinux} {
-		if strings.ContainsFunc(label, unicode.IsControl) {
-			c.Fail(document.At("lsm", key), "holds a control character: no label has one")
-		}
+	c.label("apparmor", c.LSM.AppArmor)
+	c.label("selinux", c.LSM.SELinux)
+}
+
+func (c checker) label(key, label string) {
+	if strings.ContainsFunc(label, unicode.IsControl) {
+		c.Fail(document.At("lsm", key), "holds a control character: no label has one")
 	}
 }
 
@@ -142,14 +145,13 @@ func (c checker) network() {
 			c.Fail(p.Key("private").Index(i), "%v", err)
 		}
 	}
-	if c.Network.Mode == "allow" {
-		return
-	}
-	for key, list := range map[string][]string{"allow": c.Network.Allow, "private": c.Network.Private} {
-		if len(list) > 0 {
+	onlyAllow := func(key string, list []string) {
+		if c.Network.Mode != "allow" && len(list) > 0 {
 			c.Fail(p.Key(key), "has no meaning with network.mode %q: write mode = \"allow\", or %s = []", c.Network.Mode, key)
 		}
 	}
+	onlyAllow("allow", c.Network.Allow)
+	onlyAllow("private", c.Network.Private)
 }
 
 func (c checker) namespaces() {

@@ -67,13 +67,27 @@ const (
 // and folder must belong to root or to the user of this process. Mistakes are
 // document.Errors, those of all files at once, whether a profile is used or not.
 func Load(dir string) (*Set, error) {
-	l := &loader{sources: make(map[string]*source), set: &Set{profiles: make(map[string]*Effective)}}
+	l := newLoader()
 	if err := l.readShipped(); err != nil {
 		return nil, err
 	}
 	if err := l.readFolder(dir); err != nil {
 		return nil, fmt.Errorf("read profiles: %w", err)
 	}
+	return l.finish()
+}
+
+type loader struct {
+	sources map[string]*source
+	set     *Set
+	errors  document.Errors // that are not in a source's report
+}
+
+func newLoader() *loader {
+	return &loader{sources: make(map[string]*source), set: &Set{profiles: make(map[string]*Effective)}}
+}
+
+func (l *loader) finish() (*Set, error) {
 	for _, name := range slices.Sorted(maps.Keys(l.sources)) {
 		l.resolve(l.sources[name])
 	}
@@ -85,12 +99,6 @@ func Load(dir string) (*Set, error) {
 		return nil, l.errors
 	}
 	return l.set, nil
-}
-
-type loader struct {
-	sources map[string]*source
-	set     *Set
-	errors  document.Errors // that are not in a source's report
 }
 
 func (l *loader) readShipped() error {

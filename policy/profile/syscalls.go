@@ -184,16 +184,21 @@ func (s Syscalls) check(r *document.Report, p document.Path) {
 	if _, ok := sets[s.Base]; !ok {
 		r.OneOf(p.Key("base"), s.Base, slices.Sorted(maps.Keys(sets)))
 	}
-	for key, names := range map[string][]string{"plus": s.Plus, "minus": s.Minus} {
-		for i, name := range names {
-			at := p.Key(key).Index(i)
-			if _, problem := expand(name); problem != "" {
-				r.Fail(at, "%q %s", name, problem)
-			} else if key == "plus" && slices.Contains(s.Minus, name) {
-				r.Fail(at, "%q is in minus, too: keep one of them", name)
-			} else if key == "plus" && slices.Contains(unfiltered, name) {
-				r.Fail(at, "%q can't be allowed: its arguments lie in memory, where no filter can look: leave it out", name)
-			}
+	for i, name := range s.Minus {
+		if _, problem := expand(name); problem != "" {
+			r.Fail(p.Key("minus").Index(i), "%q %s", name, problem)
+		}
+	}
+	for i, name := range s.Plus {
+		at := p.Key("plus").Index(i)
+		_, problem := expand(name)
+		switch {
+		case problem != "":
+			r.Fail(at, "%q %s", name, problem)
+		case slices.Contains(s.Minus, name):
+			r.Fail(at, "%q is in minus, too: keep one of them", name)
+		case slices.Contains(unfiltered, name):
+			r.Fail(at, "%q can't be allowed: its arguments lie in memory, where no filter can look: leave it out", name)
 		}
 	}
 }

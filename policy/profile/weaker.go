@@ -92,6 +92,8 @@ func (k *key) holds(a, b any) bool {
 			outer, errA := policy.ParsePrivate(a)
 			inner, errB := policy.ParsePrivate(b)
 			return errA == nil && errB == nil && outer.Contains(inner.Addr()) && outer.Bits() <= inner.Bits()
+		case "filesystem.hidden":
+			return hostpath.Within(a, b)
 		case "landlock.read":
 			return hostpath.Within(b, a)
 		}

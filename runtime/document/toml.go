@@ -1,6 +1,7 @@
 package document
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -101,11 +102,10 @@ func (l *locator) take(text string) bool {
 
 // header reads what follows the first "[" of "[a.b]" or "[[a.b]]".
 func (l *locator) header() Path {
-	array := l.take("[")
+	array, at := l.take("["), l.at()
 	p := l.key("")
 	if array {
 		l.tables[p]++
-		at := l.keys[p]
 		p = p.Index(l.tables[p] - 1)
 		l.keys[p] = at
 	}
@@ -188,7 +188,7 @@ func (l *locator) tree(p Path, value any) *yaml.Node {
 	scalar := func(tag, text string) *yaml.Node { return newNode(yaml.ScalarNode, tag, text, l.values[p]) }
 	switch v := value.(type) {
 	case map[string]any:
-		out := newNode(yaml.MappingNode, "!!map", "", l.keys[p])
+		out := newNode(yaml.MappingNode, "!!map", "", cmp.Or(l.keys[p], l.values[p]))
 		for _, name := range slices.Sorted(maps.Keys(v)) {
 			child := p.Key(name)
 			out.Content = append(out.Content, newNode(yaml.ScalarNode, "!!str", name, l.keys[child]), l.tree(child, v[name]))
