@@ -81,6 +81,12 @@ func routeHome() (families int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("find loopback: %w", err)
 	}
+	// Programs that ask getaddrinfo(3) for what the host has an address of
+	// (AI_ADDRCONFIG) do not count loopback's.
+	own := &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(198, 18, 0, 1), Mask: net.CIDRMask(32, 32)}}
+	if err := handle.AddrAdd(lo, own); err != nil {
+		return 0, fmt.Errorf("give loopback the address %s: %w", own.IPNet, err)
+	}
 	for _, every := range []*net.IPNet{
 		{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}, {IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
 	} {

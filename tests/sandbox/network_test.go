@@ -1,6 +1,7 @@
 package sandbox_test
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -109,6 +110,28 @@ print(open("/proc/net/route").read().count("\n"))
 	listeners(t, box)
 	if got := box.wait(t); got.stdout != "111\nlo\n1\n" { // ECONNREFUSED, loopback, the table's heading
 		t.Errorf("got %q (%s), want a refusal, loopback, and no route", got.stdout, got.stderr)
+	}
+}
+
+// TestAddressThatCounts: getaddrinfo(3) with AI_ADDRCONFIG, as browsers call it,
+// finds that the sandbox speaks IPv4.
+func TestAddressThatCounts(t *testing.T) {
+	box := start(t, egress(t, "/usr/bin/python3", "-c", `import socket; print(socket.getaddrinfo("name.example", 80, socket.AF_INET, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)[0][4][0])`))
+	dns, _ := listeners(t, box)
+	go func() {
+		query := make([]byte, 512)
+		for {
+			n, from, err := dns.ReadFrom(query)
+			if err != nil {
+				return
+			}
+			question := query[12 : 12+bytes.IndexByte(query[12:n], 0)+5]
+			answer := append([]byte{query[0], query[1], 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0}, question...)
+			dns.WriteTo(append(answer, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 1), from) // its address (RFC 1035)
+		}
+	}()
+	if got := box.wait(t); got.stdout != "192.0.2.1\n" {
+		t.Errorf("got %q (%s), want an address", got.stdout, got.stderr)
 	}
 }
 
