@@ -29,6 +29,7 @@ type Server struct {
 	Eager       bool          `json:"eager"`        // start and initialise one instance before the gateway is ready
 	Timeout     time.Duration `json:"timeout"`      // longest wait for one answer, > 0
 	IdleTimeout time.Duration `json:"idle_timeout"` // an instance without calls for so long is stopped, > 0
+	FreezeAfter time.Duration `json:"freeze_after"` // one without calls for so long is frozen until the next; 0: never
 	Network     *Network      `json:"network,omitempty"`
 }
 

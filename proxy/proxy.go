@@ -78,8 +78,8 @@ func parse(generation uint64, document []byte) (*policy.Policy, error) {
 		return nil, fmt.Errorf("limits must be above 0: %+v", limits)
 	}
 	for name, server := range next.Servers {
-		if server.Timeout <= 0 || server.IdleTimeout <= 0 {
-			return nil, fmt.Errorf("server %q: timeout and idle_timeout must be above 0", name)
+		if server.Timeout <= 0 || server.IdleTimeout <= 0 || server.FreezeAfter < 0 {
+			return nil, fmt.Errorf("server %q: timeout and idle_timeout must be above 0, and freeze_after not below", name)
 		}
 		if server.Network == nil {
 			continue

@@ -85,9 +85,14 @@ func newPsCommand() *cobra.Command {
 				return err
 			}
 			table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(table, "SANDBOX\tPROJECT\tSERVER\tPID\tUID\tUP")
+			fmt.Fprintln(table, "SANDBOX\tPROJECT\tSERVER\tPID\tUID\tSTATE\tMEMORY\tUP")
 			for _, s := range list {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\n", s.ID, s.Project, s.Server, s.PID, s.UID, time.Since(s.Started).Round(time.Second))
+				state := "running"
+				if s.Frozen {
+					state = "frozen"
+				}
+				fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\t%.1fMiB\t%s\n",
+					s.ID, s.Project, s.Server, s.PID, s.UID, state, float64(s.Memory)/(1<<20), time.Since(s.Started).Round(time.Second))
 			}
 			return table.Flush()
 		})

@@ -29,6 +29,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newUpCommand(), newCheckCommand(), newKeyCommand(), newReloadCommand(), newPsCommand())
+	root.AddCommand(newUpCommand(), newCheckCommand(), newKeyCommand(), newReloadCommand(), newPsCommand(),
+		newFreezeCommand(), newThawCommand(), newReclaimCommand())
 	return root
 }

@@ -18,10 +18,13 @@ import (
 	"mcpgateway/runtime/control"
 )
 
-// Opener starts and stops instances of servers. A *peer.Client is one.
+// Opener starts and stops instances of servers, and halts them in between. A
+// *peer.Client is one.
 type Opener interface {
 	Open(ctx context.Context, server string) (control.Opened, error)
 	Stop(ctx context.Context, sandbox string) error
+	Freeze(ctx context.Context, sandbox string) error
+	Thaw(ctx context.Context, sandbox string) error
 }
 
 // Network serves the network of an instance, through descriptors that it takes
@@ -35,6 +38,7 @@ type Spec struct {
 	Gateway         string        // name under which the gateway itself initialises an instance
 	Timeout         time.Duration // longest wait for one answer, > 0
 	IdleTimeout     time.Duration // an instance unused for so long is stopped, > 0
+	FreezeAfter     time.Duration // an instance unused for so long is frozen; 0: never
 	MaxMessageBytes int           // longest line of the server, > 0
 	// Network is what the instance may reach, until its end; nil without the
 	// gateway's help.
@@ -50,6 +54,7 @@ const (
 	exitWait       = 2 * time.Second  // for the notice of an exit after the end of its output
 	stopWait       = 10 * time.Second // for the daemon to stop a sandbox
 	openWait       = 60 * time.Second // for the daemon to start one
+	freezeWait     = 15 * time.Second // for the daemon to freeze or thaw one
 	maxEarlyExits  = 256
 	logLinesASec   = 20
 	maxLoggedLine  = 512

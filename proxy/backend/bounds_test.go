@@ -60,6 +60,7 @@ func TestOutboxWaitsForRoom(t *testing.T) {
 	waiting := make(chan error)
 	go func() { waiting <- o.put(t.Context(), m, nil) }()
 	for range 2 {
+		<-o.filled
 		if lines, ok := o.take(nil); !ok || len(lines) != len(m.Raw())+1 {
 			t.Errorf("got %d bytes, %v, want %d", len(lines), ok, len(m.Raw())+1)
 		}
@@ -145,7 +146,10 @@ func FuzzDrainStderr(f *testing.F) {
 }
 
 // stuck is a daemon that never answers an open.
-type stuck struct{ asked chan struct{} }
+type stuck struct {
+	Opener
+	asked chan struct{}
+}
 
 func (s stuck) Open(ctx context.Context, _ string) (control.Opened, error) {
 	close(s.asked)
@@ -153,11 +157,9 @@ func (s stuck) Open(ctx context.Context, _ string) (control.Opened, error) {
 	return control.Opened{}, ctx.Err()
 }
 
-func (s stuck) Stop(context.Context, string) error { return nil }
-
 func TestCloseEndsAStartThatHangs(t *testing.T) {
 	t.Parallel()
-	opener := stuck{make(chan struct{})}
+	opener := stuck{asked: make(chan struct{})}
 	pool := NewPool(opener, nil, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	failed := make(chan error)
 	go func() {

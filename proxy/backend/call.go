@@ -87,7 +87,7 @@ func (c *Conn) Call(ctx context.Context, request mcp.Message) (*Call, error) {
 		call.clientToken = request.At(span)
 		call.token = call.clientToken
 	}
-	if err := c.register(call); err != nil {
+	if err := c.register(call, !request.Param("task").Empty()); err != nil {
 		return nil, err
 	}
 	id := strconv.AppendUint(nil, call.id, 10)
@@ -120,7 +120,7 @@ func (c *Conn) put(ctx context.Context, m mcp.Message, id []byte) error {
 	return c.outbox.put(ctx, m, id)
 }
 
-func (c *Conn) register(call *Call) error {
+func (c *Conn) register(call *Call, task bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended != nil {
@@ -131,6 +131,7 @@ func (c *Conn) register(call *Call) error {
 	}
 	c.lastID++
 	c.lastUsed = time.Now()
+	c.tasks = c.tasks || task
 	call.id = c.lastID
 	call.timer = time.AfterFunc(c.spec.Timeout, call.expire)
 	c.calls[call.id] = call

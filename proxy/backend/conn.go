@@ -37,6 +37,7 @@ type Conn struct {
 	lastID    uint64
 	lastUsed  time.Time
 	listening bool
+	tasks     bool  // a client has asked for one, which is worked on between its requests
 	ended     error // why it ended or is to end
 }
 
@@ -83,6 +84,7 @@ func (c *Conn) Listen() (inbox *Queue, stop func(), ok bool) {
 		return nil, nil, false
 	}
 	c.listening = true
+	c.outbox.wake() // the server shall run while somebody listens
 	return c.inbox, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -101,7 +103,7 @@ func (c *Conn) run(opener Opener, network Network) {
 	connected, disconnect := context.WithCancel(context.Background())
 	defer disconnect()
 	helpers.Go(func() { c.serveNetwork(connected, network) })
-	helpers.Go(c.write)
+	helpers.Go(func() { c.write(connected, opener) })
 	helpers.Go(func() { tail = drainStderr(c.files.Stderr, c.log) })
 
 	cause := c.cause(c.read())
@@ -138,23 +140,6 @@ func (c *Conn) read() error {
 			return err
 		}
 		c.dispatch(line)
-	}
-}
-
-func (c *Conn) write() {
-	var lines []byte
-	for {
-		var ok bool
-		if lines, ok = c.outbox.take(lines); !ok {
-			return
-		}
-		if _, err := c.files.Stdin.Write(lines); err != nil {
-			c.outbox.close(fmt.Errorf("server %q closed its input", c.spec.Server))
-			// It may still be answering. Its exit, if that is what happened, ends
-			// its output too.
-			expire(c.files.Stdout, time.Now().Add(exitWait))
-			return
-		}
 	}
 }
 

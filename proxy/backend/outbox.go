@@ -10,7 +10,7 @@ import (
 // outbox collects lines for a server's standard input. Callers wait for room
 // under their own context; the writer takes all that is there at once.
 type outbox struct {
-	filled chan struct{} // holds a token if there may be bytes or an end
+	filled chan struct{} // holds a token if there may be bytes or an end, or the writer shall look
 
 	mu      sync.Mutex
 	pending []byte
@@ -63,28 +63,27 @@ func (o *outbox) offer(m mcp.Message, id []byte) (room <-chan struct{}, err erro
 // nobody waits for.
 func (o *outbox) tell(m mcp.Message) { _, _ = o.offer(m, nil) }
 
-// take waits for bytes and returns all of them; ok is false after the end. used
-// is a buffer that may be filled again.
+// take returns all bytes that are there, after filled gave a token; ok is false
+// after the end. used is a buffer that may be filled again.
 func (o *outbox) take(used []byte) (lines []byte, ok bool) {
 	if cap(used) > maxOutbox {
 		used = nil
 	}
-	for range o.filled {
-		o.mu.Lock()
-		lines, end := o.pending, o.end
-		if end == nil && len(lines) > 0 {
-			o.pending = used[:0]
-			o.freeLocked()
-		}
-		o.mu.Unlock()
-		if end != nil {
-			return nil, false
-		}
-		if len(lines) > 0 {
-			return lines, true
-		}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.end != nil {
+		return nil, false
 	}
-	return nil, false
+	lines, o.pending = o.pending, used[:0]
+	o.freeLocked()
+	return lines, true
+}
+
+// wake makes the writer look, though there may be nothing to write.
+func (o *outbox) wake() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.wakeLocked()
 }
 
 // close refuses everything from now on, with a cause.

@@ -128,6 +128,7 @@ func (g *Gate) spec(server string) backend.Spec {
 		Gateway:         g.policy.Gateway,
 		Timeout:         s.Timeout,
 		IdleTimeout:     s.IdleTimeout,
+		FreezeAfter:     s.FreezeAfter,
 		MaxMessageBytes: int(g.policy.Limits.MaxMessageBytes),
 		Network:         s.Network,
 	}

@@ -40,6 +40,9 @@ type Opener struct {
 	Exited func(control.Exit) // gets each exit; must be set before Open
 	Fail   map[string]error   // servers that cannot be started
 	OOM    map[string]bool    // servers whose exit is reported as out of memory
+	// Halting, if there is one, comes before each freeze or thaw; its error is the
+	// answer.
+	Halting func(freeze bool) error
 	// Network gives the descriptors of a server's network; nil for none.
 	Network func(server string) []*os.File
 
@@ -114,6 +117,31 @@ func (o *Opener) Stop(_ context.Context, sandbox string) error {
 		return &control.Error{Code: control.CodeUnknown, Text: fmt.Sprintf("no sandbox %q", sandbox)}
 	}
 	return cmd.Process.Kill()
+}
+
+// Freeze halts a server with SIGSTOP.
+func (o *Opener) Freeze(_ context.Context, sandbox string) error {
+	return o.halt(sandbox, true, syscall.SIGSTOP)
+}
+
+// Thaw lets it go on.
+func (o *Opener) Thaw(_ context.Context, sandbox string) error {
+	return o.halt(sandbox, false, syscall.SIGCONT)
+}
+
+func (o *Opener) halt(sandbox string, freeze bool, sig syscall.Signal) error {
+	if o.Halting != nil {
+		if err := o.Halting(freeze); err != nil {
+			return err
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	cmd, ok := o.running[sandbox]
+	if !ok {
+		return &control.Error{Code: control.CodeUnknown, Text: fmt.Sprintf("no sandbox %q", sandbox)}
+	}
+	return cmd.Process.Signal(sig)
 }
 
 // Opened lists all sandboxes ever started, in order.

@@ -64,8 +64,9 @@ type Server struct {
 	Mounts             []Mount                 `config:"mounts"`
 	AllowedDirectories []Directory             `config:"allowed_directories"` // the project's and those of ALLOWED_DIRECTORIES are added
 	Resources          Resources               `config:"resources"`
-	Timeout            time.Duration           `config:"timeout" want:"10ms..24h"`      // longest wait for one answer; default 60s
-	IdleTimeout        time.Duration           `config:"idle_timeout" want:"10ms..24h"` // default 10m
+	Timeout            time.Duration           `config:"timeout" want:"10ms..24h"`        // longest wait for one answer; default 60s
+	IdleTimeout        time.Duration           `config:"idle_timeout" want:"10ms..24h"`   // default 10m
+	FreezeAfter        time.Duration           `config:"freeze_after" want:"0|10ms..24h"` // default 1m; zero: never
 }
 
 // Mount makes a program's folder or file of the host visible inside, read-only.

@@ -25,7 +25,7 @@ func (c *Config) setDefaults() {
 func (s *Server) SetDefaults() {
 	*s = Server{
 		Project: "default", Enabled: true, Image: "host", Stdio: "socket",
-		Timeout: time.Minute, IdleTimeout: 10 * time.Minute,
+		Timeout: time.Minute, IdleTimeout: 10 * time.Minute, FreezeAfter: time.Minute,
 	}
 }
 

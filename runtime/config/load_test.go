@@ -169,6 +169,7 @@ func TestDefaults(t *testing.T) {
 		{"stdio", s.Stdio, "socket"},
 		{"timeout", s.Timeout, time.Minute},
 		{"idle_timeout", s.IdleTimeout, 10 * time.Minute},
+		{"freeze_after", s.FreezeAfter, time.Minute},
 		{"resources", s.Resources, Resources{512, 1, 256}},
 		{"working_directory", s.WorkingDirectory, "/tmp"},
 	} {
