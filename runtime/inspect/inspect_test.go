@@ -234,6 +234,16 @@ func encode(raw []bpf.RawInstruction) (program []byte) {
 	return program
 }
 
+// mustLook looks at a real file.
+func mustLook(t *testing.T, path string) entry {
+	t.Helper()
+	e, err := lookAt(unix.AT_FDCWD, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
 // differences are the facts that are not as they should be.
 func differences(findings []Finding) []string {
 	var names []string
@@ -356,6 +366,34 @@ func TestPlanted(t *testing.T) {
 		{"mounts that can't be read", func(tr tree, _ *audit) { tr.replace(inFirst+"mountinfo", " - ext4", " ext4") },
 			[]string{"mounts: all", "files: of the host in /proc", "files: root of each process", "files: cwd of each process", "descriptors: of the host"}},
 
+		{"a file system below what the host shows", func(tr tree, a *audit) {
+			a.Mounts[1].Source = "/usr"
+			a.inside.(shown)["/usr"] = mustLook(tr.t, "/usr")
+			tr.replace(inFirst+"mountinfo", "52 109", "999 52 254:7 / /usr/local ro,nosuid,nodev - ext4 /dev/vdb rw\n52 109")
+			tr.replace("proc/self/mountinfo", "27 1", "40 27 254:7 / /usr/local rw - ext4 /dev/vdb rw\n27 1")
+		}, nil},
+		{"one that the host has not", func(tr tree, a *audit) {
+			a.Mounts[1].Source = "/usr"
+			a.inside.(shown)["/usr"] = mustLook(tr.t, "/usr")
+			tr.replace(inFirst+"mountinfo", "52 109", "999 52 254:8 / /usr/local ro,nosuid,nodev - ext4 /dev/vdb rw\n52 109")
+			tr.replace("proc/self/mountinfo", "27 1", "40 27 254:7 / /usr/local rw - ext4 /dev/vdb rw\n27 1")
+		}, []string{"mounts: others"}},
+		{"one that can be written", func(tr tree, a *audit) {
+			a.Mounts[1].Source = "/usr"
+			a.inside.(shown)["/usr"] = mustLook(tr.t, "/usr")
+			tr.replace(inFirst+"mountinfo", "52 109", "999 52 254:7 / /usr/local rw,nosuid,nodev - ext4 /dev/vdb rw\n52 109")
+			tr.replace("proc/self/mountinfo", "27 1", "40 27 254:7 / /usr/local rw - ext4 /dev/vdb rw\n27 1")
+		}, []string{"mounts: others"}},
+		{"another folder", func(tr tree, a *audit) {
+			a.Mounts[1].Source = "/usr"
+			a.inside.(shown)["/usr"] = mustLook(tr.t, "/etc")
+		}, []string{"mounts: /usr shows"}},
+		{"no such folder any more", func(_ tree, a *audit) { a.Mounts[1].Source = "/usr/none" }, []string{"mounts: /usr shows"}},
+		{"a folder that belongs to the host's root", func(tr tree, a *audit) {
+			a.Mounts[3].Source = tr.root
+			a.inside.(shown)["/srv/one"] = mustLook(tr.t, tr.root)
+		}, []string{"mounts: /srv/one belongs to"}},
+
 		{"a file of the host", func(_ tree, a *audit) { a.inside.(shown)["/proc/kallsyms"] = entry{mode: unix.S_IFREG} }, []string{"files: of the host in /proc", "mounts: others"}},
 		{"a folder of the host", func(_ tree, a *audit) {
 			a.inside.(shown)["/proc/bus"] = entry{mode: unix.S_IFDIR, mounted: true}
@@ -378,7 +416,7 @@ func TestPlanted(t *testing.T) {
 			tr.replace(inServer+"limits", "65536                65536", "65536                unlimited")
 		}, []string{"limits of each process: locked memory"}},
 		{"an odd line", func(tr tree, _ *audit) { tr.replace(inServer+"limits", "Max core", "Min core") }, []string{
-			"processes: all can be read", "limits of each process: core file size", "limits of each process: open files", "limits of each process: locked memory",
+			"processes: can be read", "limits of each process: core file size", "limits of each process: open files", "limits of each process: locked memory",
 			"limits of each process: msgqueue size", "limits of each process: file size", "limits of each process: stack size", "limits of each process: cpu time",
 			"limits of each process: realtime priority", "limits of each process: nice priority",
 		}},
@@ -386,6 +424,14 @@ func TestPlanted(t *testing.T) {
 		{"more memory", func(tr tree, _ *audit) {
 			tr.write("sys/fs/cgroup/memory/"+cgroup+"memory.limit_in_bytes", "1073741824\n")
 		}, []string{"limits of the sandbox: memory"}},
+		{"no count of swap, and none", func(tr tree, _ *audit) {
+			tr.remove("sys/fs/cgroup/memory/" + cgroup + "memory.memsw.limit_in_bytes")
+			tr.write("proc/swaps", "Filename Type Size Used Priority\n")
+		}, nil},
+		{"no count of swap, and some", func(tr tree, _ *audit) {
+			tr.remove("sys/fs/cgroup/memory/" + cgroup + "memory.memsw.limit_in_bytes")
+			tr.write("proc/swaps", "Filename Type Size Used Priority\n/dev/vdb partition 1 0 -2\n")
+		}, []string{"limits of the sandbox: memory and swap"}},
 		{"swap", func(tr tree, _ *audit) {
 			tr.write("sys/fs/cgroup/memory/"+cgroup+"memory.memsw.limit_in_bytes", "9223372036854771712\n")
 		}, []string{"limits of the sandbox: memory and swap"}},
@@ -409,6 +455,16 @@ func TestPlanted(t *testing.T) {
 		},
 			[]string{"limits of the sandbox: i/o of /dev/null, wbps", "limits of the sandbox: i/o of /dev/null, riops", "limits of the sandbox: i/o of /dev/null, wiops"}},
 
+		{"the host's network, as it is meant", func(tr tree, a *audit) {
+			a.Profile.Network.Mode = "host"
+			a.Profile.Namespaces.Private = slices.DeleteFunc(a.Profile.Namespaces.Private, func(name string) bool { return name == "net" })
+			tr.write("proc/7460/ns/net.link", "net:[4026532195]")
+			tr.remove(inFirst + "net/dev")
+		}, nil},
+		{"not the host's network", func(_ tree, a *audit) {
+			a.Profile.Network.Mode = "host"
+			a.Profile.Namespaces.Private = nil
+		}, []string{"network: namespace"}},
 		{"an interface", func(tr tree, _ *audit) { tr.replace(inFirst+"net/dev", "    lo:", "  eth0: 0\n    lo:") }, []string{"network: interfaces"}},
 		{"a route", func(tr tree, _ *audit) {
 			tr.replace(inFirst+"net/route", "Iface", "Iface\neth0\t00000000\t0100000A\nIface")
@@ -467,8 +523,8 @@ func TestPlanted(t *testing.T) {
 		{"no lifeline", func(tr tree, _ *audit) { tr.write(inFirst+"fd/4.link", "/dev/null") }, []string{"descriptors: lifeline of the first process"}},
 		{"a filter that can be written", func(tr tree, _ *audit) { tr.replace(inFirst+"fdinfo/3", "02100000", "02100002") }, []string{"descriptors: filter of the first process"}},
 
-		{"a variable more", func(tr tree, _ *audit) { tr.replace(inFirst+"environ", "USER=", "TOKEN=hush\x00USER=") }, []string{"environment: variables beside HOME, LANG, PATH, TMPDIR, USER", "environment: variables"}},
-		{"a variable less", func(_ tree, a *audit) { a.Environment = append(a.Environment, "API_KEY") }, []string{"environment: variables that are missing", "environment: variables"}},
+		{"a variable more", func(tr tree, _ *audit) { tr.replace(inFirst+"environ", "USER=", "TOKEN=hush\x00USER=") }, []string{"environment: surplus variables"}},
+		{"a variable less", func(_ tree, a *audit) { a.Environment = append(a.Environment, "API_KEY") }, []string{"environment: missing variables"}},
 	}
 	made := newTree(t)
 	for _, tt := range tests {

@@ -163,9 +163,8 @@ func (a *audit) checkCgroups() {
 		a.judge(fact{section, "cgroup", "some", "cgroup", 10}, orNone(a.first.cgroup), false, err)
 		return
 	}
-	a.every(fact{section, "cgroup of each process", "that of the first", "cgroup", 5}, func(p process) []string { return []string{p.cgroup} },
-		func(v string) bool { return v == a.first.cgroup })
-	a.findings[len(a.findings)-1].Got = shortened(a.findings[len(a.findings)-1])
+	f := fact{section, "cgroup of each process", "that of the first", "cgroup", 5}
+	a.every(f, func(p process) []string { return []string{cmp.Or(a.elsewhere(p), f.want)} }, func(v string) bool { return v == f.want })
 	outside := slices.DeleteFunc(slices.Clone(trees), func(h hierarchy) bool { return strings.HasSuffix(h.path, a.cgroupSuffix()) })
 	var places []string
 	for _, h := range outside {
@@ -182,12 +181,11 @@ func (a *audit) checkCgroups() {
 	a.checkFreezer(section, trees)
 }
 
-// shortened leaves the paths out where they are all the same.
-func shortened(f Finding) string {
-	if f.Result == OK {
-		return f.Want
-	}
-	return f.Got
+// elsewhere are the cgroups of a process that are not the first one's.
+func (a *audit) elsewhere(p process) string {
+	own := strings.Split(a.first.cgroup, "\n")
+	others := slices.DeleteFunc(strings.Split(p.cgroup, "\n"), func(line string) bool { return slices.Contains(own, line) })
+	return strings.Join(others, ", ")
 }
 
 // find returns the folder of a controller's tree, and whether that is v2.
