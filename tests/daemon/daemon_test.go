@@ -79,7 +79,16 @@ type gateway struct {
 
 func start(t *testing.T, config string) *gateway {
 	t.Helper()
-	own := filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "-"))
+	return startIn(t, folder(t), config)
+}
+
+// folder is a path of a test's own.
+func folder(t *testing.T) string {
+	return filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "-"))
+}
+
+func startIn(t *testing.T, own, config string) *gateway {
+	t.Helper()
 	state := filepath.Join(own, "sandboxes")
 	g := &gateway{socket: filepath.Join(own, "s"), config: filepath.Join(own, "config.yaml"), ended: make(chan error, 1)}
 	if err := errors.Join(os.MkdirAll(state, 0o755), os.WriteFile(g.config, []byte(config), 0o600)); err != nil {
@@ -560,7 +569,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			own := filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "-"))
+			own := folder(t)
 			config := filepath.Join(own, "config.yaml")
 			if err := errors.Join(os.MkdirAll(filepath.Join(own, "d"), 0o755), os.WriteFile(config, []byte(tt.config), 0o600)); err != nil {
 				t.Fatal(err)
