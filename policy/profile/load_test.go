@@ -243,9 +243,6 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		x, _ := set.Get("x")
-		if score, _ := Exposure(x.Profile); score < 0 || score > 10 || Unit(x, "/bin/true") == "" {
-			t.Errorf("exposure: got %v", score)
-		}
 		again, err := load([]byte(x.Text()))
 		if err != nil {
 			t.Fatalf("%s\n%v", x.Text(), err)

@@ -77,7 +77,7 @@ type Syscalls struct {
 	Base      string   `config:"base"` // a named set
 	Plus      []string `config:"plus"`
 	Minus     []string `config:"minus"` // single calls, or groups such as "@aio"
-	Action    string   `config:"action" want:"errno|kill" weaker:"kill<errno"`
+	Action    string   `config:"action" want:"kill|errno" weaker:"kill<errno"`
 	AuditOnly bool     `config:"audit_only" weaker:"false<true"` // refuse nothing, let the kernel log it
 }
 

@@ -55,6 +55,21 @@ var groups = map[string][]string{
 	},
 }
 
+// Group is a named group of system calls.
+type Group struct {
+	Name  string
+	Calls []string
+}
+
+// Groups lists the groups by name. The caller may change what it gets.
+func Groups() []Group {
+	var list []Group
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		list = append(list, Group{name, slices.Clone(groups[name])})
+	}
+	return list
+}
+
 // sets are what a base can be: the default set less groups.
 var sets = map[string][]string{
 	defaultCalls: nil,

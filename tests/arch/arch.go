@@ -36,8 +36,9 @@ func layers() map[string]int {
 		"runtime/keys":     1,
 		"runtime/peer":     1,
 
-		"proxy/catalog":  2,
-		"runtime/config": 2,
+		"policy/exposure": 2,
+		"proxy/catalog":   2,
+		"runtime/config":  2,
 
 		"proxy/gate":      3,
 		"runtime/daemon":  3,

@@ -1,11 +1,16 @@
-package profile
+// Package exposure says how much a profile leaves open: as a score with its reasons,
+// and as a systemd unit, for systemd to judge. It reads profiles and changes none.
+//
+// Runs in: CLI.
+package exposure
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strings"
+
+	"mcpgateway/policy/profile"
 )
 
 // Reason is something that a profile leaves open, and how much it matters.
@@ -22,10 +27,10 @@ var dangerous = []string{
 	"perf_event_open", "pidfd_getfd", "personality", "pivot_root", "process_vm_readv", "process_vm_writev", "ptrace", "setns", "socket", "umount2", "unshare", "userfaultfd",
 }
 
-// Exposure says how much a profile leaves open, from 0.0, nothing, to 10.0, and
+// Score says how much a profile leaves open, from 0.0, nothing, to 10.0, and
 // for what reasons, the weightiest first. It judges profiles, not servers: what a
 // server's own program could do with it is for people to say.
-func Exposure(p Profile) (score float64, reasons []Reason) {
+func Score(p profile.Profile) (score float64, reasons []Reason) {
 	open := func(is bool, points float64, key, format string, args ...any) {
 		if is && points > 0 {
 			reasons = append(reasons, Reason{key, fmt.Sprintf(format, args...), math.Round(points*100) / 100})
@@ -47,7 +52,7 @@ func Exposure(p Profile) (score float64, reasons []Reason) {
 	open(p.Time.Run == 0, 0.05, "time.run", "can run for ever")
 	open(p.Landlock.Mode == "available", 0.1, "landlock.mode", "starts without Landlock if the kernel has none")
 	open(p.Landlock.Mode == "off", 0.3, "landlock.mode", "Landlock does not narrow it once more")
-	open(p.LSM == LSM{}, 0.1, "lsm.apparmor", "no security module has a label for it")
+	open(p.LSM == profile.LSM{}, 0.1, "lsm.apparmor", "no security module has a label for it")
 	open(len(p.Environment.Pass) > 0, min(0.3, 0.1*float64(len(p.Environment.Pass))), "environment.pass", "gets %s of the daemon's environment", strings.Join(p.Environment.Pass, ", "))
 
 	slices.SortStableFunc(reasons, func(a, b Reason) int { return int(math.Copysign(1, b.Points-a.Points)) })
@@ -59,7 +64,7 @@ func Exposure(p Profile) (score float64, reasons []Reason) {
 
 type openFunc func(is bool, points float64, key, format string, args ...any)
 
-func exposeFilesystem(f Filesystem, open openFunc) {
+func exposeFilesystem(f profile.Filesystem, open openFunc) {
 	open(f.Directories == "rw", 0.4, "filesystem.directories", "can change its project's files")
 	open(f.Directories == "ro", 0.1, "filesystem.directories", "can read its project's files")
 	var readable, writable float64
@@ -74,7 +79,7 @@ func exposeFilesystem(f Filesystem, open openFunc) {
 	open(readable > 0, min(0.2, 0.05*readable), "filesystem.mounts", "sees %v folders of the host", readable)
 }
 
-func exposeNetwork(n Network, open openFunc) {
+func exposeNetwork(n profile.Network, open openFunc) {
 	open(n.Mode == "host", 3, "network.mode", "is on the host's network: reaches its loopback services and every address")
 	open(n.Mode == "allow", 0.7, "network.mode", "can send what it knows to the names it is allowed")
 	for _, entry := range n.Allow {
@@ -83,17 +88,15 @@ func exposeNetwork(n Network, open openFunc) {
 	open(len(n.Private) > 0, 0.3, "network.private", "allowed names may lead to %s", strings.Join(n.Private, ", "))
 }
 
-func exposeCalls(s Syscalls, open openFunc) {
+func exposeCalls(s profile.Syscalls, open openFunc) {
 	plus, minus, err := s.Resolve()
 	if s.AuditOnly || err != nil {
 		open(true, 2.5, "syscalls.audit_only", "no system call is refused, only logged")
 		minus = nil
 	}
-	for _, name := range slices.Sorted(maps.Keys(groups)) {
-		left := slices.DeleteFunc(slices.Clone(groups[name]), func(call string) bool { return slices.Contains(minus, call) })
-		if len(left) > 0 {
-			open(true, 0.05, "syscalls.base", "can make calls of %s: %s", name, strings.Join(left, ", "))
-		}
+	for _, g := range profile.Groups() {
+		left := slices.DeleteFunc(g.Calls, func(call string) bool { return slices.Contains(minus, call) })
+		open(len(left) > 0, 0.05, "syscalls.base", "can make calls of %s: %s", g.Name, strings.Join(left, ", "))
 	}
 	var worst, others []string
 	for _, call := range plus {

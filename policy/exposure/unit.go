@@ -1,10 +1,12 @@
-package profile
+package exposure
 
 import (
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+
+	"mcpgateway/policy/profile"
 )
 
 // refusedGroups are systemd's groups of which the default set has no call, and
@@ -64,7 +66,7 @@ func (u *unit) section(comment string) { fmt.Fprintf(u, "\n# %s\n", comment) }
 // Unit writes the systemd service that confines command as the profile does, as
 // far as systemd can: for others to read and to judge (systemd-analyze(1),
 // security). What the sandbox does not enforce is not in it.
-func Unit(e *Effective, command string) string {
+func Unit(e *profile.Effective, command string) string {
 	u := new(unit)
 	fmt.Fprintf(u, "# The profile %q as a systemd service. The gateway does not use it.\n[Unit]\nDescription=%s\n\n[Service]\n", e.Name, line(e.Description))
 	u.set(true, "ExecStart", "%s", line(command))
@@ -81,7 +83,7 @@ func Unit(e *Effective, command string) string {
 	return u.String()
 }
 
-func (u *unit) filesystem(f *Filesystem) {
+func (u *unit) filesystem(f *profile.Filesystem) {
 	noExec := []string{"/tmp", "/dev/shm"}
 	for _, m := range f.Mounts {
 		u.set(m.Access == "rw", "BindPaths", "%s:%s", quoted(m.Source), quoted(m.Target))
@@ -102,7 +104,7 @@ func (u *unit) filesystem(f *Filesystem) {
 	}
 }
 
-func (u *unit) network(n *Network) {
+func (u *unit) network(n *profile.Network) {
 	u.section("The network: its own sockets, and of netlink only what lists interfaces")
 	u.set(true, "RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6 AF_NETLINK")
 	if n.Mode == "host" {
@@ -116,7 +118,7 @@ func (u *unit) network(n *Network) {
 	}
 }
 
-func (u *unit) calls(s Syscalls) {
+func (u *unit) calls(s profile.Syscalls) {
 	plus, minus, err := s.Resolve()
 	if err != nil {
 		return // of no loaded profile
@@ -141,7 +143,7 @@ func (u *unit) calls(s Syscalls) {
 	u.set(refused("adjtimex", "clock_adjtime"), "ProtectClock", "yes")
 }
 
-func (u *unit) limits(e *Effective) {
+func (u *unit) limits(e *profile.Effective) {
 	u.section("Limits")
 	l, r := e.Limits, e.Rlimits
 	u.set(l.MemoryMax > 0, "MemoryMax", "%d", l.MemoryMax)
