@@ -158,6 +158,18 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
+// TestAddressFamilies: programs that ask only for what the host has an address of.
+func TestAddressFamilies(t *testing.T) {
+	in := enter(t, network())
+	for _, family := range []string{"AF_UNSPEC", "AF_INET"} {
+		output, ok := in.do(t, exec.Command("python3", "-c", "import socket\n"+
+			"print(socket.getaddrinfo('good.example', 443, socket."+family+", socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)[0][4][0])"))
+		if want := in.lookup(t, "good.example") + "\n"; !ok || output != want {
+			t.Errorf("%s: got %q, want %q", family, output, want)
+		}
+	}
+}
+
 // TestRefused: everything else ends at once, for every program, and the record
 // says why.
 func TestRefused(t *testing.T) {

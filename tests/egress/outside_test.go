@@ -266,7 +266,9 @@ func newThread(t *testing.T) func(func()) {
 
 // openNetwork makes every address local, and opens what the proxy serves.
 func openNetwork(n policy.Network) (files []*os.File, err error) {
-	if err := setUp(); err != nil {
+	// An address that is not loopback's, or getaddrinfo(3) finds no IPv4 for
+	// programs that ask with AI_ADDRCONFIG, as browsers do.
+	if err := setUp("198.18.0.1"); err != nil {
 		return nil, err
 	}
 	lo, err := netlink.LinkByName("lo")
