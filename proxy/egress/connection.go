@@ -149,7 +149,7 @@ func (e *egress) checkServerName(meant, serverName string) error {
 	switch {
 	case serverName == meant, err == nil && name == meant:
 		return nil
-	case meant == "" && err == nil && e.Rules.allowsNamePort(name, tlsPort):
+	case meant == "" && e.Rules.allowsNamePort(name, tlsPort):
 		return nil
 	case meant == "":
 		return refusef("the TLS server name %s is not in the profile's network.allow", cut(serverName))

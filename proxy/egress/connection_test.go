@@ -159,8 +159,8 @@ func TestServeEndsConnections(t *testing.T) {
 	t.Parallel()
 	port := echo(t)
 	records := newRecords()
-	rules := mustRules(t, policy.Network{Allow: []string{"good.example:" + portText(port), "tls.example:443"}, Private: []string{"127.0.0.0/8"}})
-	resolver := outsideNames(t, map[string][]string{"good.example": {"127.0.0.1"}})
+	rules := mustRules(t, policy.Network{Allow: []string{"good.example:" + portText(port), "deaf.example:" + portText(port), "tls.example:443"}, Private: []string{"127.0.0.0/8"}})
+	resolver := outsideNames(t, map[string][]string{"good.example": {"127.0.0.1"}, "deaf.example": {"127.0.0.9"}})
 	e := newEgress(Instance{Rules: rules, Resolver: resolver, Record: records.add})
 	ctx, cancel := context.WithCancel(t.Context())
 	running, accepted := pipe(t)
@@ -169,12 +169,24 @@ func TestServeEndsConnections(t *testing.T) {
 	read(t, running, "x")
 	silent, accepted := pipe(t)
 	e.running.Go(func() { e.serve(ctx, accepted, netip.AddrPortFrom(e.names.address("tls.example"), 443)) })
+	full, accepted := pipe(t)
+	deaf, err := net.Listen("tcp", "127.0.0.9:"+portText(port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	e.running.Go(func() { e.serve(ctx, accepted, netip.AddrPortFrom(e.names.address("deaf.example"), port)) })
+	for err == nil { // until nothing moves on the way
+		if err = full.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)); err == nil {
+			_, err = full.Write(make([]byte, 1<<20))
+		}
+	}
 	cancel()
 	wantEnd(t, running, syscall.ECONNRESET)
 	wantEnd(t, silent, syscall.ECONNRESET)
 	e.running.Wait()
-	for range 2 {
-		if got := records.next(t); got.Reason != "the server has ended" {
+	for range 3 {
+		if got := records.next(t); got.Reason != "the server has ended" || got.Duration >= helloWait {
 			t.Errorf("got %+v", got)
 		}
 	}

@@ -128,7 +128,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	e := newEgress(Instance{Rules: mustRules(t, policy.Network{}), Record: records.add})
 	const all = 10 * refusalsAtOnce
 	for i := range all {
-		e.refuseName(fmt.Sprintf("%d.%s.example.", i, strings.Repeat("x", 50)))
+		e.refuseName(fmt.Sprintf("%d.%s.example.", i, strings.Repeat("x.", 100)))
 	}
 	// The limiter lets a few more through if this took long.
 	kept := len(records.list)

@@ -37,16 +37,11 @@ func (t *names) address(name string) netip.Addr {
 	}
 	n = t.next
 	t.next = (t.next + 1) % rangeSize
-	t.forgetLocked((n - maxNames) % rangeSize)
+	oldest := (n - maxNames) % rangeSize
+	delete(t.byName, t.byNumber[oldest])
+	delete(t.byNumber, oldest)
 	t.byName[name], t.byNumber[n] = n, name
 	return synthetic(n)
-}
-
-func (t *names) forgetLocked(n uint32) {
-	if name, known := t.byNumber[n]; known && t.byName[name] == n {
-		delete(t.byName, name)
-	}
-	delete(t.byNumber, n)
 }
 
 // name returns the name that an address of policy.Synthetic stands for.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -129,28 +130,43 @@ func TestOneDirectionKeepsTheOther(t *testing.T) {
 	near, far := pipe(t)
 	p := &pair{idle: time.Second}
 	p.touch()
-	deadline := p.deadline()
 	ended := make(chan error, 1)
 	go func() {
 		_, err := p.read(far, make([]byte, 1))
 		ended <- err
 	}()
-	p.active.Store(deadline.Add(time.Hour).UnixNano()) // as the other direction does
-	<-time.After(time.Until(deadline) + 100*time.Millisecond)
+	other, over := time.NewTicker(p.idle/100), time.After(2*p.idle)
+	defer other.Stop()
+	for {
+		select {
+		case <-other.C:
+			p.touch()
+			continue
+		case err := <-ended:
+			t.Fatalf("got %v", err)
+		case <-over:
+		}
+		break
+	}
 	write(t, near, "x")
 	if err := <-ended; err != nil {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestRelayOfAPeerThatDoesNotRead ends, too.
-func TestRelayOfAPeerThatDoesNotRead(t *testing.T) {
+// TestRelayOfPeersThatDoNotRead ends, too.
+func TestRelayOfPeersThatDoNotRead(t *testing.T) {
 	t.Parallel()
 	j := join(t, "", 100*time.Millisecond)
-	_, err := io.Copy(j.client, bytes.NewReader(make([]byte, 64<<20)))
-	if err == nil {
-		t.Error("64 MiB went to nobody")
+	var writing sync.WaitGroup
+	for _, conn := range []net.Conn{j.client, j.server} {
+		writing.Go(func() {
+			if _, err := io.Copy(conn, bytes.NewReader(make([]byte, 64<<20))); err == nil {
+				t.Error("64 MiB went to nobody")
+			}
+		})
 	}
+	writing.Wait()
 	if got := <-j.ended; got.err == nil || got.sent == 0 || got.sent > 63<<20 {
 		t.Errorf("got %+v", got)
 	}

@@ -230,6 +230,17 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
+// TestSearchList: the host's list makes no other name of one that does not exist.
+func TestSearchList(t *testing.T) {
+	in := enter(t, network())
+	if output, ok := in.do(t, curl("https://gone.wild.example/")); ok {
+		t.Errorf("got %q", output)
+	}
+	if r := in.records.next(t); r.Verdict != egress.Failed || !strings.Contains(r.Reason, "no such host") {
+		t.Errorf("got %+v", r)
+	}
+}
+
 // TestServerName: an allowed address is no way to another name behind it.
 func TestServerName(t *testing.T) {
 	in := enter(t, network())

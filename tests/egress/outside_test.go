@@ -49,6 +49,8 @@ func outsideNames() map[string][]string {
 		"mapped.example":   {"::ffff:10.0.0.5"},
 		"rebound.example":  {publicAddress, "10.0.0.5"},
 		"evil.example":     {publicAddress},
+
+		"gone.wild.example.search.example": {publicAddress},
 	}
 }
 
@@ -69,7 +71,7 @@ func makeOutside() (ca string, err error) {
 	// Outside and inside have the same files; the name server at this address is
 	// another.
 	for path, content := range map[string]string{
-		"/etc/resolv.conf":   "nameserver 127.0.0.1\n",
+		"/etc/resolv.conf":   "nameserver 127.0.0.1\nsearch search.example\n",
 		"/etc/hosts":         "127.0.0.1 localhost\n::1 localhost\n",
 		"/etc/nsswitch.conf": "hosts: files dns\n",
 	} {
