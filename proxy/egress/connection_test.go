@@ -163,19 +163,19 @@ func TestServeEndsConnections(t *testing.T) {
 	resolver := outsideNames(t, map[string][]string{"good.example": {"127.0.0.1"}, "deaf.example": {"127.0.0.9"}})
 	e := newEgress(Instance{Rules: rules, Resolver: resolver, Record: records.add})
 	ctx, cancel := context.WithCancel(t.Context())
-	running, accepted := pipe(t)
-	e.running.Go(func() { e.serve(ctx, accepted, netip.AddrPortFrom(e.names.address("good.example"), port)) })
-	write(t, running, "x")
-	read(t, running, "x")
-	silent, accepted := pipe(t)
-	e.running.Go(func() { e.serve(ctx, accepted, netip.AddrPortFrom(e.names.address("tls.example"), 443)) })
-	full, accepted := pipe(t)
+	start := func(name string, port uint16) *net.TCPConn {
+		client, accepted := pipe(t)
+		e.running.Go(func() { e.serve(ctx, accepted, netip.AddrPortFrom(e.names.address(name), port)) })
+		return client
+	}
 	deaf, err := net.Listen("tcp", "127.0.0.9:"+portText(port))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer deaf.Close()
-	e.running.Go(func() { e.serve(ctx, accepted, netip.AddrPortFrom(e.names.address("deaf.example"), port)) })
+	running, silent, full := start("good.example", port), start("tls.example", 443), start("deaf.example", port)
+	write(t, running, "x")
+	read(t, running, "x")
 	for err == nil { // until nothing moves on the way
 		if err = full.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)); err == nil {
 			_, err = full.Write(make([]byte, 1<<20))
