@@ -45,8 +45,8 @@ arch: ## check layers, links and budgets
 	$(GO_TEST) -count=1 ./tests/arch
 
 .PHONY: root-test
-root-test: ## run the tests of sandbox and daemon on this host's kernel (root)
-	$(GO_TEST) -count=1 ./tests/sandbox ./tests/daemon
+root-test: ## run the tests of sandbox, daemon and network on this host's kernel (root)
+	$(GO_TEST) -count=1 ./tests/sandbox ./tests/daemon ./tests/egress
 
 .PHONY: e2e
 e2e: ## run the binaries, real servers and foreign clients together (root, npm)

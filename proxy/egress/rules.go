@@ -42,8 +42,10 @@ func NewRules(n *policy.Network) (*Rules, error) {
 	return r, nil
 }
 
+// limiter lets as many connections begin at once as there may be at a time:
+// programs open several for one piece of work, and then none for long.
 func (r *Rules) limiter() *rate.Limiter {
-	return rate.NewLimiter(rate.Limit(r.perSecond), int(math.Ceil(r.perSecond)))
+	return rate.NewLimiter(rate.Limit(r.perSecond), max(r.maxConnections, int(math.Ceil(r.perSecond))))
 }
 
 // allowsName reports whether any port of a name is allowed.

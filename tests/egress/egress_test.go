@@ -28,7 +28,7 @@ import (
 
 // Variables that make the test binary something else.
 const (
-	outsideVariable = "EGRESS_TEST_OUTSIDE" // the tests, in the namespaces made for them
+	outsideVariable = "EGRESS_TEST_OUTSIDE" // the tests, in the namespaces made for them; a folder for their files
 	fetchVariable   = "EGRESS_TEST_FETCH"   // a client in Go that fetches the URL
 )
 
@@ -41,9 +41,15 @@ func run(m *testing.M) int {
 	if os.Getenv(outsideVariable) != "" {
 		return m.Run()
 	}
+	folder, err := os.MkdirTemp("", "mcp-gateway-egress-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "tests/egress:", err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
 	cmd := exec.Command(os.Args[0], os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), outsideVariable+"=1")
+	cmd.Env = append(os.Environ(), outsideVariable+"="+folder)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET, Unshareflags: unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
 	}
@@ -91,7 +97,7 @@ func clients() []client {
 				.catch(e => { console.error(e, e.cause); process.exit(1) })`, url)
 		}, "TimeoutError"},
 		{"Python", func(url string) *exec.Cmd {
-			return exec.Command("python3", "-c", "import sys, urllib.request\n"+
+			return exec.Command(python(), "-c", "import sys, urllib.request\n"+
 				"sys.stdout.write(urllib.request.urlopen(sys.argv[1], timeout="+fmt.Sprint(patience.Seconds())+").read().decode())", url)
 		}, "timed out"},
 		{"Go", func(url string) *exec.Cmd {
@@ -100,6 +106,14 @@ func clients() []client {
 			return cmd
 		}, "Client.Timeout"},
 	}
+}
+
+// python is the host's own, where there are several.
+func python() string {
+	if _, err := os.Stat("/usr/bin/python3"); err == nil {
+		return "/usr/bin/python3"
+	}
+	return "python3"
 }
 
 func curl(url string, more ...string) *exec.Cmd {
@@ -162,7 +176,7 @@ func TestAllowed(t *testing.T) {
 func TestAddressFamilies(t *testing.T) {
 	in := enter(t, network())
 	for _, family := range []string{"AF_UNSPEC", "AF_INET"} {
-		output, ok := in.do(t, exec.Command("python3", "-c", "import socket\n"+
+		output, ok := in.do(t, exec.Command(python(), "-c", "import socket\n"+
 			"print(socket.getaddrinfo('good.example', 443, socket."+family+", socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)[0][4][0])"))
 		if want := in.lookup(t, "good.example") + "\n"; !ok || output != want {
 			t.Errorf("%s: got %q, want %q", family, output, want)
