@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"os/user"
 	"slices"
 	"strconv"
@@ -15,23 +16,22 @@ import (
 )
 
 // newSpec makes a sandbox's description from a server's configuration and the
-// host as it is now.
-//
-// The files of its mounts are the caller's to close.
+// host as it is now. The files of its mounts are the caller's to close, also after
+// an error.
 func newSpec(id string, server config.Server, image *images.Image) (spec sandbox.Spec, err error) {
-	mounts := make([]images.Bind, len(server.Mounts))
-	for i, m := range server.Mounts {
-		mounts[i] = images.Bind(m)
+	binds := make([]images.Bind, len(server.Sandbox.Filesystem.Mounts))
+	for i, m := range server.Sandbox.Filesystem.Mounts {
+		binds[i] = images.Bind{Source: m.Source, Target: m.Target}
 	}
-	path, err := image.Find(server.Command, mounts)
+	path, err := image.Find(server.Command, binds)
 	if err != nil {
 		return sandbox.Spec{}, err
 	}
 	spec = sandbox.Spec{
 		ID: id, Project: server.Project, Path: path, Args: server.Args, Env: environment(server), Dir: server.WorkingDirectory,
-		UID: images.UID, GID: images.GID, Limits: limits(server.Resources),
+		UID: images.UID, GID: images.GID,
 	}
-	for _, b := range slices.Concat(image.Binds, mounts) {
+	for _, b := range image.Binds {
 		spec.Mounts = append(spec.Mounts, sandbox.Mount{Source: b.Source, Target: b.Target})
 	}
 	for _, l := range image.Links {
@@ -44,7 +44,7 @@ func newSpec(id string, server config.Server, image *images.Image) (spec sandbox
 		}
 		spec.Mounts = append(spec.Mounts, m)
 	}
-	return spec, nil
+	return spec, confine(&spec, &server.Sandbox.Profile)
 }
 
 func closeMounts(spec sandbox.Spec) {
@@ -59,9 +59,15 @@ func limits(r config.Resources) sandbox.Limits {
 	return sandbox.Limits{MemoryBytes: int64(r.MaxMemoryMB) << 20, CPU: r.MaxCPU, PIDs: int64(r.MaxPIDs)}
 }
 
-// environment is all that a server gets: nothing of the daemon's own.
+// environment is all that a server gets: of the daemon's own, what its profile
+// passes on.
 func environment(server config.Server) []string {
 	values := map[string]string{"PATH": images.Path, "HOME": "/tmp", "TMPDIR": "/tmp", "USER": "mcp", "LANG": "C.UTF-8"}
+	for _, name := range server.Sandbox.Environment.Pass {
+		if value, ok := os.LookupEnv(name); ok {
+			values[name] = value
+		}
+	}
 	for name, value := range server.Env {
 		values[name] = value.Reveal()
 	}

@@ -42,6 +42,8 @@ build_kernel() {
   local hash work=$cache/build
   hash=$(cat "$here/kernel.config" <(echo "$source_package") | sha256sum | cut -c1-16)
   mkdir -p "$cache"
+  exec 9>"$cache/lock"
+  flock 9 # another run may be building it
   if [ ! -x "$cache/linux-$hash" ]; then
     echo "building a User-Mode Linux kernel into $cache (once, about 5 minutes)"
     command -v apt-get >/dev/null || { echo "the kernel's source is a Debian package: build it on Debian or Ubuntu, or run the tests on a real cgroup v2 machine" >&2; exit 1; }
@@ -60,6 +62,7 @@ build_kernel() {
     rm -rf "$work"
   fi
   ln -sf "linux-$hash" "$cache/linux"
+  exec 9>&-
 }
 
 write_init() {
