@@ -70,8 +70,8 @@ func invisibleCommands(cfg *config.Config) ([]string, error) {
 			continue
 		}
 		var mounts []images.Bind
-		for _, m := range server.Mounts {
-			mounts = append(mounts, images.Bind(m))
+		for _, m := range server.Sandbox.Filesystem.Mounts {
+			mounts = append(mounts, images.Bind{Source: m.Source, Target: m.Target})
 		}
 		if _, err := image.Find(server.Command, mounts); err != nil {
 			texts = append(texts, fmt.Sprintf("start server %q: %v", name, err))

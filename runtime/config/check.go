@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"mcpgateway/policy/profile"
 	"mcpgateway/runtime/document"
 )
 
@@ -18,8 +19,9 @@ const (
 // checker judges a decoded Config and completes it.
 type checker struct {
 	*document.Report
-	config *Config
-	host   host
+	config   *Config
+	host     host
+	profiles *profile.Set // nil if they have mistakes
 }
 
 func (c *checker) check() {
@@ -32,7 +34,9 @@ func (c *checker) check() {
 		c.server(document.At("servers", name), name, &server)
 		c.config.Servers[name] = server
 	}
-	c.nesting()
+	if c.profiles != nil {
+		c.nesting()
+	}
 	c.transports()
 	c.uidPool()
 }
@@ -74,25 +78,13 @@ func (c *checker) server(p document.Path, name string, s *Server) {
 	if !known && !c.HasFailed(document.At("projects")) {
 		c.OneOf(p.Key("project"), s.Project, slices.Sorted(maps.Keys(c.config.Projects)))
 	}
-	c.serverResources(p.Key("resources"), s, project.Resources)
-	c.serverDirectories(p, s, project.AllowedDirectories)
-	c.serverMounts(p.Key("mounts"), s)
+	if c.profiles != nil {
+		c.sandbox(p, s, project)
+	}
 	if s.WorkingDirectory == "" && len(s.AllowedDirectories) > 0 {
 		s.WorkingDirectory = s.AllowedDirectories[0].Path
 	}
 	s.WorkingDirectory = cmp.Or(s.WorkingDirectory, "/tmp")
-}
-
-func (c *checker) serverResources(p document.Path, s *Server, ceiling Resources) {
-	below := func(key string, value, ceiling float64) {
-		if ceiling > 0 && value > ceiling {
-			c.Fail(p.Key(key), "is %v, above the ceiling of project %q, which is %v", value, s.Project, ceiling)
-		}
-	}
-	below("max_memory_mb", float64(s.Resources.MaxMemoryMB), float64(ceiling.MaxMemoryMB))
-	below("max_cpu", s.Resources.MaxCPU, ceiling.MaxCPU)
-	below("max_pids", float64(s.Resources.MaxPIDs), float64(ceiling.MaxPIDs))
-	s.Resources = s.Resources.orDefaults(c.config.Resources, ceiling)
 }
 
 func (c *checker) transports() {

@@ -9,6 +9,7 @@ package config
 import (
 	"time"
 
+	"mcpgateway/policy/profile"
 	"mcpgateway/runtime/document"
 	"mcpgateway/runtime/secret"
 )
@@ -64,9 +65,16 @@ type Server struct {
 	Mounts             []Mount                 `config:"mounts"`
 	AllowedDirectories []Directory             `config:"allowed_directories"` // the project's and those of ALLOWED_DIRECTORIES are added
 	Resources          Resources               `config:"resources"`
+	Profile            string                  `config:"profile"`                         // default "default"
+	Network            []string                `config:"network"`                         // added to a profile whose mode is "allow"
+	AllowWeaker        bool                    `config:"allow_weaker"`                    // let the settings above give more than the profile does
 	Timeout            time.Duration           `config:"timeout" want:"10ms..24h"`        // longest wait for one answer; default 60s
 	IdleTimeout        time.Duration           `config:"idle_timeout" want:"10ms..24h"`   // default 10m
 	FreezeAfter        time.Duration           `config:"freeze_after" want:"0|10ms..24h"` // default 1m; zero: never
+
+	// Sandbox is the profile with the server's settings laid over it: all limits,
+	// mounts and names, whoever set them. Not a key.
+	Sandbox *profile.Effective
 }
 
 // Mount makes a program's folder or file of the host visible inside, read-only.
@@ -172,7 +180,8 @@ type ServiceDiscovery struct {
 
 // Sandbox holds what all sandboxes share.
 type Sandbox struct {
-	UIDPool UIDPool `config:"uid_pool"`
+	Profiles string  `config:"profiles" want:"/"` // folder; default "profiles" beside the configuration
+	UIDPool  UIDPool `config:"uid_pool"`
 }
 
 // UIDPool is the host ids that sandboxes get, 65,536 for each one.

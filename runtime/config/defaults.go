@@ -1,9 +1,6 @@
 package config
 
-import (
-	"cmp"
-	"time"
-)
+import "time"
 
 func (c *Config) setDefaults() {
 	listener := Transport{Address: "127.0.0.1", MaxBodyMB: 4}
@@ -24,26 +21,7 @@ func (c *Config) setDefaults() {
 // says otherwise.
 func (s *Server) SetDefaults() {
 	*s = Server{
-		Project: "default", Enabled: true, Image: "host", Stdio: "socket",
+		Project: "default", Enabled: true, Image: "host", Stdio: "socket", Profile: "default",
 		Timeout: time.Minute, IdleTimeout: 10 * time.Minute, FreezeAfter: time.Minute,
 	}
-}
-
-// orDefaults fills in what r leaves open. A default gives way to the project's
-// ceiling; a limit that was written down does not.
-func (r Resources) orDefaults(defaults, ceiling Resources) Resources {
-	return Resources{
-		MaxMemoryMB: cmp.Or(r.MaxMemoryMB, below(defaults.MaxMemoryMB, ceiling.MaxMemoryMB)),
-		MaxCPU:      cmp.Or(r.MaxCPU, below(defaults.MaxCPU, ceiling.MaxCPU)),
-		MaxPIDs:     cmp.Or(r.MaxPIDs, below(defaults.MaxPIDs, ceiling.MaxPIDs)),
-	}
-}
-
-// below is value, or ceiling where there is a lower one.
-func below[T cmp.Ordered](value, ceiling T) T {
-	var none T
-	if ceiling == none {
-		return value
-	}
-	return min(value, ceiling)
 }

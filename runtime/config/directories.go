@@ -12,18 +12,20 @@ import (
 	"strings"
 	"syscall"
 
+	"mcpgateway/policy/profile"
 	"mcpgateway/runtime/document"
 	"mcpgateway/runtime/hostpath"
 )
 
-// host is what the checks ask about this machine's users.
+// host is what the checks ask about this machine.
 type host struct {
-	owner  func(fs.FileInfo) uint32
-	userID func(name string) (id string, err error)
+	owner    func(fs.FileInfo) uint32
+	userID   func(name string) (id string, err error)
+	profiles func(dir string) (*profile.Set, error)
 }
 
 func systemHost() host {
-	return host{owner: ownerOf, userID: func(name string) (string, error) {
+	return host{owner: ownerOf, profiles: profile.Load, userID: func(name string) (string, error) {
 		found, err := user.Lookup(name)
 		if err != nil {
 			return "", err
@@ -90,7 +92,7 @@ func (c *checker) listed(p document.Path, entries []Directory) []listed {
 
 // serverDirectories merges a server's own directories, its project's, and those
 // of its ALLOWED_DIRECTORIES variable, which says nothing about access.
-func (c *checker) serverDirectories(p document.Path, s *Server, project []Directory) {
+func (c *checker) serverDirectories(p document.Path, s *Server, project []Directory) []listed {
 	all := c.listed(p.Key("allowed_directories"), s.AllowedDirectories)
 	find := func(path string) int {
 		return slices.IndexFunc(all, func(l listed) bool { return l.Path == path })
@@ -110,7 +112,7 @@ func (c *checker) serverDirectories(p document.Path, s *Server, project []Direct
 			all = append(all, listed{Directory: d})
 		}
 	}
-	s.AllowedDirectories = directories(all)
+	return all
 }
 
 // directory reports whether a server may have d. One that does not exist yet
@@ -187,51 +189,6 @@ func (c *checker) owner(p document.Path, d *Directory) {
 	d.Owner = strconv.FormatUint(id, 10)
 }
 
-func (c *checker) serverMounts(p document.Path, s *Server) {
-	targets := make(map[string]bool)
-	for i := range s.Mounts {
-		m, p := &s.Mounts[i], p.Index(i)
-		if m.Target == "" {
-			m.Target = m.Source
-		}
-		if !c.mount(p, m) {
-			continue
-		}
-		if targets[m.Target] {
-			c.Fail(p, "%q is the target of another mount already", m.Target)
-		}
-		targets[m.Target] = true
-	}
-}
-
-// mount checks a mount and replaces its source by the real path, which is then
-// opened without following links.
-func (c *checker) mount(p document.Path, m *Mount) bool {
-	if c.HasFailed(p) || !c.Absolute(p.Key("source"), m.Source) || !c.Absolute(p.Key("target"), m.Target) {
-		return false
-	}
-	real, err := hostpath.Resolve(m.Source)
-	switch {
-	case hostpath.NoSource(m.Source):
-		c.Fail(p.Key("source"), "%q is a system path: name the folder of the program", m.Source)
-	case errors.Is(err, fs.ErrNotExist):
-		c.Warn(p.Key("source"), "%q does not exist: the server cannot start before it does", m.Source)
-	case errors.Is(err, fs.ErrPermission):
-		c.Warn(p.Key("source"), "%q cannot be looked at: %v", m.Source, err)
-	case err != nil:
-		c.Fail(p.Key("source"), "%q cannot be used: %v", m.Source, err)
-	case hostpath.NoSource(real):
-		c.Fail(p.Key("source"), "%q leads to %q, which is a system path", m.Source, real)
-	}
-	if err == nil {
-		m.Source = real
-	}
-	if hostpath.NoTarget(m.Target) {
-		c.Fail(p.Key("target"), "%q cannot be a target: the sandbox has its own", m.Target)
-	}
-	return !c.HasFailed(p)
-}
-
 // nesting refuses what a server could turn against another, or against its own
 // next start: programs in a folder that somebody may write, and folders in folders,
 // where it could put a link in the place of the inner one.
@@ -239,12 +196,10 @@ func (c *checker) nesting() {
 	names := slices.Sorted(maps.Keys(c.config.Servers))
 	for _, name := range names {
 		p, s := document.At("servers", name), c.config.Servers[name]
-		for i, m := range s.Mounts {
+		for _, m := range s.Sandbox.Filesystem.Mounts {
 			for _, other := range names {
-				for _, d := range c.config.Servers[other].AllowedDirectories {
-					if d.Access != AccessReadOnly && hostpath.Within(m.Source, d.Path) {
-						c.Fail(p.Key("mounts").Index(i), "%q lies in %q, which server %q may write: keep programs elsewhere, or make it read-only", m.Source, d.Path, other)
-					}
+				if folder := c.config.Servers[other].writes(m); folder != "" {
+					c.Fail(s.mountedAt(p, m), "%q lies in %q, which server %q may write: keep programs elsewhere, or make it read-only", m.Source, folder, other)
 				}
 			}
 		}
@@ -254,11 +209,38 @@ func (c *checker) nesting() {
 					c.Fail(p.Key("allowed_directories"), "%q lies in %q: keep one of them", d.Path, e.Path)
 				}
 			}
-			for i, m := range s.Mounts {
+			for _, m := range s.Sandbox.Filesystem.Mounts {
 				if hostpath.Within(m.Target, d.Path) {
-					c.Fail(p.Key("mounts").Index(i), "the target %q lies in the allowed directory %q: mount it elsewhere", m.Target, d.Path)
+					c.Fail(s.mountedAt(p, m), "the target %q lies in the allowed directory %q: mount it elsewhere", m.Target, d.Path)
 				}
 			}
 		}
 	}
+}
+
+// writes gives the folder in which s may write the program that m shows, if it may.
+// A folder that m lets be written is no program's.
+func (s Server) writes(m profile.Mount) string {
+	if m.Access == "rw" {
+		return ""
+	}
+	for _, d := range s.AllowedDirectories {
+		if d.Access != AccessReadOnly && hostpath.Within(m.Source, d.Path) {
+			return d.Path
+		}
+	}
+	for _, w := range s.Sandbox.Filesystem.Mounts {
+		if w.Access == "rw" && hostpath.Within(m.Source, w.Source) {
+			return w.Source
+		}
+	}
+	return ""
+}
+
+// mountedAt is where a mount of s, which stands at p, is written down.
+func (s Server) mountedAt(p document.Path, m profile.Mount) document.Path {
+	if i := slices.Index(s.Mounts, Mount{m.Source, m.Target}); i >= 0 {
+		return p.Key("mounts").Index(i)
+	}
+	return p.Key("profile")
 }

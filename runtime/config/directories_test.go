@@ -8,15 +8,21 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
+	"mcpgateway/policy/profile"
 	"mcpgateway/runtime/document"
 )
 
-// testHost owns every directory by uid and knows one user, alice, number 1000.
+var shipped = sync.OnceValues(func() (*profile.Set, error) { return profile.Load("/no/such/folder") })
+
+// testHost owns every directory by uid and knows one user, alice, number 1000. It
+// has the shipped profiles, whatever folder a file names.
 func testHost(uid uint32) host {
 	return host{
-		owner: func(fs.FileInfo) uint32 { return uid },
+		profiles: func(string) (*profile.Set, error) { return shipped() },
+		owner:    func(fs.FileInfo) uint32 { return uid },
 		userID: func(name string) (string, error) {
 			switch name {
 			case "alice":

@@ -1,7 +1,11 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"mcpgateway/runtime/document"
 )
@@ -30,11 +34,38 @@ func Parse(name string, content []byte, env func(string) (string, bool)) (*Confi
 func parse(name string, content []byte, env func(string) (string, bool), on host) (*Config, document.Errors, error) {
 	c := new(Config)
 	c.setDefaults()
+	c.Sandbox.Profiles = filepath.Join(filepath.Dir(name), "profiles")
 	r := document.Decode(name, content, env, c)
-	(&checker{Report: r, config: c, host: on}).check()
-	if errors := r.Errors(); len(errors) > 0 {
-		return nil, r.Warnings(), errors
+	checker := &checker{Report: r, config: c, host: on}
+	mistakes, err := checker.loadProfiles()
+	if err != nil {
+		return nil, nil, err
+	}
+	checker.check()
+	warnings := r.Warnings()
+	if checker.profiles != nil {
+		warnings = append(warnings, checker.profiles.Warnings()...)
+	}
+	if mistakes = append(r.Errors(), mistakes...); len(mistakes) > 0 {
+		return nil, warnings, mistakes
 	}
 	c.unsupported = r.Unsupported()
-	return c, r.Warnings(), nil
+	return c, warnings, nil
+}
+
+// loadProfiles reads the profiles of the folder that the file names. Their mistakes
+// are reported beside its own.
+func (c *checker) loadProfiles() (mistakes document.Errors, err error) {
+	at, folder := document.At("sandbox", "profiles"), c.config.Sandbox.Profiles
+	if c.HasFailed(at) {
+		return nil, nil
+	}
+	if _, err := os.Stat(folder); c.Given(at) && errors.Is(err, fs.ErrNotExist) {
+		c.Warn(at, "%q does not exist: there are only the shipped profiles", folder)
+	}
+	c.profiles, err = c.host.profiles(folder)
+	if errors.As(err, &mistakes) {
+		return mistakes, nil
+	}
+	return nil, err
 }
