@@ -61,7 +61,8 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key) policy.Po
 	}
 	for name, s := range cfg.Servers {
 		if s.Enabled {
-			p.Servers[name] = policy.Server{Project: s.Project, Eager: s.Eager, Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, FreezeAfter: s.FreezeAfter}
+			p.Servers[name] = policy.Server{Project: s.Project, Eager: s.Eager, Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, FreezeAfter: s.FreezeAfter,
+				Network: network(s.Sandbox.Network)}
 		}
 	}
 	return p
