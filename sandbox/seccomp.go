@@ -142,9 +142,14 @@ func amend(verdicts map[int]verdict, table *arch.Info, calls Syscalls) error {
 			if !ok {
 				return fmt.Errorf("no system call is named %q", name)
 			}
-			v := verdict{otherwise: answer}
-			if dangerous, ok := refusals[name]; ok && answer == allow {
-				v.rules = []rule{{dangerous, refuse}} // a file that the host would run as somebody else
+			v := verdicts[number]
+			switch {
+			case answer == refuse:
+				v = verdict{otherwise: refuse}
+			case len(v.rules) == 0 || v.otherwise == allow:
+				v.otherwise = allow // what makes a file dangerous for the host is refused all the same
+			default:
+				return fmt.Errorf("system call %q is allowed under conditions already: it can't be added whole", name)
 			}
 			verdicts[number] = v
 		}

@@ -88,6 +88,10 @@ var sets = map[string][]string{
 // others are refused could be done by them.
 var unfiltered = []string{"clone3", "io_uring_enter", "io_uring_register", "io_uring_setup", "openat2"}
 
+// conditional calls are allowed by the default set for harmless arguments only. The
+// others make namespaces, type into terminals, or reach other kernel interfaces.
+var conditional = []string{"clone", "ioctl", "personality", "socket", "socketpair"}
+
 // Resolve gives the single calls of this architecture that s has beside the default
 // set, and those of the default set that it lacks. A call of Plus whose group is
 // taken away is as it is in the default set.
@@ -212,6 +216,8 @@ func (s Syscalls) check(r *document.Report, p document.Path) {
 			r.Fail(at, "%q %s", name, problem)
 		case slices.Contains(s.Minus, name):
 			r.Fail(at, "%q is in minus, too: keep one of them", name)
+		case slices.Contains(conditional, name):
+			r.Fail(at, "%q is allowed already, for arguments that do no harm: it can't be added whole", name)
 		case slices.Contains(unfiltered, name):
 			r.Fail(at, "%q can't be allowed: its arguments lie in memory, where no filter can look: leave it out", name)
 		}

@@ -104,6 +104,10 @@ func TestAddedSyscall(t *testing.T) {
 	if got := runToEnd(t, s); got.stdout != "unshared\nrefused\n" {
 		t.Errorf("got %q (%s) with calls added", got.stdout, got.stderr)
 	}
+	s.Syscalls.Plus = []string{"ioctl"}
+	if _, err := tryStart(t, s); err == nil || !strings.Contains(err.Error(), "under conditions") {
+		t.Errorf("got %v, want that ioctl can't be added whole", err)
+	}
 	s.Syscalls.Minus = []string{"no-such-call"}
 	if _, err := tryStart(t, s); err == nil || !strings.Contains(err.Error(), `"no-such-call"`) {
 		t.Errorf("got %v, want that there is no such call", err)
