@@ -63,7 +63,7 @@ func (a *audit) checkSyscalls() {
 	const section = "system calls"
 	a.everyThread(fact{section, "filter is on", "2", "status", 8}, "Seccomp")
 	some := func(v string) bool { n, err := strconv.Atoi(v); return err == nil && n > 0 }
-	a.every(fact{section, "filters", "1 or more", "status", 8}, func(p process) []string { return p.status("Seccomp_filters") }, some)
+	a.every(fact{section, "filters", "1 or more", "status", 8}, func(p process) []string { return p.all("Seccomp_filters") }, some)
 
 	const where = "fd/" + filterFD
 	f := fact{section, "calls of the host's that pass", "none", where, 5}

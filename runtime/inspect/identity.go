@@ -26,7 +26,7 @@ func (a *audit) checkIDs() {
 		a.every(fact{section, strings.ToLower(f.field) + " of each process", want, "status", 5}, func(p process) []string { return p.ids(f.field) },
 			func(v string) bool { return v == want })
 	}
-	a.every(fact{section, "other groups", "none", "status", 3}, func(p process) []string { return p.status("Groups") }, func(v string) bool { return v == "" })
+	a.every(fact{section, "other groups", "none", "status", 3}, func(p process) []string { return p.all("Groups") }, func(v string) bool { return v == "" })
 
 	a.expect(fact{section, "range shared with", "no other sandbox", "/proc/*/uid_map", 5}, cmp.Or(strings.Join(a.sharers(), ", "), "no other sandbox"), nil)
 	const people = 100_000 // ids below are those of people and services
@@ -36,7 +36,7 @@ func (a *audit) checkIDs() {
 // ids are the real, effective, saved and file system ids of every thread.
 func (p process) ids(field string) []string {
 	var ids []string
-	for _, line := range p.status(field) {
+	for _, line := range p.all(field) {
 		ids = append(ids, strings.Fields(line)...)
 	}
 	return ids

@@ -44,7 +44,7 @@ func newTree(t *testing.T) tree {
 		}
 		tr.write(file.Name, content)
 	}
-	tr.filter(bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW})
+	tr.filter(unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_ERRNO|1)
 	return tr
 }
 
@@ -98,6 +98,18 @@ func (tr tree) remove(name string) {
 	tr.check(os.RemoveAll(tr.path(name)))
 }
 
+// zombie adds a process whose first thread has ended, with another in a state.
+func (tr tree) zombie(state string) {
+	cgroup, err := os.ReadFile(tr.path("proc/" + first + "/cgroup"))
+	tr.check(err)
+	for name, content := range map[string]string{
+		"cgroup": string(cgroup), "status": "State:\tZ (zombie)\n", "stat": "7600 (gone) Z" + strings.Repeat(" 0", 40), "comm": "gone",
+		"task/7600/status": "State:\tZ (zombie)\n", "task/7601/status": "State:\t" + state + "\n",
+	} {
+		tr.write("proc/7600/"+name, content)
+	}
+}
+
 // replace changes a file that must have what is replaced.
 func (tr tree) replace(name, old, to string) {
 	tr.t.Helper()
@@ -109,9 +121,9 @@ func (tr tree) replace(name, old, to string) {
 	tr.write(name, strings.ReplaceAll(string(content), old, to))
 }
 
-// filter makes the first process's system-call filter: one that knows read(2), and
-// answers what it is told to the calls that it should refuse.
-func (tr tree) filter(read bpf.Instruction) {
+// filter makes the first process's system-call filter: its answer to read(2), and
+// to every other call.
+func (tr tree) filter(read, others uint32) {
 	tr.t.Helper()
 	tr.program(
 		bpf.LoadAbsolute{Off: 4, Size: 4},
@@ -119,8 +131,8 @@ func (tr tree) filter(read bpf.Instruction) {
 		bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | 38},
 		bpf.LoadAbsolute{Off: 0, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_READ, SkipFalse: 1},
-		read,
-		bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | 1},
+		bpf.RetConstant{Val: read},
+		bpf.RetConstant{Val: others},
 	)
 }
 
@@ -283,6 +295,9 @@ func TestNothingDiffers(t *testing.T) {
 	}
 }
 
+// more stands for differences that follow from the others.
+const more = "and more"
+
 // TestPlanted changes one thing each, and wants it found, and nothing else.
 func TestPlanted(t *testing.T) {
 	t.Parallel()
@@ -296,8 +311,15 @@ func TestPlanted(t *testing.T) {
 		want  []string
 	}{
 		{"another pid inside", func(tr tree, _ *audit) {
-			tr.replace(inFirst+"task/"+first+"/status", "NSpid:\t7482\t1", "NSpid:\t7482\t7")
+			tr.replace(inFirst+"status", "NSpid:\t7482\t1", "NSpid:\t7482\t7")
 		}, []string{"processes: first process's number inside"}},
+		{"no thread", func(tr tree, _ *audit) {
+			for _, thread := range []string{"7514", "7515"} {
+				tr.remove(inServer + "task/" + thread + "/status")
+			}
+		}, []string{"processes: can be read"}},
+		{"a process that has ended and was not collected", func(tr tree, _ *audit) { tr.zombie("Z (zombie)") }, nil},
+		{"a process whose first thread has ended", func(tr tree, _ *audit) { tr.zombie("S (sleeping)") }, []string{"processes: can be read", more}},
 		{"more ids", func(tr tree, _ *audit) { tr.replace(inFirst+"uid_map", "65536", "131072") }, []string{"ids: uid_map"}},
 		{"the host's ids", func(tr tree, _ *audit) { tr.replace(inFirst+"gid_map", "1073807360", "0") }, []string{"ids: gid_map"}},
 		{"a group of the host", func(tr tree, _ *audit) { tr.replace(lastThread, "Groups:\t", "Groups:\t0 ") }, []string{"ids: other groups"}},
@@ -323,10 +345,16 @@ func TestPlanted(t *testing.T) {
 		}, []string{"privileges: label"}},
 
 		{"a filter that lets all through", func(tr tree, _ *audit) { tr.program(bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}) }, []string{"system calls: calls of the host's that pass"}},
-		{"a filter that only logs", func(tr tree, _ *audit) {
-			tr.program(bpf.LoadAbsolute{Size: 4}, bpf.JumpIf{Cond: bpf.JumpEqual, SkipFalse: 1}, bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}, bpf.RetConstant{Val: unix.SECCOMP_RET_LOG})
+		{"a filter that only logs", func(tr tree, _ *audit) { tr.filter(unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_LOG) }, []string{"system calls: calls of the host's that pass"}},
+		{"a filter that is meant to log", func(tr tree, a *audit) {
+			a.Profile.Syscalls.AuditOnly = true
+			tr.filter(unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_LOG)
+		}, nil},
+		{"one that does not even log", func(tr tree, a *audit) {
+			a.Profile.Syscalls.AuditOnly = true
+			tr.program(bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW})
 		}, []string{"system calls: calls of the host's that pass"}},
-		{"a filter that refuses all", func(tr tree, _ *audit) { tr.filter(bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO}) }, []string{"system calls: read(2)"}},
+		{"a filter that refuses all", func(tr tree, _ *audit) { tr.filter(unix.SECCOMP_RET_ERRNO, unix.SECCOMP_RET_ERRNO) }, []string{"system calls: read(2)"}},
 		{"a call that is meant to pass", func(tr tree, a *audit) {
 			a.Profile.Syscalls.Plus = []string{"bpf"}
 			tr.program(bpf.LoadAbsolute{Off: 4, Size: 4}, bpf.JumpIf{Cond: bpf.JumpEqual, Val: auditArch, SkipTrue: 1}, bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO},
@@ -336,6 +364,14 @@ func TestPlanted(t *testing.T) {
 		{"no program", func(tr tree, _ *audit) { tr.write("filter", "1234567") }, []string{"system calls: calls of the host's that pass"}},
 
 		{"no Landlock", func(_ tree, a *audit) { a.landlock = func() (int, error) { return 0, nil } }, []string{"landlock: kernel has it"}},
+		{"no Landlock, where it need not be", func(_ tree, a *audit) {
+			a.Profile.Landlock.Mode = "available"
+			a.landlock = func() (int, error) { return 0, nil }
+		}, nil},
+		{"Landlock is off", func(tr tree, a *audit) {
+			a.Profile.Landlock.Mode = "off"
+			tr.write(inFirst+"fd/5.link", "/dev/null")
+		}, nil},
 		{"no rules", func(tr tree, _ *audit) { tr.write(inFirst+"fd/5.link", "/dev/null") }, []string{"landlock: first process was given rules"}},
 
 		{"the host's namespace", func(tr tree, _ *audit) { tr.write("proc/self/ns/net.link", "net:[4026532195]") }, []string{"namespaces: net"}},
@@ -398,6 +434,25 @@ func TestPlanted(t *testing.T) {
 		{"a folder of the host", func(_ tree, a *audit) {
 			a.inside.(shown)["/proc/bus"] = entry{mode: unix.S_IFDIR, mounted: true}
 		}, []string{"files: of the host in /proc", "mounts: others"}},
+		{"a mask that can be written", func(tr tree, a *audit) { tr.replace(inFirst+"mountinfo", "/proc/keys ro,", "/proc/keys rw,") }, []string{"files: of the host in /proc", "mounts: others"}},
+		{"another file in the mask's place", func(_ tree, a *audit) {
+			a.inside.(shown)["/proc/keys"] = entry{mode: unix.S_IFREG, mounted: true}
+		}, []string{"files: of the host in /proc", "mounts: others"}},
+		{"the null device as a mask", func(_ tree, a *audit) {
+			a.inside.(shown)["/proc/keys"] = entry{mode: unix.S_IFCHR, number: unix.Mkdev(1, 3), mounted: true}
+		}, nil},
+		{"another device as a mask", func(_ tree, a *audit) {
+			a.inside.(shown)["/proc/keys"] = entry{mode: unix.S_IFCHR, number: unix.Mkdev(1, 1), mounted: true}
+		}, []string{"files: of the host in /proc", "mounts: others"}},
+		{"a mask of /proc itself", func(tr tree, a *audit) {
+			tr.replace(inFirst+"mountinfo", "/proc/keys ro,nosuid,nodev,noexec,relatime - ext4", "/proc/keys ro,nosuid,nodev,noexec,relatime - proc")
+		},
+			[]string{"files: of the host in /proc", "mounts: others"}},
+		{"a hidden path", func(tr tree, a *audit) {
+			a.Profile.Filesystem.Hidden = []string{"/usr/src", "/usr/absent"}
+			a.inside.(shown)["/usr/src"] = entry{mode: unix.S_IFDIR, mounted: true, empty: true}
+			tr.replace(inFirst+"mountinfo", "52 109", "999 52 254:8 /empty /usr/src ro,nosuid,nodev - ext4 /dev/vdb rw\n52 109")
+		}, nil},
 		{"a surplus device", func(_ tree, a *audit) { a.inside.(shown)["/dev/mem"] = entry{} }, []string{"files: surplus in /dev"}},
 		{"another device", func(_ tree, a *audit) {
 			a.inside.(shown)["/dev/null"] = entry{mode: unix.S_IFCHR, number: unix.Mkdev(1, 1)}
@@ -415,11 +470,7 @@ func TestPlanted(t *testing.T) {
 		{"unlimited locked memory", func(tr tree, _ *audit) {
 			tr.replace(inServer+"limits", "65536                65536", "65536                unlimited")
 		}, []string{"limits of each process: locked memory"}},
-		{"an odd line", func(tr tree, _ *audit) { tr.replace(inServer+"limits", "Max core", "Min core") }, []string{
-			"processes: can be read", "limits of each process: core file size", "limits of each process: open files", "limits of each process: locked memory",
-			"limits of each process: msgqueue size", "limits of each process: file size", "limits of each process: stack size", "limits of each process: cpu time",
-			"limits of each process: realtime priority", "limits of each process: nice priority",
-		}},
+		{"an odd line", func(tr tree, _ *audit) { tr.replace(inServer+"limits", "Max core", "Min core") }, []string{"processes: can be read", "limits of each process: open files", more}},
 
 		{"more memory", func(tr tree, _ *audit) {
 			tr.write("sys/fs/cgroup/memory/"+cgroup+"memory.limit_in_bytes", "1073741824\n")
@@ -501,6 +552,29 @@ func TestPlanted(t *testing.T) {
 		}, nil},
 		{"a folder of the host's", func(_ tree, a *audit) { a.showing("/7514/cwd", entry{mount: 27}) }, []string{"files: cwd of each process"}},
 		{"a program's descriptor", func(tr tree, _ *audit) { tr.write(inServer+"fd/7.link", "anon_inode:bpf-prog") }, []string{"descriptors: of the host"}},
+		{"its own process", func(tr tree, _ *audit) {
+			tr.write(inServer+"fd/7.link", "anon_inode:[pidfd]")
+			tr.write(inServer+"fdinfo/7", "Pid:\t7514\n")
+		}, nil},
+		{"a process that has ended", func(tr tree, _ *audit) {
+			tr.write(inServer+"fd/7.link", "pidfd:[12]")
+			tr.write(inServer+"fdinfo/7", "Pid:\t-1\n")
+		}, nil},
+		{"a socket for routes", func(_ tree, a *audit) {
+			a.socketOf = func(int, int) (socket, error) {
+				return socket{domain: unix.AF_NETLINK, kind: unix.SOCK_RAW, protocol: unix.NETLINK_ROUTE, namespace: "net:[4026532195]"}, nil
+			}
+		}, nil},
+		{"a socket for firewall rules", func(_ tree, a *audit) {
+			a.socketOf = func(int, int) (socket, error) {
+				return socket{domain: unix.AF_NETLINK, kind: unix.SOCK_RAW, protocol: unix.NETLINK_NETFILTER, namespace: "net:[4026532195]"}, nil
+			}
+		}, []string{"descriptors: of the host"}},
+		{"a raw socket that is open", func(_ tree, a *audit) {
+			a.socketOf = func(int, int) (socket, error) {
+				return socket{domain: unix.AF_INET, kind: unix.SOCK_RAW, namespace: "net:[4026532195]"}, nil
+			}
+		}, []string{"descriptors: of the host"}},
 		{"a process of the host's", func(tr tree, _ *audit) {
 			tr.write(inServer+"fd/7.link", "anon_inode:[pidfd]")
 			tr.write(inServer+"fdinfo/7", "Pid:\t7460\n")
@@ -536,6 +610,10 @@ func TestPlanted(t *testing.T) {
 			got := differences(findings)
 			slices.Sort(got)
 			slices.Sort(tt.want)
+			if slices.Contains(tt.want, more) {
+				got = slices.DeleteFunc(append(got, more), func(name string) bool { return !slices.Contains(tt.want, name) })
+				slices.Sort(got)
+			}
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}

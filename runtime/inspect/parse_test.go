@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"mcpgateway/policy/profile"
 )
 
@@ -217,6 +219,8 @@ func TestRootKeepsLinksInside(t *testing.T) {
 	for _, err := range []error{
 		os.WriteFile(filepath.Join(dir, "secret"), []byte("x"), 0o600),
 		os.MkdirAll(filepath.Join(dir, "root", "sub"), 0o755),
+		os.WriteFile(filepath.Join(dir, "root", "sub", "full"), []byte("x"), 0o600),
+		os.WriteFile(filepath.Join(dir, "root", "sub", "none"), nil, 0o600),
 		os.Symlink("/secret", filepath.Join(dir, "root", "sub", "absolute")),
 		os.Symlink("../../secret", filepath.Join(dir, "root", "sub", "relative")),
 		os.Symlink(dir, filepath.Join(dir, "root", "folder")),
@@ -233,6 +237,15 @@ func TestRootKeepsLinksInside(t *testing.T) {
 		if e, err := r.look(path); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: got %+v, %v, want that it does not exist", path, e, err)
 		}
+	}
+	if e, err := r.look("/sub/full"); err != nil || e.empty || e.mounted || e.mode&unix.S_IFMT != unix.S_IFREG || e.uid != os.Getuid() {
+		t.Errorf("a file: got %+v, %v", e, err)
+	}
+	if e, err := r.look("/sub/none"); err != nil || !e.empty {
+		t.Errorf("an empty file: got %+v, %v", e, err)
+	}
+	if e, err := root("/").look("/proc"); err != nil || e.empty || !e.mounted {
+		t.Errorf("/proc: got %+v, %v", e, err)
 	}
 	names, err := r.list("/")
 	slices.Sort(names)

@@ -24,7 +24,8 @@ const (
 // process is what /proc tells of one process (proc_pid(5)).
 type process struct {
 	pid        int
-	start      string // in ticks since the host started: tells it from a later one of that number
+	status     map[string]string // of its first thread
+	start      string            // in ticks since the host started: tells it from a later one of that number
 	name       string
 	owner      int                 // of the files in its folder
 	threads    []map[string]string // status of each
@@ -40,7 +41,7 @@ type process struct {
 
 func (p process) String() string { return fmt.Sprintf("process %d (%s)", p.pid, p.name) }
 
-func (p process) parent() string { return p.threads[0]["PPid"] }
+func (p process) parent() string { return p.status["PPid"] }
 
 // vanished reports whether an error says that the process has ended.
 func vanished(err error) bool {
@@ -187,8 +188,14 @@ func (a *audit) read(pid int) (p process, alive bool) {
 	p.start, err = a.startOf(pid)
 	keep(err)
 	p.name = strconv.Quote(text("comm")) // the server chose it
+	p.status, err = readStatus(a.path(pid, "status"))
+	keep(err)
 	p.threads, err = a.readThreads(pid)
 	keep(err)
+	if ended, err := p.ended(); ended || err != nil {
+		p.err = errors.Join(p.err, err)
+		return p, !ended
+	}
 	p.limits, err = parseLimits(text("limits"))
 	keep(err)
 	p.namespaces, err = readLinks(a.path(pid, "ns"))
@@ -210,6 +217,21 @@ func (a *audit) read(pid int) (p process, alive bool) {
 	return p, true
 }
 
+// ended reports whether nothing of a process is left but its exit status. One
+// whose first thread has ended shows no open files of the others, nor anything
+// else in its folder, so it can't be judged.
+func (p process) ended() (bool, error) {
+	if !strings.HasPrefix(p.status["State"], "Z") {
+		return false, nil
+	}
+	for _, state := range p.all("State") {
+		if !strings.HasPrefix(state, "Z") {
+			return false, errors.New("its first thread has ended and others run on")
+		}
+	}
+	return true, nil
+}
+
 // readThreads reads the status of every thread: a system-call filter and
 // capabilities are a thread's, not a process's.
 func (a *audit) readThreads(pid int) ([]map[string]string, error) {
@@ -229,7 +251,7 @@ func (a *audit) readThreads(pid int) ([]map[string]string, error) {
 		threads = append(threads, status)
 	}
 	if len(threads) == 0 {
-		return []map[string]string{{}}, fmt.Errorf("process %d shows no thread", pid)
+		return nil, fmt.Errorf("process %d shows no thread", pid)
 	}
 	return threads, nil
 }
@@ -309,11 +331,11 @@ func (a *audit) every(f fact, value func(process) []string, ok func(string) bool
 
 // everyThread expects a field of status to be the same in every thread.
 func (a *audit) everyThread(f fact, field string) {
-	a.every(f, func(p process) []string { return p.status(field) }, func(v string) bool { return v == f.want })
+	a.every(f, func(p process) []string { return p.all(field) }, func(v string) bool { return v == f.want })
 }
 
-// status is a field of every thread.
-func (p process) status(field string) []string {
+// all are a field of status of every thread.
+func (p process) all(field string) []string {
 	var values []string
 	for _, thread := range p.threads {
 		value, ok := thread[field]
@@ -345,7 +367,7 @@ func (a *audit) checkProcesses() {
 		threads += len(p.threads)
 	}
 	a.judge(fact{section, "can be read", "all", "/proc", 5}, fmt.Sprintf("%d processes, %d threads", len(a.processes), threads), true, unread)
-	inside := strings.Fields(a.first.threads[0]["NSpid"])
+	inside := strings.Fields(a.first.status["NSpid"])
 	got := "none"
 	if len(inside) > 1 {
 		got = inside[len(inside)-1]
