@@ -30,6 +30,6 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.AddCommand(newUpCommand(), newCheckCommand(), newKeyCommand(), newReloadCommand(), newPsCommand(),
-		newFreezeCommand(), newThawCommand(), newReclaimCommand())
+		newFreezeCommand(), newThawCommand(), newReclaimCommand(), newProfileCommand())
 	return root
 }
