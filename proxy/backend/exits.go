@@ -87,6 +87,8 @@ func ending(e control.Exit) string {
 		return "was ended: it made a system call that its profile does not allow (SIGSYS)"
 	case signal == unix.SIGXCPU:
 		return "was ended: it used more CPU time than its profile allows (time.cpu, SIGXCPU)"
+	case signal == unix.SIGXFSZ:
+		return "was ended: it wrote a larger file than its profile allows (rlimits.fsize, SIGXFSZ)"
 	case signal > 0:
 		return fmt.Sprintf("was ended by signal %s after %s", signalName(signal), lived)
 	default:

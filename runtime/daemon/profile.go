@@ -123,7 +123,9 @@ func rlimits(r profile.Rlimits, cpu time.Duration) []sandbox.Rlimit {
 		list = append(list, both(unix.RLIMIT_FSIZE, uint64(r.FSize)))
 	}
 	if cpu > 0 {
-		list = append(list, both(unix.RLIMIT_CPU, uint64(cpu.Seconds())))
+		// At the soft limit comes SIGXCPU, which says why; at the hard one SIGKILL.
+		hard := uint64(cpu.Seconds())
+		list = append(list, sandbox.Rlimit{Resource: unix.RLIMIT_CPU, Soft: max(1, hard-1), Hard: hard})
 	}
 	return list
 }

@@ -160,6 +160,41 @@ servers:
 	}
 }
 
+// TestExitNamesTheProfilesLimit has ends that need a profile.
+func TestExitNamesTheProfilesLimit(t *testing.T) {
+	profiles := filepath.Join(folder(t), "profiles")
+	if err := os.MkdirAll(profiles, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"brief": "[time]\nrun = \"1s\"\n", "lazy": "[time]\ncpu = \"2s\"\n", "harsh": "[syscalls]\naction = \"kill\"\n", "small": "[rlimits]\nfsize = \"1M\"\n",
+	} {
+		if err := os.WriteFile(filepath.Join(profiles, name+".toml"), []byte("extends = \"default\"\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := start(t, `version: "1.0"
+servers:
+  endless: {profile: brief, command: sleep, args: ["1000"]}
+  busy: {profile: lazy, command: sh, args: [-c, "while :; do :; done"]}
+  forbidden: {profile: harsh, command: unshare, args: [--user, "true"]}
+  writer: {profile: small, command: dd, args: [if=/dev/zero, of=/tmp/large, bs=2M, count=2]}
+`)
+	p := g.connect(t, proxyUID)
+	for server, want := range map[string]control.Exit{
+		"endless":   {Signal: int(unix.SIGKILL), TimeLimit: time.Second},
+		"busy":      {Signal: int(unix.SIGXCPU)},
+		"forbidden": {Signal: int(unix.SIGSYS)},
+		"writer":    {Signal: int(unix.SIGXFSZ)},
+	} {
+		opened := p.open(t, server)
+		got := within(t, p.exits)
+		if got.Sandbox != opened.Sandbox || got.Signal != want.Signal || got.TimeLimit != want.TimeLimit || got.OOM || got.Stopped || got.Lived < want.TimeLimit {
+			t.Errorf("%s: got %+v, want %+v", server, got, want)
+		}
+	}
+}
+
 const helperVariable = "DAEMON_TEST_HELPER"
 
 // TestHelperDaemon is a daemon in a process of its own, until its standard input
