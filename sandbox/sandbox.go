@@ -24,10 +24,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// idRange is how many host uids and gids each sandbox has to itself: as many as
-// fit a 16-bit id, so that "nobody" (65534) exists inside.
-const idRange = 1 << 16
-
 // emptyFile and emptyDir of Host.Dir show where something is hidden.
 const (
 	emptyFile = "empty-file"
@@ -116,7 +112,7 @@ type Runtime struct {
 	running   sync.WaitGroup
 
 	mu      sync.Mutex
-	inUse   map[int]bool        // ranges of the uid pool
+	inUse   map[int]*os.File    // ranges of the uid pool, and their locks
 	filters map[string]*os.File // system-call filters by what they allow, open for reading only
 	closed  bool
 }
@@ -139,7 +135,7 @@ func New(host Host) (*Runtime, error) {
 	if host.UIDStart <= 100000 || host.UIDCount < 1 {
 		return nil, fmt.Errorf("prepare sandboxes: uid pool %d+%d*65536 is not above 100000", host.UIDStart, host.UIDCount)
 	}
-	r := &Runtime{host: host, inUse: map[int]bool{}, filters: map[string]*os.File{}}
+	r := &Runtime{host: host, inUse: map[int]*os.File{}, filters: map[string]*os.File{}}
 	if err := r.prepare(); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare sandboxes: %w", err), r.Close())
 	}
@@ -238,30 +234,6 @@ func (r *Runtime) start(spec Spec, stdio Stdio) (*Sandbox, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// takeRange reserves a range of host ids and counts the sandbox as running.
-func (r *Runtime) takeRange() (base int, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return 0, errors.New("the daemon is stopping")
-	}
-	for i := range r.host.UIDCount {
-		base := r.host.UIDStart + i*idRange
-		if !r.inUse[base] {
-			r.inUse[base] = true
-			r.running.Add(1)
-			return base, nil
-		}
-	}
-	return 0, fmt.Errorf("the uid pool is used up: %d sandboxes run: make sandbox.uid_pool.count larger", r.host.UIDCount)
-}
-
-func (r *Runtime) releaseRange(base int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.inUse, base)
 }
 
 // Close refuses new sandboxes, waits until the running ones have ended (stop them

@@ -1,6 +1,7 @@
 package sandbox_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mcpgateway/images"
 	"mcpgateway/sandbox"
 )
 
@@ -244,5 +246,31 @@ func TestIOLimit(t *testing.T) {
 	}
 	if got := cgroupFile(t, box.PID(), "blkio", "blkio.throttle.write_iops_device", "io.max", 0); !strings.HasPrefix(got, "7:0 ") || !strings.Contains(got, "30") {
 		t.Errorf("got limit %q, want 30 writes/s of 7:0", got)
+	}
+}
+
+// TestRangeOfAnotherGateway: a range of ids that another gateway of this host has
+// in use is left alone.
+func TestRangeOfAnotherGateway(t *testing.T) {
+	uid := func() int {
+		box := start(t, spec(t, "/bin/sleep", "1000"))
+		defer box.Kill()
+		return box.UID()
+	}
+	first := uid()
+	lock, err := os.OpenFile(fmt.Sprintf("/run/mcp-gateway-ids/%d", first-images.UID), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Fatalf("the range is still locked: %v", err)
+	}
+	if got := uid(); got == first {
+		t.Errorf("got uid %d, which another gateway has", got)
+	}
+	lock.Close()
+	if got := uid(); got != first {
+		t.Errorf("got uid %d, want %d again", got, first)
 	}
 }
