@@ -77,17 +77,17 @@ type gateway struct {
 	stop           context.CancelFunc
 }
 
-func start(t *testing.T, config string) *gateway {
+func start(t testing.TB, config string) *gateway {
 	t.Helper()
 	return startIn(t, folder(t), config)
 }
 
 // folder is a path of a test's own.
-func folder(t *testing.T) string {
+func folder(t testing.TB) string {
 	return filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "-"))
 }
 
-func startIn(t *testing.T, own, config string) *gateway {
+func startIn(t testing.TB, own, config string) *gateway {
 	t.Helper()
 	state := filepath.Join(own, "sandboxes")
 	g := &gateway{socket: filepath.Join(own, "s"), config: filepath.Join(own, "config.yaml"), ended: make(chan error, 1)}
@@ -144,7 +144,7 @@ type proxy struct {
 	close    context.CancelFunc
 }
 
-func (g *gateway) connect(t *testing.T, uid int) *proxy {
+func (g *gateway) connect(t testing.TB, uid int) *proxy {
 	t.Helper()
 	p := &proxy{policies: make(chan policy.Policy, 4), exits: make(chan control.Exit, 16), refuse: make(chan error, 1), ended: make(chan error, 1)}
 	notices := peer.Notices{
@@ -164,7 +164,7 @@ func (g *gateway) connect(t *testing.T, uid int) *proxy {
 		Exited: func(e control.Exit) { p.exits <- e },
 	}
 	var err error
-	as(uid, func() { p.Client, err = peer.Dial(t.Context(), g.socket, notices) })
+	as(uid, func() { p.Client, err = peer.Dial(context.Background(), g.socket, notices) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func (g *gateway) connect(t *testing.T, uid int) *proxy {
 	return p
 }
 
-func within[T any](t *testing.T, channel <-chan T) T {
+func within[T any](t testing.TB, channel <-chan T) T {
 	t.Helper()
 	select {
 	case value := <-channel:
