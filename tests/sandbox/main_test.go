@@ -47,7 +47,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	bin = filepath.Join(dir, "bin")
-	for _, name := range []string{"cmd/mcp-gateway-launch", "tests/testserver", "tests/probe"} {
+	for _, name := range []string{"cmd/mcp-gateway-launch", "tests/testserver", "tests/probe", "tests/attack"} {
 		build := exec.Command("go", "build", "-o", bin+"/", "mcpgateway/"+name)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
