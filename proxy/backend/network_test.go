@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"mcpgateway/policy"
@@ -48,15 +47,16 @@ func withNetwork(t *testing.T, result error) (*Pool, chan served) {
 	return pool, calls
 }
 
-// watched knows whether a sandbox has been stopped.
+// watched looks whether there is a network still when a sandbox has stopped.
 type watched struct {
 	Opener
-	stopped atomic.Bool
+	network context.Context
+	then    error
 }
 
 func (w *watched) Stop(ctx context.Context, sandbox string) error {
 	err := w.Opener.Stop(ctx, sandbox)
-	w.stopped.Store(true)
+	w.then = w.network.Err()
 	return err
 }
 
@@ -75,17 +75,19 @@ func TestNetworkLivesAsLongAsItsInstance(t *testing.T) {
 	if got.spec != want || got.sandbox != "echo-1" || len(got.files) != 1 {
 		t.Errorf("got %+v", got)
 	}
-	gone := make(chan bool, 1)
-	context.AfterFunc(got.ctx, func() { gone <- opener.stopped.Load() })
+	opener.network = got.ctx
 	call(t, conn, `{"jsonrpc":"2.0","id":1,"method":"ping"}`)
 	if err := got.ctx.Err(); err != nil {
 		t.Errorf("the network of a running instance ended: %v", err)
 	}
 	conn.Close()
-	if !<-gone {
+	<-conn.Done()
+	if opener.then != nil {
 		t.Error("the network ended before the sandbox")
 	}
-	<-conn.Done()
+	if got.ctx.Err() == nil {
+		t.Error("the network of an instance that has ended is served")
+	}
 }
 
 // TestInstanceEndsWithoutItsNetwork: one that should have a network and has none,
