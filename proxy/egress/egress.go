@@ -119,7 +119,7 @@ func takeSockets(files []*os.File) (s sockets, err error) {
 	}
 	var ok bool
 	if s.udp, ok = packets.(*net.UDPConn); !ok {
-		packets.Close()
+		_ = packets.Close()
 		return s, errors.New("the first descriptor is no UDP socket")
 	}
 	for _, f := range files[1:] {
@@ -143,10 +143,10 @@ func (s sockets) close() {
 		s.udp.Close()
 	}
 	if s.dns != nil {
-		s.dns.Close()
+		_ = s.dns.Close()
 	}
 	for _, l := range s.listeners {
-		l.Close()
+		_ = l.Close()
 	}
 }
 

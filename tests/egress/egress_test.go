@@ -7,6 +7,7 @@
 package egress_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -358,7 +359,7 @@ func TestEndWithTheSandbox(t *testing.T) {
 	}
 	defer conn.Close()
 	in.end()
-	if _, err := conn.Read(make([]byte, 1)); err == nil || err == io.EOF {
+	if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("got %v, want a reset", err)
 	}
 	in.thread(func() { _, err = net.Dial("tcp", net.JoinHostPort(address, "80")) })
