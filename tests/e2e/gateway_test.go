@@ -75,7 +75,14 @@ func (o *output) String() string {
 // sections are the configuration, without the version and the uid pool.
 func start(t *testing.T, sections ...string) *gateway {
 	t.Helper()
-	g := launch(t, sections...)
+	return startPrepared(t, func(*gateway) {}, sections...)
+}
+
+// startPrepared is start for a gateway that needs more than a configuration:
+// prepare may change its folder and its command.
+func startPrepared(t *testing.T, prepare func(*gateway), sections ...string) *gateway {
+	t.Helper()
+	g := launchPrepared(t, prepare, sections...)
 	t.Cleanup(func() { g.stop(t) })
 	ready := filepath.Join(g.dir, "ready.json")
 	eventually(t, "the gateway is ready", func() bool {
@@ -111,6 +118,11 @@ func start(t *testing.T, sections ...string) *gateway {
 // launch starts a gateway and does not wait. Whoever calls it waits for ended.
 func launch(t *testing.T, sections ...string) *gateway {
 	t.Helper()
+	return launchPrepared(t, func(*gateway) {}, sections...)
+}
+
+func launchPrepared(t *testing.T, prepare func(*gateway), sections ...string) *gateway {
+	t.Helper()
 	// Other gateways on this host have the default pool, or are of another run.
 	slot := (int(gatewaysMade.Add(1)) + os.Getpid()*64) % 512
 	g := &gateway{dir: folder(t), firstID: 0x20000000 + slot*idsPerRange*rangesEach, ended: make(chan struct{})}
@@ -118,6 +130,7 @@ func launch(t *testing.T, sections ...string) *gateway {
 	g.writeConfig(t, text)
 	g.cmd = exec.Command(filepath.Join(built.bin, "mcp-gateway"), "up", "--config", g.config(), "--state", g.state(),
 		"--ready-file", filepath.Join(g.dir, "ready.json"), "--with-key")
+	prepare(g)
 	g.cmd.Stdout, g.cmd.Stderr = &g.out, &g.log
 	// The daemon and the proxy hold the output open a little longer if up is killed.
 	g.cmd.WaitDelay = patience
