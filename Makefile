@@ -62,6 +62,7 @@ test-vm: ## run the sandbox tests on a machine with cgroup v2, and the units und
 	tests/vm/vm.sh kernel
 	tests/vm/vm.sh run tests/vm/sandbox.sh
 	CMDLINE=cgroup_disable=memory tests/vm/vm.sh run tests/vm/refusal.sh
+	tests/vm/vm.sh systemd tests/vm/sandbox.sh
 	tests/vm/vm.sh systemd tests/vm/systemd.sh
 
 .PHONY: fuzz
