@@ -164,6 +164,10 @@ func ParsePrivate(text string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
+// MaxPorts is the most ports that one sandbox's listeners may be on: all of them
+// travel in one message (control.Message).
+const MaxPorts = 32
+
 // Ports lists the ports that a sandbox's listeners must be on, in order. 80 and
 // 443 are always among them, so that what is refused there is refused with a
 // reason.

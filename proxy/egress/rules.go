@@ -32,6 +32,9 @@ func NewRules(n *policy.Network) (*Rules, error) {
 		}
 		r.targets = append(r.targets, target)
 	}
+	if ports := policy.Ports(r.targets); len(ports) > policy.MaxPorts {
+		return nil, fmt.Errorf("network: allow has %d different ports, with 80 and 443, and at most %d are possible", len(ports), policy.MaxPorts)
+	}
 	for _, text := range n.Private {
 		prefix, err := policy.ParsePrivate(text)
 		if err != nil {
