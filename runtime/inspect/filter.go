@@ -87,7 +87,8 @@ func (a *audit) passing(program *bpf.VM) ([]string, error) {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if passes(got) && !(a.Profile.Syscalls.AuditOnly && got == unix.SECCOMP_RET_LOG) {
+		isLogged := a.Profile.Syscalls.AuditOnly && got == unix.SECCOMP_RET_LOG
+		if passes(got) && !isLogged {
 			names = append(names, name)
 		}
 		return nil

@@ -83,7 +83,7 @@ func inspect(s Subject) ([]Finding, error) {
 	// Held open from before the first read until after the last one, it says
 	// whether the process that had this number is still the one that has it.
 	pidfd, err := unix.PidfdOpen(s.PID, 0)
-	if err == unix.ESRCH {
+	if vanished(err) {
 		return nil, ErrEnded
 	}
 	if err != nil {

@@ -516,7 +516,13 @@ func TestPlanted(t *testing.T) {
 			a.Profile.Network.Mode = "host"
 			a.Profile.Namespaces.Private = nil
 		}, []string{"network: namespace"}},
-		{"an interface", func(tr tree, _ *audit) { tr.replace(inFirst+"net/dev", "    lo:", "  eth0: 0\n    lo:") }, []string{"network: interfaces"}},
+		{"an interface", func(tr tree, _ *audit) { tr.replace(inFirst+"net/dev", "    lo:", "  eth0:       0       0\n    lo:") }, []string{"network: interfaces"}},
+		{"a tunnel of the kernel's", func(tr tree, _ *audit) {
+			tr.replace(inFirst+"net/dev", "    lo:", "  sit0:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0\n    lo:")
+		}, nil},
+		{"a tunnel that is used", func(tr tree, _ *audit) {
+			tr.replace(inFirst+"net/dev", "    lo:", "  sit0:       0       0    0    1\n    lo:")
+		}, []string{"network: interfaces"}},
 		{"a route", func(tr tree, _ *audit) {
 			tr.replace(inFirst+"net/route", "Iface", "Iface\neth0\t00000000\t0100000A\nIface")
 		}, []string{"network: routes to elsewhere"}},

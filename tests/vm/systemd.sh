@@ -39,6 +39,9 @@ expect "$box/cpu.max" "50000 100000"
 expect "$box/pids.max" 40
 expect "${box%/*}/memory.max" $((200 << 20))
 
+mcp-gateway profile audit test >/run/audit || { grep -E '^  (differs|unreadable)' /run/audit >&2; fail "the audit of the server finds differences"; }
+echo "ok: $(grep ' facts: ' /run/audit)"
+
 systemctl kill -s KILL mcp-gateway-proxy.service
 for _ in $(seq 100); do [ -d "$box" ] || break; sleep 0.1; done
 [ -d "$box" ] && fail "a server outlived its proxy"
