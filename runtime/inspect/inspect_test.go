@@ -338,6 +338,16 @@ func TestPlanted(t *testing.T) {
 		{"traced", func(tr tree, _ *audit) { tr.replace(lastThread, "TracerPid:\t0", "TracerPid:\t1") }, []string{"privileges: traced by process"}},
 		{"readable first process", func(_ tree, a *audit) { a.showing("/7482/status", entry{uid: 1073808360}) }, []string{"privileges: first process's files belong to"}},
 		{"no label", func(_ tree, a *audit) { a.Profile.LSM.AppArmor = "mcp" }, []string{"privileges: label"}},
+		{"the label", func(tr tree, a *audit) {
+			a.Profile.LSM.AppArmor = "mcp"
+			tr.write(inServer+"attr/current", "mcp (enforce)\n")
+			tr.write(inFirst+"attr/current", "mcp (enforce)\n")
+		}, nil},
+		{"the other module's label", func(tr tree, a *audit) {
+			a.Profile.LSM.SELinux = "a_t"
+			tr.write(inServer+"attr/current", "a_t\x00")
+			tr.write(inFirst+"attr/current", "a_t\x00")
+		}, nil},
 		{"another label", func(tr tree, a *audit) {
 			a.Profile.LSM.SELinux = "a_t"
 			tr.write(inServer+"attr/current", "b_t\x00")
@@ -394,6 +404,7 @@ func TestPlanted(t *testing.T) {
 			tr.replace(inFirst+"mountinfo", "/usr /usr ro,nosuid,nodev,relatime -", "/usr /usr ro,nosuid,nodev,relatime shared:7 -")
 		}, []string{"mounts: /usr"}},
 		{"no mapping", func(tr tree, _ *audit) { tr.replace(inFirst+"mountinfo", ",idmapped", "") }, []string{"mounts: /srv/one"}},
+		{"programs in a mount for data", func(_ tree, a *audit) { a.Mounts[2].NoExec = true }, []string{"mounts: /srv/e2e"}},
 		{"a missing mount", func(_ tree, a *audit) { a.Mounts = append(a.Mounts, Mount{Target: "/opt"}) }, []string{"mounts: /opt"}},
 		{"one mount more", func(_ tree, a *audit) { a.Mounts = a.Mounts[1:] }, []string{"mounts: others", "files: surplus in /"}},
 		{"a mount over another", func(tr tree, _ *audit) {
