@@ -52,23 +52,47 @@ func main() {
 	if err := os.Chdir(dir); err != nil {
 		fail(statusSetUp, "enter the working directory", err)
 	}
-	// Landlock binds this thread and what it starts, no other.
+	// The kernel keeps the parent-death signal with a thread: this one stays.
 	runtime.LockOSThread()
-	if err := confine(landlock); err != nil {
-		fail(statusSetUp, "confine", err)
+	if err := tie(); err != nil {
+		fail(statusSetUp, "tie", err)
 	}
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
-	server, err := start(argv[0], argv)
-	if err != nil {
-		status := statusNotStarted
-		if errors.Is(err, unix.ENOENT) {
-			status = statusNotFound
+	var server int
+	besideMain(func() {
+		if err := confine(landlock); err != nil {
+			fail(statusSetUp, "confine", err)
 		}
-		fail(status, "execute "+argv[0], err)
-	}
+		var err error
+		if server, err = start(argv[0], argv); err != nil {
+			status := statusNotStarted
+			if errors.Is(err, unix.ENOENT) {
+				status = statusNotFound
+			}
+			fail(status, "execute "+argv[0], err)
+		}
+	})
 	go forward(signals, server)
 	os.Exit(reap(server))
+}
+
+// besideMain runs do on a thread of its own that is not the process's first.
+// Landlock binds that thread and what it starts. The first one, which stands for
+// the process where signals are concerned, stays outside of the server's domain:
+// on kernels with scopes the server can't signal it.
+func besideMain(do func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			besideMain(do) // while this goroutine holds the first
+		} else {
+			do()
+		}
+	}()
+	<-done
 }
 
 func fail(status int, what string, err error) {
@@ -79,19 +103,9 @@ func fail(status int, what string, err error) {
 	os.Exit(status)
 }
 
-// confine ties this process to the daemon's life, hides it from the server, and
-// puts every thread of it under the filter and this one under the ruleset, which
-// the server inherits.
-func confine(landlock bool) error {
-	unix.CloseOnExec(filterFD)
+// tie ties this process to the daemon's life and hides it from the server.
+func tie() error {
 	unix.CloseOnExec(lifelineFD)
-	if landlock {
-		unix.CloseOnExec(rulesetFD)
-		// no_new_privs was set before this program was executed.
-		if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, rulesetFD, 0, 0); errno != 0 {
-			return os.NewSyscallError("landlock_restrict_self", errno)
-		}
-	}
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl(PR_SET_PDEATHSIG)", err)
 	}
@@ -101,6 +115,20 @@ func confine(landlock bool) error {
 	// The server has the same uid: it must neither read nor trace this process.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl(PR_SET_DUMPABLE)", err)
+	}
+	return nil
+}
+
+// confine puts this thread under the ruleset and every thread of the process under
+// the filter; the server inherits both. no_new_privs was set before this program
+// was executed.
+func confine(landlock bool) error {
+	unix.CloseOnExec(filterFD)
+	if landlock {
+		unix.CloseOnExec(rulesetFD)
+		if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, rulesetFD, 0, 0); errno != 0 {
+			return os.NewSyscallError("landlock_restrict_self", errno)
+		}
 	}
 	return loadFilter()
 }
@@ -114,7 +142,7 @@ func daemonGone() bool {
 }
 
 // loadFilter installs the filter for all threads (SECCOMP_FILTER_FLAG_TSYNC,
-// seccomp(2)). no_new_privs was set before this program was executed.
+// seccomp(2)).
 func loadFilter() error {
 	var program [maxInstructions + 1]unix.SockFilter
 	const size = unsafe.Sizeof(program[0])

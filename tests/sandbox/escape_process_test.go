@@ -75,10 +75,10 @@ func escapeByKilling(t *testing.T) {
 	}
 }
 
-// escapeBySignals sends every signal there is to process 1, which passes most on
-// to the server and must not fall over any.
+// escapeBySignals sends every signal there is to process 1, which must not fall
+// over any. Where Landlock has scopes, none arrives.
 func escapeBySignals(t *testing.T) {
-	if got := runToEnd(t, attack(t, "signal-init")); got.stdout != "reaped\n" || got.exit.Status != 0 {
+	if got := runToEnd(t, attack(t, "signal-init")); !strings.HasSuffix(got.stdout, "reaped\n") || got.exit.Status != 0 {
 		t.Errorf("got %q, %s, status %d, want that process 1 goes on", got.stdout, got.stderr, got.exit.Status)
 	}
 	victim := bystander(t, owner)
