@@ -164,6 +164,27 @@ func ParsePrivate(text string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
+// ParseTargets reads an allow-list, as ParseTarget and CheckPorts do.
+func ParseTargets(allow []string) ([]Target, error) {
+	var targets []Target
+	for _, text := range allow {
+		target, err := ParseTarget(text)
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, target)
+	}
+	return targets, CheckPorts(targets)
+}
+
+// CheckPorts refuses more different ports than a sandbox can have listeners.
+func CheckPorts(targets []Target) error {
+	if n := len(Ports(targets)); n > MaxPorts {
+		return fmt.Errorf("there are %d different ports, 80 and 443 among them, and at most %d are possible", n, MaxPorts)
+	}
+	return nil
+}
+
 // MaxPorts is the most ports that one sandbox's listeners may be on: all of them
 // travel in one message (control.Message).
 const MaxPorts = 32

@@ -25,15 +25,9 @@ func NewRules(n *policy.Network) (*Rules, error) {
 	if n.MaxConnections <= 0 || !(n.ConnectionsPerSecond > 0) || math.IsInf(n.ConnectionsPerSecond, 1) {
 		return nil, errors.New("network: max_connections and connections_per_second must be above 0")
 	}
-	for _, text := range n.Allow {
-		target, err := policy.ParseTarget(text)
-		if err != nil {
-			return nil, fmt.Errorf("network: %w", err)
-		}
-		r.targets = append(r.targets, target)
-	}
-	if ports := policy.Ports(r.targets); len(ports) > policy.MaxPorts {
-		return nil, fmt.Errorf("network: allow has %d different ports, with 80 and 443, and at most %d are possible", len(ports), policy.MaxPorts)
+	var err error
+	if r.targets, err = policy.ParseTargets(n.Allow); err != nil {
+		return nil, fmt.Errorf("network: %w", err)
 	}
 	for _, text := range n.Private {
 		prefix, err := policy.ParsePrivate(text)

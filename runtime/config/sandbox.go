@@ -83,12 +83,15 @@ func (o *overlay) limit(key, limits string, own, standard, ceiling, most float64
 // network adds what the server may reach to a profile that has a list.
 func (o *overlay) network() {
 	at := o.p.Key("network")
+	n := &o.own.Network
+	targets, _ := policy.ParseTargets(n.Allow) // the profile's, which are checked
 	for i, entry := range o.Network {
-		if _, err := policy.ParseTarget(entry); err != nil {
+		target, err := policy.ParseTarget(entry)
+		if err != nil {
 			o.Fail(at.Index(i), "%v", err)
 		}
+		targets = append(targets, target)
 	}
-	n := &o.own.Network
 	switch {
 	case len(o.Network) == 0:
 		if n.Mode == "allow" && len(n.Allow) == 0 && o.Enabled {
@@ -100,6 +103,9 @@ func (o *overlay) network() {
 		o.Fail(at, "profile %q gives the host's whole network: remove network, or name a profile that has a list", o.own.Name)
 	default:
 		n.Allow = slices.Concat(n.Allow, o.Network)
+		if err := policy.CheckPorts(targets); err != nil {
+			o.Fail(at, "%v", err)
+		}
 		o.own.Origin["network.allow"] = o.Line(at)
 	}
 }

@@ -80,13 +80,9 @@ func ports(n profile.Network) (ports []int, err error) {
 	if n.Mode != "allow" {
 		return nil, nil
 	}
-	var targets []policy.Target
-	for _, text := range n.Allow {
-		target, err := policy.ParseTarget(text)
-		if err != nil {
-			return nil, err
-		}
-		targets = append(targets, target)
+	targets, err := policy.ParseTargets(n.Allow)
+	if err != nil {
+		return nil, err
 	}
 	for _, port := range policy.Ports(targets) {
 		ports = append(ports, int(port))
