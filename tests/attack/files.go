@@ -218,8 +218,11 @@ func raise(a []string) error {
 	return err
 }
 
+const maxDepth = 3
+
 // writable FOLDER prints every folder below in which a file can be made and every
 // file that can be opened for writing, and how many it tried. /proc is procfs's.
+// What lies deeper than maxDepth lies on the same mounts.
 func writable(a []string) error {
 	tried := 0
 	err := filepath.WalkDir(a[0], func(path string, entry fs.DirEntry, err error) error {
@@ -230,17 +233,21 @@ func writable(a []string) error {
 			return nil // it can't be listed, and was tried itself
 		}
 		tried++
-		if entry.IsDir() {
-			name := filepath.Join(path, ".attack")
+		name := filepath.Join(path, ".attack")
+		switch {
+		case entry.IsDir():
 			err = create([]string{name})
 			_ = unix.Unlink(name)
-		} else if entry.Type()&(fs.ModeSymlink|fs.ModeNamedPipe) != 0 {
-			return nil
-		} else {
+		case entry.Type()&(fs.ModeSymlink|fs.ModeNamedPipe) == 0:
 			err = closing(unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK, 0))
+		default:
+			return nil
 		}
 		if err == nil {
 			fmt.Println(path)
+		}
+		if entry.IsDir() && strings.Count(path, "/") > maxDepth {
+			return fs.SkipDir
 		}
 		return nil
 	})

@@ -125,8 +125,9 @@ func escapeByBurning(t *testing.T) {
 	if before, after := slices.Min(quiet), slices.Min(loud); after > 2*before {
 		t.Errorf("a neighbour's work took %d µs, and %d beside a burner (%v, %v)", before, after, quiet, loud)
 	}
-	together := spec(t, "/bin/sh", "-c", "/srv/attack burn 6 >/dev/null & exec /srv/attack latency 40")
+	together := spec(t, "/bin/sh", "-c", "/srv/attack burn 6 >/dev/null & exec /srv/attack latency 20")
 	together.Mounts = neighbour.Mounts
+	together.Limits.CPU = 0.2
 	box = start(t, together)
 	if got := latency(t, box, bufio.NewReader(box.stdout)); got < 2*slices.Min(quiet) {
 		t.Errorf("work took %d µs beside burners in the same sandbox, %d without: this proves nothing", got, slices.Min(quiet))
