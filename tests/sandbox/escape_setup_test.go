@@ -34,6 +34,17 @@ var hostile = []struct {
 	{"/tmp is a link", func(s *sandbox.Spec, _, victim string) {
 		s.Links = append(s.Links, sandbox.Link{Name: "/tmp", Target: victim})
 	}},
+	{"/run is a link", func(s *sandbox.Spec, _, victim string) {
+		s.Links = append(s.Links, sandbox.Link{Name: "/run", Target: victim})
+	}},
+	{"a link that a mount goes through", func(s *sandbox.Spec, evil, victim string) {
+		s.Links = append(s.Links, sandbox.Link{Name: "/data", Target: victim})
+		s.Mounts = append(s.Mounts, sandbox.Mount{Source: evil, Target: "/data/new"})
+	}},
+	{"a link out of the root that a mount goes through", func(s *sandbox.Spec, evil, victim string) {
+		s.Links = append(s.Links, sandbox.Link{Name: "/data", Target: "../../../../../../../../.." + victim})
+		s.Mounts = append(s.Mounts, sandbox.Mount{Source: evil, Target: "/data/new"})
+	}},
 	{"a whole root (CVE-2025-31133)", mountAt("/")},
 	{"the parent of /dev", mountAt("/dev/..")},
 	{"/dev", mountAt("/dev")},
@@ -320,6 +331,21 @@ func escapeByEnvironment(t *testing.T) {
 	cmd := exec.Command("/bin/true")
 	cmd.Env = hostile
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "/srv/none.so") {
+		t.Errorf("got %q, %v from a program that can be steered: this proves nothing", out, err)
+	}
+}
+
+// escapeByDebugging: the launcher is a Go program, and would take these for its own.
+func escapeByDebugging(t *testing.T) {
+	const steering = "GODEBUG=inittrace=1,schedtrace=1"
+	s := spec(t, "/usr/bin/env")
+	s.Env = []string{"HOME=/tmp", steering}
+	if got := runToEnd(t, s); got.stderr != "" || got.stdout != "HOME=/tmp\n"+steering+"\n" {
+		t.Errorf("the server got %q, and the launcher says %.300q", got.stdout, got.stderr)
+	}
+	cmd := exec.Command(filepath.Join(bin, "attack"), "nothing")
+	cmd.Env = []string{steering}
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "init ") {
 		t.Errorf("got %q, %v from a program that can be steered: this proves nothing", out, err)
 	}
 }

@@ -337,6 +337,7 @@ var longEscapes = []struct {
 	{"exchanged folders", escapeByExchange},
 	{"lying in wait", escapeDuringSetUp},
 	{"environment", escapeByEnvironment},
+	{"environment of a Go program", escapeByDebugging},
 	{"a kernel without openat2", escapeWithoutOpenat2},
 	{"killing everything", escapeByKilling},
 	{"every signal", escapeBySignals},
