@@ -70,6 +70,9 @@ func (s *Sandbox) detach() (trees []tree, err error) {
 		}
 	}()
 	for _, m := range s.spec.Mounts {
+		if err := checkTarget(m.Target); err != nil {
+			return trees, fmt.Errorf("mount %s: %w", m.Target, err)
+		}
 		t, err := s.detachMount(m, owners)
 		if err != nil {
 			return trees, fmt.Errorf("mount %s: %w", m.Target, err)
@@ -77,6 +80,10 @@ func (s *Sandbox) detach() (trees []tree, err error) {
 		trees = append(trees, t)
 	}
 	for _, t := range append(s.spec.Tmpfs, Tmpfs{Target: "/tmp", Size: cmp.Or(s.spec.TmpSize, defaultTmpSize)}) {
+		err := checkTarget(t.Target)
+		if err != nil {
+			return trees, fmt.Errorf("mount %s: %w", t.Target, err)
+		}
 		file, err := newTmpfs(t.Size)
 		if err != nil {
 			return trees, fmt.Errorf("mount %s: %w", t.Target, err)
@@ -85,6 +92,20 @@ func (s *Sandbox) detach() (trees []tree, err error) {
 	}
 	slices.SortStableFunc(trees, func(a, b tree) int { return strings.Compare(a.target, b.target) })
 	return trees, nil
+}
+
+// checkTarget refuses to cover what makes a sandbox one: its root, its own mounts,
+// and the launcher, instead of which another program would run first.
+func checkTarget(path string) error {
+	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
+		return errors.New("its target must be an absolute path in its shortest form")
+	}
+	for _, own := range []string{"/proc", "/dev", "/sys", "/run"} {
+		if path == "/" || path == own || strings.HasPrefix(path, own+"/") {
+			return fmt.Errorf("%s is the sandbox's own: mount it elsewhere", path)
+		}
+	}
+	return nil
 }
 
 func (s *Sandbox) detachMount(m Mount, owners map[[2]int]*os.File) (tree, error) {

@@ -15,6 +15,7 @@ type parts struct {
 	covers   covers
 	filter   *os.File // of the runtime: not closed here
 	lifeline *os.File // of the runtime
+	env      *os.File // the server's environment
 	rules    *ruleset
 }
 
@@ -32,8 +33,29 @@ func (s *Sandbox) prepare() (p *parts, err error) {
 	if p.filter, err = s.runtime.filter(s.spec.Syscalls); err != nil {
 		return p, err
 	}
+	if p.env, err = newEnvironment(s.spec.Env); err != nil {
+		return p, err
+	}
 	p.rules, err = newRuleset(s.spec)
 	return p, err
+}
+
+// newEnvironment holds a server's environment as in execve(2), each entry with a NUL
+// behind it. It does not become the launcher's own, a Go program's, which would
+// obey GODEBUG and its like; and arguments could be read by everybody.
+func newEnvironment(entries []string) (*os.File, error) {
+	fd, err := unix.MemfdCreate("environment", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	file := os.NewFile(uintptr(fd), "environment")
+	for _, entry := range entries {
+		if _, err := file.WriteString(entry + "\x00"); err != nil {
+			file.Close()
+			return nil, err
+		}
+	}
+	return file, nil
 }
 
 // checkLabels refuses labels of a security module that this host does not run.
@@ -93,7 +115,7 @@ func (p *parts) launcherFlags() []string {
 }
 
 func (p *parts) launcherFiles() []*os.File {
-	files := []*os.File{p.filter, p.lifeline}
+	files := []*os.File{p.filter, p.lifeline, p.env}
 	if p.rules != nil {
 		files = append(files, p.rules.file)
 	}
@@ -105,6 +127,9 @@ func (p *parts) close() {
 		t.file.Close()
 	}
 	p.covers.close()
+	if p.env != nil {
+		p.env.Close()
+	}
 	p.rules.close()
 }
 

@@ -110,7 +110,6 @@ func (s *Sandbox) launch(stdio Stdio) error {
 	s.process = &libcontainer.Process{
 		Init:       true,
 		Args:       slices.Concat([]string{launcherPath}, parts.launcherFlags(), []string{s.spec.Dir, s.spec.Path}, s.spec.Args),
-		Env:        s.spec.Env,
 		UID:        s.spec.UID,
 		GID:        s.spec.GID,
 		Cwd:        "/",

@@ -22,14 +22,6 @@ func makeRoot(root string, spec Spec, trees []tree) error {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return err
 	}
-	for _, link := range spec.Links {
-		if filepath.Dir(link.Name) != "/" {
-			return fmt.Errorf("link %s is not at the top of the root", link.Name)
-		}
-		if err := os.Symlink(link.Target, filepath.Join(root, link.Name)); err != nil {
-			return err
-		}
-	}
 	for _, path := range ownMounts {
 		if err := os.Mkdir(filepath.Join(root, path), 0o755); err != nil {
 			return fmt.Errorf("make mount point %s: %w", path, err)
@@ -49,7 +41,19 @@ func makeRoot(root string, spec Spec, trees []tree) error {
 			return fmt.Errorf("make mount point %s: %w", t.target, err)
 		}
 	}
-	return makeMountPoint(filepath.Join(root, launcherPath), false)
+	if err := makeMountPoint(filepath.Join(root, launcherPath), false); err != nil {
+		return fmt.Errorf("make mount point %s: %w", launcherPath, err)
+	}
+	// The links come last: until now there was none to follow.
+	for _, link := range spec.Links {
+		if filepath.Dir(link.Name) != "/" {
+			return fmt.Errorf("link %s is not at the top of the root", link.Name)
+		}
+		if err := os.Symlink(link.Target, filepath.Join(root, link.Name)); err != nil {
+			return fmt.Errorf("make link %s, where something is mounted perhaps: %w", link.Name, err)
+		}
+	}
+	return nil
 }
 
 // covering returns the innermost of trees that a path lies in, and what of the path

@@ -48,7 +48,7 @@ type Spec struct {
 	Project  string
 	Path     string // absolute path inside of the program
 	Args     []string
-	Env      []string // KEY=value; only a missing HOME is added
+	Env      []string // KEY=value; all of it
 	Dir      string   // working folder inside
 	UID, GID int      // inside, below IDs
 	IDs      int      // how many ids exist inside, at most 65,536; zero: as many

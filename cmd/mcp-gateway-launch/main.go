@@ -6,16 +6,19 @@
 // Usage: mcp-gateway-launch [-landlock] DIRECTORY PROGRAM [ARGUMENT…]
 //
 // DIRECTORY becomes the working folder. Descriptor 3 is the filter, an array of
-// struct sock_filter; descriptor 4 is a pipe whose other end the daemon holds; with
-// -landlock, descriptor 5 is a Landlock ruleset.
+// struct sock_filter; descriptor 4 is a pipe whose other end the daemon holds;
+// descriptor 5 is the server's environment, as in execve(2), which is not this
+// program's own; with -landlock, descriptor 6 is a Landlock ruleset.
 package main
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -23,9 +26,10 @@ import (
 )
 
 const (
-	filterFD   = 3
-	lifelineFD = 4
-	rulesetFD  = 5
+	filterFD      = 3
+	lifelineFD    = 4
+	environmentFD = 5
+	rulesetFD     = 6
 
 	// maxInstructions is the kernel's limit on a filter (BPF_MAXINSNS).
 	maxInstructions = 4096
@@ -57,6 +61,10 @@ func main() {
 	if err := tie(); err != nil {
 		fail(statusSetUp, "tie", err)
 	}
+	env, err := environment()
+	if err != nil {
+		fail(statusSetUp, "read the environment", err)
+	}
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
 	var server int
@@ -65,7 +73,7 @@ func main() {
 			fail(statusSetUp, "confine", err)
 		}
 		var err error
-		if server, err = start(argv[0], argv); err != nil {
+		if server, err = start(argv, env); err != nil {
 			status := statusNotStarted
 			if errors.Is(err, unix.ENOENT) {
 				status = statusNotFound
@@ -133,6 +141,28 @@ func confine(landlock bool) error {
 	return loadFilter()
 }
 
+// environment reads the server's environment. The descriptor stays open: an auditor
+// reads there what the server was given.
+func environment() ([]string, error) {
+	unix.CloseOnExec(environmentFD)
+	var st unix.Stat_t
+	if err := unix.Fstat(environmentFD, &st); err != nil {
+		return nil, os.NewSyscallError("fstat", err)
+	}
+	content := make([]byte, st.Size)
+	for read := 0; read < len(content); {
+		n, err := unix.Pread(environmentFD, content[read:], int64(read))
+		if err != nil || n == 0 {
+			return nil, os.NewSyscallError("pread", cmp.Or(err, error(unix.EIO)))
+		}
+		read += n
+	}
+	if len(content) == 0 {
+		return nil, nil
+	}
+	return strings.Split(strings.TrimSuffix(string(content), "\x00"), "\x00"), nil
+}
+
 // daemonGone reports whether the daemon ended before its death could be told by
 // the signal: then nothing holds the pipe's other end.
 func daemonGone() bool {
@@ -167,10 +197,10 @@ func loadFilter() error {
 
 // start executes the server with this process's standard streams, and lets go of
 // them: only the server's end of them shall keep them open.
-func start(program string, argv []string) (pid int, err error) {
+func start(argv, env []string) (pid int, err error) {
 	//nolint:gosec // G204: executing what the configuration names is its task
-	pid, err = syscall.ForkExec(program, argv, &syscall.ProcAttr{
-		Env:   os.Environ(),
+	pid, err = syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{
+		Env:   env,
 		Files: []uintptr{0, 1, 2},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})

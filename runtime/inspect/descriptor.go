@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,11 +22,12 @@ type descriptor struct {
 
 func (d descriptor) String() string { return fmt.Sprintf("%s of %s: %q", d.fd, d.of, d.link) }
 
-// The launcher's own descriptors: its system-call filter, and a pipe that ends
-// with the daemon.
+// The launcher's own descriptors: its system-call filter, a pipe that ends with the
+// daemon, and the environment that it gave the server.
 const (
-	filterFD   = "3"
-	lifelineFD = "4"
+	filterFD      = "3"
+	lifelineFD    = "4"
+	environmentFD = "5"
 )
 
 // anonymous are the kinds of the kernel's own files that a server may make.
@@ -47,7 +49,7 @@ func (a *audit) checkDescriptors() {
 	var bad []string
 	var errs []error
 	for _, d := range a.descriptors {
-		if d.of.pid == a.PID && (d.fd == filterFD || d.fd == lifelineFD) {
+		if d.of.pid == a.PID && (d.fd == filterFD || d.fd == lifelineFD || d.fd == environmentFD) {
 			continue
 		}
 		foreign, err := a.foreign(d)
@@ -69,6 +71,9 @@ func (a *audit) checkDescriptors() {
 	e, err := a.place(a.path(a.PID, "fd/"+lifelineFD))
 	a.judge(fact{section, "lifeline of the first process", "a pipe of root's", "fd/" + lifelineFD, 2}, fmt.Sprintf("%s of user %d", orNone(lifeline), e.uid),
 		strings.HasPrefix(lifeline, "pipe:") && e.uid == 0, err)
+	environment := a.first.links[environmentFD]
+	a.judge(fact{section, "environment of the first process", "in memory", "fd/" + environmentFD, 2}, orNone(environment),
+		strings.HasPrefix(filepath.Base(environment), "memfd:"), a.first.err)
 }
 
 // stream says of a descriptor that its other end is the host's.

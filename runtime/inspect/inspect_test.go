@@ -23,6 +23,9 @@ const (
 	other  = "7481"
 )
 
+// environment is where the tree has the server's environment.
+const environment = "memfd:environment"
+
 // tree is a copy of testdata/sandbox.txtar as a folder.
 type tree struct {
 	t    *testing.T
@@ -39,7 +42,7 @@ func newTree(t *testing.T) tree {
 	tr := tree{t: t, root: t.TempDir()}
 	for _, file := range archive.Files {
 		content := strings.ReplaceAll(string(file.Data), "$ROOT", tr.root)
-		if filepath.Base(file.Name) == "environ" {
+		if strings.HasSuffix(file.Name, "environ") || file.Name == environment {
 			content = strings.ReplaceAll(content, "\n", "\x00")
 		}
 		tr.write(file.Name, content)
@@ -380,9 +383,9 @@ func TestPlanted(t *testing.T) {
 		}, nil},
 		{"Landlock is off", func(tr tree, a *audit) {
 			a.Profile.Landlock.Mode = "off"
-			tr.write(inFirst+"fd/5.link", "/dev/null")
+			tr.write(inFirst+"fd/6.link", "/dev/null")
 		}, nil},
-		{"no rules", func(tr tree, _ *audit) { tr.write(inFirst+"fd/5.link", "/dev/null") }, []string{"landlock: first process was given rules"}},
+		{"no rules", func(tr tree, _ *audit) { tr.write(inFirst+"fd/6.link", "/dev/null") }, []string{"landlock: first process was given rules"}},
 
 		{"the host's namespace", func(tr tree, _ *audit) { tr.write("proc/self/ns/net.link", "net:[4026532195]") }, []string{"namespaces: net"}},
 		{"the daemon's namespace", func(tr tree, _ *audit) { tr.write("proc/7460/ns/ipc.link", "ipc:[4026532185]") }, []string{"namespaces: ipc"}},
@@ -614,7 +617,9 @@ func TestPlanted(t *testing.T) {
 		{"no lifeline", func(tr tree, _ *audit) { tr.write(inFirst+"fd/4.link", "/dev/null") }, []string{"descriptors: lifeline of the first process"}},
 		{"a filter that can be written", func(tr tree, _ *audit) { tr.replace(inFirst+"fdinfo/3", "02100000", "02100002") }, []string{"descriptors: filter of the first process"}},
 
-		{"a variable more", func(tr tree, _ *audit) { tr.replace(inFirst+"environ", "USER=", "TOKEN=hush\x00USER=") }, []string{"environment: surplus variables"}},
+		{"a variable more", func(tr tree, _ *audit) { tr.replace(environment, "USER=", "TOKEN=hush\x00USER=") }, []string{"environment: surplus variables"}},
+		{"an environment of the launcher's own", func(tr tree, _ *audit) { tr.write(inFirst+"environ", "HOME=/\x00GODEBUG=x\x00") }, []string{"environment: of the first process"}},
+		{"an environment of the host's", func(tr tree, _ *audit) { tr.write(inFirst+"fd/5.link", tr.path(inFirst+"environ")) }, []string{"descriptors: environment of the first process", "environment: missing variables"}},
 		{"a variable less", func(_ tree, a *audit) { a.Environment = append(a.Environment, "API_KEY") }, []string{"environment: missing variables"}},
 	}
 	made := newTree(t)

@@ -81,16 +81,11 @@ func netlinks(text string) []string {
 	})
 }
 
-// checkEnvironment compares the names of the variables that the first process was
-// given. What a server does to its own environment is its matter.
+// checkEnvironment compares the names of the variables that the server was given:
+// the first process still holds them. What a server does to its own environment is
+// its matter. The first process, a Go program, must not be steered by any.
 func (a *audit) checkEnvironment() {
-	content, err := os.ReadFile(a.path(a.PID, "environ"))
-	var got []string
-	for variable := range strings.SplitSeq(string(content), "\x00") {
-		if name, _, ok := strings.Cut(variable, "="); ok {
-			got = append(got, name)
-		}
-	}
+	got, err := a.variables("fd/" + environmentFD)
 	want := slices.Sorted(slices.Values(a.Environment))
 	slices.Sort(got)
 	var surplus, missing []string
@@ -104,7 +99,21 @@ func (a *audit) checkEnvironment() {
 			missing = append(missing, name)
 		}
 	}
-	const section, where = "environment", "environ"
+	const section, where = "environment", "fd/" + environmentFD
 	a.expect(fact{section, "surplus variables", "none", where, 2}, orNone(strings.Join(surplus, ", ")), err)
 	a.expect(fact{section, "missing variables", "none", where, 1}, orNone(strings.Join(missing, ", ")), err)
+	own, err := a.variables("environ")
+	f := fact{section, "of the first process", "HOME at most", "environ", 1}
+	a.judge(f, orNone(strings.Join(own, ", ")), len(own) == 0 || slices.Equal(own, []string{"HOME"}), err)
+}
+
+// variables are the names in an environment of the first process's.
+func (a *audit) variables(where string) (names []string, err error) {
+	content, err := os.ReadFile(a.path(a.PID, where))
+	for variable := range strings.SplitSeq(string(content), "\x00") {
+		if name, _, ok := strings.Cut(variable, "="); ok {
+			names = append(names, name)
+		}
+	}
+	return names, err
 }

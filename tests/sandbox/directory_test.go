@@ -146,6 +146,9 @@ func TestStartRefuses(t *testing.T) {
 		{"linked directory", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: link, Target: dir}) }, "symbolic link"},
 		{"missing mount", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: "/none", Target: "/none"}) }, "/none"},
 		{"mount over what is not there", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: dir, Target: "/usr/none"}) }, "make it there, or mount it elsewhere"},
+		{"covering the launcher", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: dir, Target: "/run"}) }, "the sandbox's own"},
+		{"covering everything", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: dir, Target: "/"}) }, "the sandbox's own"},
+		{"leaving the root", func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: dir, Target: "../x"}) }, "absolute path"},
 		{"unknown project", func(s *sandbox.Spec) { s.Project = "none" }, `project "none" is not known`},
 		{"missing working folder", func(s *sandbox.Spec) { s.Dir = "/none" }, "/none"},
 	}
