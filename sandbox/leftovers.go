@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 )
@@ -154,27 +155,19 @@ func (l *leftovers) renew(dir string) error {
 	return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o711))
 }
 
-// mountsBelow lists the mount points below dir as proc_pid_mountinfo(5) has them.
+// mountsBelow lists the mount points below dir, in the order they were made in.
 func mountsBelow(dir string) ([]string, error) {
 	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
 	if err != nil {
 		return nil, err
 	}
-	prefix := filepath.Join(parent, filepath.Base(dir)) + "/"
-	table, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	own := filepath.Join(parent, filepath.Base(dir))
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(own))
 	var found []string
-	for line := range strings.Lines(string(table)) {
-		fields := strings.Fields(line)
-		if len(fields) < 5 {
-			continue
-		}
-		if path := unescape.Replace(fields[4]); strings.HasPrefix(path, prefix) {
-			found = append(found, path)
+	for _, m := range mounts {
+		if m.Mountpoint != own {
+			found = append(found, m.Mountpoint)
 		}
 	}
-	return found, nil
+	return found, err
 }
