@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -164,7 +163,7 @@ func ParsePrivate(text string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
-// ParseTargets reads an allow-list, as ParseTarget and CheckPorts do.
+// ParseTargets reads an allow-list, as ParseTarget does.
 func ParseTargets(allow []string) ([]Target, error) {
 	var targets []Target
 	for _, text := range allow {
@@ -174,29 +173,5 @@ func ParseTargets(allow []string) ([]Target, error) {
 		}
 		targets = append(targets, target)
 	}
-	return targets, CheckPorts(targets)
-}
-
-// CheckPorts refuses more different ports than a sandbox can have listeners.
-func CheckPorts(targets []Target) error {
-	if n := len(Ports(targets)); n > MaxPorts {
-		return fmt.Errorf("there are %d different ports, 80 and 443 among them, and at most %d are possible", n, MaxPorts)
-	}
-	return nil
-}
-
-// MaxPorts is the most ports that one sandbox's listeners may be on: all of them
-// travel in one message (control.Message).
-const MaxPorts = 32
-
-// Ports lists the ports that a sandbox's listeners must be on, in order. 80 and
-// 443 are always among them, so that what is refused there is refused with a
-// reason.
-func Ports(targets []Target) []uint16 {
-	ports := []uint16{80, 443}
-	for _, t := range targets {
-		ports = append(ports, t.Port)
-	}
-	slices.Sort(ports)
-	return slices.Compact(ports)
+	return targets, nil
 }

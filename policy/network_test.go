@@ -2,7 +2,6 @@ package policy
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -118,13 +117,5 @@ func TestParsePrivate(t *testing.T) {
 		if (err != nil) != (problem != "") || err != nil && !strings.Contains(err.Error(), problem) {
 			t.Errorf("%q: got %v, want %q", text, err, problem)
 		}
-	}
-}
-
-func TestPorts(t *testing.T) {
-	t.Parallel()
-	got := Ports([]Target{{Port: 8080}, {Port: 443}, {Port: 22}, {Port: 8080}})
-	if want := []uint16{22, 80, 443, 8080}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
 	}
 }

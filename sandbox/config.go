@@ -81,7 +81,7 @@ func (s *Sandbox) config(root string) (*configs.Config, error) {
 		{Type: configs.NEWIPC}, {Type: configs.NEWUTS}, {Type: configs.NEWCGROUP},
 	}
 	var networks []*configs.Network
-	if s.spec.Network.Mode != NetworkHost {
+	if s.spec.Network != NetworkHost {
 		namespaces.Add(configs.NEWNET, "")
 		networks = []*configs.Network{{Type: "loopback"}}
 	}

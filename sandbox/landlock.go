@@ -52,7 +52,7 @@ func landlockABI() int {
 func newRuleset(spec Spec) (*ruleset, error) {
 	abi := landlockABI()
 	switch {
-	case spec.Network.Mode == NetworkHost && (abi < scopeABI || spec.Landlock.Off):
+	case spec.Network == NetworkHost && (abi < scopeABI || spec.Landlock.Off):
 		return nil, errors.New("the host's network is open to it, and only Landlock can keep it from the host's abstract sockets: that needs Linux 6.12 and landlock.mode other than \"off\"")
 	case spec.Landlock.Off:
 		return nil, nil

@@ -20,30 +20,25 @@ const (
 	NetworkHost                      // the host's
 )
 
-// Network is what a sandbox may speak to.
-type Network struct {
-	Mode  NetworkMode
-	Ports []int // for NetworkEgress: the TCP ports that the caller answers on
-}
-
 const (
 	dnsPort = 53
-	backlog = 128
+	// listenerPort is where the listener of all ports itself is: no program has a
+	// use for it (tcpmux, RFC 1078).
+	listenerPort = 1
+	backlog      = 128
 )
 
 // openNetwork makes every address local to the network namespace that this thread
-// is in, so that each connection ends at one of the listeners which it returns: the
-// name server's UDP and TCP sockets, and one listener for each port. No packet can
-// leave: there is no other interface than loopback.
-func openNetwork(n Network) (files []*os.File, err error) {
-	if n.Mode != NetworkEgress {
+// is in, so that each connection ends at one of the sockets which it returns: the
+// name server's for UDP and TCP, and a listener for every other address and port.
+// No packet can leave: there is no other interface than loopback.
+func openNetwork(mode NetworkMode) (files []*os.File, err error) {
+	if mode != NetworkEgress {
 		return nil, nil
 	}
 	defer func() {
 		if err != nil {
-			for _, f := range files {
-				f.Close()
-			}
+			closeFiles(files)
 		}
 	}()
 	families, err := routeHome()
@@ -56,17 +51,12 @@ func openNetwork(n Network) (files []*os.File, err error) {
 			return files, err
 		}
 	}
-	for _, port := range n.Ports {
-		if families == 2 {
-			files, err = appendSocket(files, unix.AF_INET6, unix.SOCK_STREAM, &unix.SockaddrInet6{Port: port}) // of IPv4 too (ipv6(7))
-		} else {
-			files, err = appendSocket(files, unix.AF_INET, unix.SOCK_STREAM, &unix.SockaddrInet4{Port: port})
-		}
-		if err != nil {
-			return files, err
-		}
+	if families == 2 {
+		files, err = appendSocket(files, unix.AF_INET6, unix.SOCK_STREAM, &unix.SockaddrInet6{Port: listenerPort}) // of IPv4 too (ipv6(7))
+	} else {
+		files, err = appendSocket(files, unix.AF_INET, unix.SOCK_STREAM, &unix.SockaddrInet4{Port: listenerPort})
 	}
-	return files, nil
+	return files, err
 }
 
 // routeHome makes all addresses local, and says of how many families: a host

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -29,6 +30,7 @@ type Sandbox struct {
 	started   time.Time
 	cgroup    cgroups.Manager
 	network   []*os.File
+	lookup    io.Closer // of the network; nil without
 
 	frozen   atomic.Bool // or it is not known, because something failed
 	freezeMu sync.Mutex  // of Freeze, Thaw and the end
@@ -127,7 +129,11 @@ func (s *Sandbox) launch(stdio Stdio) error {
 	}
 	// libcontainer has made the namespaces and waits before it executes the launcher:
 	// nothing that is not ours has run inside yet.
-	if err = inside(s.pid, func() error { return s.complete(parts) }); err == nil {
+	err = inside(s.pid, func() error { return s.complete(parts) })
+	if err == nil && len(s.network) > 0 {
+		s.lookup, err = answerAll(s.network[len(s.network)-1], s.pid)
+	}
+	if err == nil {
 		err = container.Exec()
 	}
 	if err != nil {
@@ -228,6 +234,9 @@ func (s *Sandbox) destroy() {
 // cleanUp removes what the sandbox had on the host and gives its ids back.
 func (s *Sandbox) cleanUp() {
 	s.destroy()
+	if s.lookup != nil {
+		s.lookup.Close()
+	}
 	if err := os.RemoveAll(s.rootDir()); err != nil {
 		slog.Error("remove sandbox", "sandbox", s.spec.ID, "err", err)
 	}

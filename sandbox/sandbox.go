@@ -61,7 +61,7 @@ type Spec struct {
 	Limits   Limits
 	Rlimits  []Rlimit // beside those that every sandbox has
 	Syscalls Syscalls
-	Network  Network
+	Network  NetworkMode
 	Landlock Landlock
 	AppArmor string        // profile that the kernel knows; empty: none
 	SELinux  string        // label; empty: none

@@ -1,7 +1,6 @@
 package egress
 
 import (
-	"fmt"
 	"math"
 	"net/netip"
 	"strings"
@@ -35,25 +34,11 @@ func TestNewRulesRefuses(t *testing.T) {
 		"no port":          {MaxConnections: 1, ConnectionsPerSecond: 1, Allow: []string{"example.com"}},
 		"everything":       {MaxConnections: 1, ConnectionsPerSecond: 1, Private: []string{"0.0.0.0/0"}},
 		"second is broken": {MaxConnections: 1, ConnectionsPerSecond: 1, Allow: []string{"example.com:1", "*:1"}},
-		"many ports":       {MaxConnections: 1, ConnectionsPerSecond: 1, Allow: allowPorts(policy.MaxPorts - 1)},
 	} {
 		if _, err := NewRules(&n); err == nil || !strings.HasPrefix(err.Error(), "network: ") {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-}
-
-// allowPorts has n ports, none of them 80 or 443.
-func allowPorts(n int) (allow []string) {
-	for i := range n {
-		allow = append(allow, fmt.Sprintf("example.com:%d", 8000+i), fmt.Sprintf("example.org:%d", 8000+i))
-	}
-	return allow
-}
-
-func TestMostPorts(t *testing.T) {
-	t.Parallel()
-	mustRules(t, policy.Network{Allow: allowPorts(policy.MaxPorts - 2)})
 }
 
 func TestRules(t *testing.T) {

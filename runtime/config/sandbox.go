@@ -84,13 +84,10 @@ func (o *overlay) limit(key, limits string, own, standard, ceiling, most float64
 func (o *overlay) network() {
 	at := o.p.Key("network")
 	n := &o.own.Network
-	targets, _ := policy.ParseTargets(n.Allow) // the profile's, which are checked
 	for i, entry := range o.Network {
-		target, err := policy.ParseTarget(entry)
-		if err != nil {
+		if _, err := policy.ParseTarget(entry); err != nil {
 			o.Fail(at.Index(i), "%v", err)
 		}
-		targets = append(targets, target)
 	}
 	switch {
 	case len(o.Network) == 0:
@@ -103,9 +100,6 @@ func (o *overlay) network() {
 		o.Fail(at, "profile %q gives the host's whole network: remove network, or name a profile that has a list", o.own.Name)
 	default:
 		n.Allow = slices.Concat(n.Allow, o.Network)
-		if err := policy.CheckPorts(targets); err != nil {
-			o.Fail(at, "%v", err)
-		}
 		o.own.Origin["network.allow"] = o.Line(at)
 	}
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -10,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"mcpgateway/policy"
 	"mcpgateway/policy/profile"
 )
 
@@ -146,9 +144,6 @@ func TestProfileMistakes(t *testing.T) {
 		{"host's network", "servers: {s: {command: c, profile: h, network: [\"a.example:443\"]}}",
 			map[string]string{"h": "allow_weaker = true\n[network]\nmode = \"host\"\n[namespaces]\nprivate = [\"user\", \"mount\", \"pid\", \"ipc\", \"uts\", \"cgroup\"]"},
 			`{}:1:39: servers.s.network: profile "h" gives the host's whole network: remove network, or name a profile that has a list`},
-		{"many ports", "servers: {s: {command: c, profile: p, network: [\"a.example:1\", \"a.example:2\"]}}",
-			map[string]string{"p": "extends = \"network-client\"\nallow_weaker = true\n[network]\nallow = [" + manyPorts() + "]"},
-			`{}:1:39: servers.s.network: there are 33 different ports, 80 and 443 among them, and at most 32 are possible`},
 		{"bad name", "servers: {s: {command: c, profile: network-client, network: [a.example]}}", nil,
 			`{}:1:62: servers.s.network[0]: allow "a.example": it needs a port: write name:port`},
 		{"rw below ro", "servers: {s: {command: c, profile: strict, allowed_directories: [\"" + root + "/b:rw\"]}}", nil,
@@ -221,13 +216,4 @@ func TestProfilesFolder(t *testing.T) {
 	if want := file + `:1:36: servers.s.profile: profile "network-client" allows no name: write the server's own below network`; err != "" || warnings != want {
 		t.Errorf("got %s and %s, want %s", err, warnings, want)
 	}
-}
-
-// manyPorts is a list that leaves one port.
-func manyPorts() string {
-	var list []string
-	for i := range policy.MaxPorts - 3 {
-		list = append(list, fmt.Sprintf("%q", fmt.Sprintf("a.example:%d", 1000+i)))
-	}
-	return strings.Join(list, ", ")
 }

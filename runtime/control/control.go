@@ -20,7 +20,7 @@ const MaxMessage = 64 << 10
 
 // maxDescriptors is the most descriptors that one packet may carry: a server's
 // streams, and what it may reach of the network.
-const maxDescriptors = 40
+const maxDescriptors = 8
 
 // Kind names a message.
 //
@@ -28,7 +28,7 @@ const maxDescriptors = 40
 //	hello{version}       proxy, admin   hello           –
 //	open{server}         proxy          opened{network} stdio (1 socket or 2 pipe ends), stderr; then as
 //	                                                    many as network says, from the sandbox's network
-//	                                                    namespace: dns over udp, dns over tcp, tcp listeners
+//	                                                    namespace: dns over udp, dns over tcp, tcp listener
 //	stop{sandbox}        proxy, admin   done            –
 //	freeze{sandbox}      proxy, admin   done            –
 //	thaw{sandbox}        proxy, admin   done            –

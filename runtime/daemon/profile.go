@@ -22,10 +22,6 @@ func confine(spec *sandbox.Spec, p *profile.Profile) error {
 	if err != nil {
 		return err
 	}
-	ports, err := ports(p.Network)
-	if err != nil {
-		return err
-	}
 	for _, m := range p.Filesystem.Mounts {
 		mount, err := open(m)
 		if err != nil {
@@ -41,7 +37,7 @@ func confine(spec *sandbox.Spec, p *profile.Profile) error {
 	spec.Limits = profileLimits(p.Limits)
 	spec.Rlimits = rlimits(p.Rlimits, p.Time.CPU)
 	spec.Syscalls = sandbox.Syscalls{Plus: plus, Minus: minus, Kill: p.Syscalls.Action == "kill", AuditOnly: p.Syscalls.AuditOnly}
-	spec.Network = sandbox.Network{Mode: networkMode(p.Network.Mode), Ports: ports}
+	spec.Network = networkMode(p.Network.Mode)
 	spec.Landlock = sandbox.Landlock{Off: p.Landlock.Mode == "off", Required: p.Landlock.Mode == "required", Read: p.Landlock.Read}
 	spec.AppArmor, spec.SELinux = p.LSM.AppArmor, p.LSM.SELinux
 	spec.MaxTime = p.Time.Run
@@ -74,20 +70,6 @@ func networkMode(mode string) sandbox.NetworkMode {
 		return sandbox.NetworkHost
 	}
 	return sandbox.NetworkNone
-}
-
-func ports(n profile.Network) (ports []int, err error) {
-	if n.Mode != "allow" {
-		return nil, nil
-	}
-	targets, err := policy.ParseTargets(n.Allow)
-	if err != nil {
-		return nil, err
-	}
-	for _, port := range policy.Ports(targets) {
-		ports = append(ports, int(port))
-	}
-	return ports, nil
 }
 
 func profileLimits(l profile.Limits) sandbox.Limits {

@@ -86,6 +86,8 @@ func TestEgress(t *testing.T) {
 	for url, reason := range map[string]string{
 		"https://other.example.com/":               "other.example.com is not in the profile's network.allow",
 		"http://example.com/":                      "example.com:80 is not in the profile's network.allow",
+		"http://example.com:8080/":                 "example.com:8080 is not in the profile's network.allow",
+		"http://93.184.216.34:25/":                 "93.184.216.34:25 is not in the profile's network.allow",
 		"https://93.184.216.34/":                   "93.184.216.34:443 is not in the profile's network.allow",
 		"http://169.254.169.254/latest/meta-data/": "169.254.169.254:80 is not in the profile's network.allow",
 		"https://[2606:2800:220:1::1]/":            "[2606:2800:220:1::1]:443 is not in the profile's network.allow",

@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -300,16 +301,18 @@ func openNetwork(n policy.Network) (files []*os.File, err error) {
 	if err := keep(udp); err != nil {
 		return nil, err
 	}
-	var targets []policy.Target
-	for _, text := range n.Allow {
-		target, err := policy.ParseTarget(text)
-		if err != nil {
-			return nil, err
-		}
-		targets = append(targets, target)
+	targets, err := policy.ParseTargets(n.Allow)
+	if err != nil {
+		return nil, err
 	}
+	// The real one has one listener for all ports; here one for each must do.
+	ports := []uint16{80, 443}
+	for _, target := range targets {
+		ports = append(ports, target.Port)
+	}
+	slices.Sort(ports)
 	addresses := []string{"127.0.0.1:53"}
-	for _, port := range policy.Ports(targets) {
+	for _, port := range slices.Compact(ports) {
 		addresses = append(addresses, fmt.Sprintf("[::]:%d", port))
 	}
 	for _, address := range addresses {
@@ -372,6 +375,7 @@ func (r *records) rest() {
 // next waits for a record.
 func (r *records) next(t *testing.T) egress.Record {
 	t.Helper()
+	late := time.After(30 * time.Second)
 	for {
 		r.mu.Lock()
 		if len(r.list) > 0 {
@@ -383,7 +387,7 @@ func (r *records) next(t *testing.T) egress.Record {
 		r.mu.Unlock()
 		select {
 		case <-r.more:
-		case <-t.Context().Done():
+		case <-late:
 			t.Fatal("no record")
 		}
 	}

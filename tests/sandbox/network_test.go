@@ -12,16 +12,16 @@ import (
 	"mcpgateway/sandbox"
 )
 
-// egress is a sandbox on whose port 443 (and 80) the test answers.
+// egress is a sandbox whose network the test answers.
 func egress(t *testing.T, path string, args ...string) sandbox.Spec {
 	t.Helper()
 	s := spec(t, path, args...)
-	s.Network = sandbox.Network{Mode: sandbox.NetworkEgress, Ports: []int{80, 443}}
+	s.Network = sandbox.NetworkEgress
 	return s
 }
 
 // listeners takes over the sockets of a sandbox: udp and tcp of the name server,
-// then one listener per port.
+// then the listener of everything else.
 func listeners(t *testing.T, box running) (dns net.PacketConn, tcp []net.Listener) {
 	t.Helper()
 	files := box.Network()
@@ -44,22 +44,22 @@ func listeners(t *testing.T, box running) (dns net.PacketConn, tcp []net.Listene
 	return dns, tcp
 }
 
-// TestEveryAddressIsOurs: whatever address a server connects to, the caller
-// answers, and learns which one was meant.
+// TestEveryAddressIsOurs: whatever address and port a server connects to, the
+// caller answers, and learns which were meant.
 func TestEveryAddressIsOurs(t *testing.T) {
-	addresses := []string{"198.18.0.7", "8.8.8.8", "10.1.2.3", "169.254.169.254"}
+	targets := []string{"198.18.0.7/443", "8.8.8.8/25", "10.1.2.3/5432", "169.254.169.254/80", "198.18.0.1/1", "255.0.0.1/65535"}
 	if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil {
-		addresses = append(addresses, "2001:db8::7")
+		targets = append(targets, "2001:db8::7/8443", "::2/53")
 	}
 	script := ""
-	for _, address := range addresses {
-		script += fmt.Sprintf("exec 3<>/dev/tcp/%s/443 && read -r line <&3 && echo \"$line\"\n", address)
+	for _, target := range targets {
+		script += fmt.Sprintf("exec 3<>/dev/tcp/%s && read -r line <&3 && echo \"$line\"\n", target)
 	}
 	box := start(t, egress(t, "/bin/bash", "-c", script))
 	_, tcp := listeners(t, box)
 	go func() {
 		for {
-			conn, err := tcp[2].Accept()
+			conn, err := tcp[1].Accept()
 			if err != nil {
 				return
 			}
@@ -69,10 +69,32 @@ func TestEveryAddressIsOurs(t *testing.T) {
 	}()
 	box.stdin.Close()
 	got := box.wait(t)
-	for _, address := range addresses {
-		if want := net.JoinHostPort(address, "443"); !strings.Contains(got.stdout, want) {
+	for _, target := range targets {
+		address, port, _ := strings.Cut(target, "/")
+		if want := net.JoinHostPort(address, port) + "\n"; !strings.Contains(got.stdout, want) {
 			t.Errorf("got %q (%s), want a connection to %s", got.stdout, got.stderr, want)
 		}
+	}
+}
+
+// TestLoopbackStaysItsOwn: what a server listens on inside is reached by itself, and
+// what it does not listen on is refused.
+func TestLoopbackStaysItsOwn(t *testing.T) {
+	box := start(t, egress(t, "/usr/bin/python3", "-c", `
+import socket
+for family, address in (socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.9.8.7"), (socket.AF_INET6, "::1"):
+    with socket.socket(family) as listener:
+        listener.bind((address, 8443))
+        listener.listen()
+        socket.create_connection(listener.getsockname()[:2]).close()
+        listener.accept()[0].send(b"")
+        print("own")
+    with socket.socket(family) as s:
+        print(s.connect_ex((address, 8443)))
+`))
+	listeners(t, box)
+	if got := box.wait(t); got.stdout != strings.Repeat("own\n111\n", 3) { // ECONNREFUSED
+		t.Errorf("got %q (%s), want its own listener, and a refusal without one", got.stdout, got.stderr)
 	}
 }
 
@@ -93,13 +115,17 @@ func TestNameServerIsOurs(t *testing.T) {
 	}
 }
 
-// TestNoOtherPort: a port that nobody answers on is refused at once, and nothing
-// but loopback leads out.
-func TestNoOtherPort(t *testing.T) {
+// TestNothingElse: what is not TCP is refused at once, and nothing but loopback is
+// there.
+func TestNothingElse(t *testing.T) {
 	s := egress(t, "/usr/bin/python3", "-c", `
 import fcntl, socket, struct
-s = socket.socket()
-print(s.connect_ex(("8.8.8.8", 25)))
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(20)
+s.connect(("8.8.8.8", 443))
+s.send(b"x")
+try: s.recv(1)
+except OSError as e: print(e.errno)
 for _, name in socket.if_nameindex():
     flags, = struct.unpack("16xH", fcntl.ioctl(s, 0x8913, struct.pack("18s", name.encode()))) # SIOCGIFFLAGS
     if flags & 1: # IFF_UP
@@ -169,7 +195,7 @@ try:
 except PermissionError as e:
     print("refused")
 `, name[1:], fmt.Sprint(tcp.Addr().(*net.TCPAddr).Port))
-	s.Network.Mode = sandbox.NetworkHost
+	s.Network = sandbox.NetworkHost
 	if got := runToEnd(t, s); got.stdout != "tcp\nrefused\n" {
 		t.Errorf("got %q (%s), want the port of the host and not its abstract socket", got.stdout, got.stderr)
 	}
