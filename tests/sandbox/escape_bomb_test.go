@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -114,36 +113,38 @@ func escapeByBurning(t *testing.T) {
 	answers := bufio.NewReader(box.stdout)
 	var quiet, loud []int
 	for range 3 {
-		quiet = append(quiet, latency(t, box, answers))
+		median, _ := latency(t, box, answers)
+		quiet = append(quiet, median)
 		burner.ID += "x"
 		burning := start(t, burner)
 		firstLine(t, burning.stdout)
-		loud = append(loud, latency(t, box, answers))
+		median, _ = latency(t, box, answers)
+		loud = append(loud, median)
 		burning.Kill()
 	}
 	// Others use this machine too: the best of each is what it can do.
 	if before, after := slices.Min(quiet), slices.Min(loud); after > 2*before {
 		t.Errorf("a neighbour's work took %d µs, and %d beside a burner (%v, %v)", before, after, quiet, loud)
 	}
-	together := spec(t, "/bin/sh", "-c", "/srv/attack burn 6 >/dev/null & exec /srv/attack latency 20")
+	together := spec(t, "/bin/sh", "-c", "/srv/attack burn 6 >/tmp/ready & until [ -s /tmp/ready ]; do sleep 0.1; done; exec /srv/attack latency 20")
 	together.Mounts = neighbour.Mounts
-	together.Limits.CPU = 0.2
 	box = start(t, together)
-	if got := latency(t, box, bufio.NewReader(box.stdout)); got < 2*slices.Min(quiet) {
+	// The scheduler lets it do several pieces at a time, and then wait: the median may
+	// not show that.
+	if _, got := latency(t, box, bufio.NewReader(box.stdout)); got < 2*slices.Min(quiet) {
 		t.Errorf("work took %d µs beside burners in the same sandbox, %d without: this proves nothing", got, slices.Min(quiet))
 	}
 }
 
-func latency(t *testing.T, box running, answers *bufio.Reader) int {
+func latency(t *testing.T, box running, answers *bufio.Reader) (median, mean int) {
 	t.Helper()
 	fmt.Fprintln(box.stdin, "go")
 	line, err := answers.ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
-	took, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil {
+	if _, err := fmt.Sscan(line, &median, &mean); err != nil {
 		t.Fatal(err)
 	}
-	return took
+	return median, mean
 }
