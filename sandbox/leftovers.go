@@ -82,6 +82,8 @@ func inUse(path string) bool {
 func (l *leftovers) endProcesses(paths []string) error {
 	ended := map[int]bool{}
 	defer func() { l.processes = len(ended) }()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for range 1000 {
 		held := map[int]*os.Process{}
 		for pid := range processesIn(paths) {
@@ -105,7 +107,7 @@ func (l *leftovers) endProcesses(paths []string) error {
 		for _, p := range held {
 			_ = p.Release()
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-tick.C
 	}
 	return fmt.Errorf("processes %v do not end", slices.Collect(maps.Keys(processesIn(paths))))
 }

@@ -30,7 +30,7 @@ func answerAll(listener *os.File, pid int) (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a socket map: %w", err)
 	}
-	defer socket.Close()
+	defer socket.Close() //nolint:errcheck // the program holds it
 	if err := socket.Put(uint32(0), uint64(listener.Fd())); err != nil {
 		return nil, fmt.Errorf("put the listener into its map: %w", err)
 	}
@@ -41,7 +41,7 @@ func answerAll(listener *os.File, pid int) (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the socket lookup: %w", err)
 	}
-	defer program.Close()
+	defer program.Close() //nolint:errcheck // the link holds it
 	namespace, err := os.Open(filepath.Join("/proc", strconv.Itoa(pid), "ns/net"))
 	if err != nil {
 		return nil, err

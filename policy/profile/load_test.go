@@ -151,7 +151,7 @@ func TestOnlyRootsFiles(t *testing.T) {
 // of what it extends, and each says where it comes from.
 func TestExtends(t *testing.T) {
 	t.Parallel()
-	set, dir, err := load(t, map[string]string{
+	_, dir, err := load(t, map[string]string{
 		"a.toml": "description = \"first\"\n[environment]\npass = [\"A\", \"B\"]\n[limits]\npids_max = 9\n",
 		"b.toml": "extends = \"a\"\n[environment]\npass = [\"B\"]\n",
 	})
@@ -161,7 +161,8 @@ func TestExtends(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "a.toml"), []byte("description = \"first\"\nallow_weaker = true\n[environment]\npass = [\"A\", \"B\"]\n[limits]\npids_max = 9\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if set, err = Load(dir); err != nil {
+	set, err := Load(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
 	b, _ := set.Get("b")

@@ -63,7 +63,7 @@ func serve(behaviour string) int {
 }
 
 // hang waits for ever, in a way that Go does not take for a deadlock.
-func hang() { time.Sleep(math.MaxInt64) }
+func hang() { <-time.NewTimer(math.MaxInt64).C }
 
 func flood(n int) {
 	block := bytes.Repeat([]byte("x"), 64<<10)

@@ -49,7 +49,7 @@ func interfaces(text string) []string {
 		name, counters, ok := strings.Cut(line, ":")
 		name = strings.TrimSpace(name)
 		idle := strings.Trim(counters, " 0\n") == ""
-		if ok && !(idle && slices.Contains(fallback, name)) {
+		if ok && (!idle || !slices.Contains(fallback, name)) {
 			names = append(names, name)
 		}
 	}

@@ -167,7 +167,7 @@ func takeThread() error {
 	started := make(chan struct{})
 	go func() {
 		close(started)
-		unix.Pause()
+		_ = unix.Pause()
 	}()
 	<-started
 	return nil

@@ -63,7 +63,7 @@ func readSymlink(a []string) error {
 	if err := unix.Symlink(a[1], a[0]); err != nil {
 		return err
 	}
-	defer unix.Unlink(a[0])
+	defer func() { _ = unix.Unlink(a[0]) }()
 	return read(a[:1])
 }
 
@@ -85,7 +85,7 @@ func overwrite(a []string) error {
 	}
 	again := fmt.Sprintf("/proc/self/fd/%d", fd)
 	for range 1000 {
-		if err = closing(unix.Open(again, unix.O_WRONLY|unix.O_APPEND, 0)); err != unix.ETXTBSY {
+		if err = closing(unix.Open(again, unix.O_WRONLY|unix.O_APPEND, 0)); !errors.Is(err, unix.ETXTBSY) {
 			break
 		}
 	}

@@ -180,7 +180,7 @@ func each(lines []string) error {
 		if err != nil {
 			out = []byte(err.Error() + "\n")
 		}
-		os.Stdout.Write(out)
+		_, _ = os.Stdout.Write(out)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func watch(a []string) error {
 		return err
 	}
 	ended := make(chan struct{})
-	go func() { os.Stdin.Read(make([]byte, 1)); close(ended) }()
+	go func() { _, _ = os.Stdin.Read(make([]byte, 1)); close(ended) }()
 	fmt.Println("ready")
 	met, won := map[int]bool{}, map[string]bool{}
 	for oldest := os.Getpid(); ; {
@@ -72,10 +72,10 @@ func owner(thread int) (pid, uid int) {
 		return 0, 0
 	}
 	_, rest, _ := strings.Cut(string(text), "\nTgid:")
-	fmt.Sscan(rest, &pid)
+	_, _ = fmt.Sscan(rest, &pid)
 	var real int
 	_, rest, _ = strings.Cut(rest, "\nUid:")
-	fmt.Sscan(rest, &real, &uid)
+	_, _ = fmt.Sscan(rest, &real, &uid)
 	return pid, uid
 }
 
