@@ -18,8 +18,8 @@ func TestDescribe(t *testing.T) {
 		{control.Exit{Server: "s", Status: 139, Signal: 11, Lived: time.Second}, `server "s" was ended by signal 11 (SIGSEGV) after 1s`},
 		{control.Exit{Server: "s", Status: 168, Signal: 40, Lived: time.Second}, `server "s" was ended by signal 40 after 1s`},
 		{control.Exit{Server: "s", Status: 159, Signal: 31}, `server "s" was ended: it made a system call that its profile does not allow (SIGSYS)`},
-		{control.Exit{Server: "s", Status: 152, Signal: 24}, `server "s" was ended: it used more CPU time than its profile allows (time.cpu, SIGXCPU)`},
-		{control.Exit{Server: "s", Status: 153, Signal: 25}, `server "s" was ended: it wrote a larger file than its profile allows (rlimits.fsize, SIGXFSZ)`},
+		{control.Exit{Server: "s", Status: 152, Signal: 24, CPULimit: 90 * time.Second}, `server "s" was ended: it used more CPU time than its profile allows (time.cpu = 1m30s)`},
+		{control.Exit{Server: "s", Status: 153, Signal: 25, FileLimit: 16 << 20}, `server "s" was ended: it wrote a larger file than its profile allows (rlimits.fsize = 16 MiB)`},
 		{control.Exit{Server: "s", Status: 137, Signal: 9, OOM: true, MemoryLimit: 64 << 20}, `server "s" was ended: it reached its memory limit of 64 MiB`},
 		{control.Exit{Server: "s", Status: 137, Signal: 9, OOM: true, MemoryLimit: 64<<20 + 4096}, `server "s" was ended: it reached its memory limit of 67112960 bytes`},
 		{

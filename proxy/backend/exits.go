@@ -85,10 +85,10 @@ func ending(e control.Exit) string {
 		return "was stopped"
 	case signal == unix.SIGSYS:
 		return "was ended: it made a system call that its profile does not allow (SIGSYS)"
-	case signal == unix.SIGXCPU:
-		return "was ended: it used more CPU time than its profile allows (time.cpu, SIGXCPU)"
-	case signal == unix.SIGXFSZ:
-		return "was ended: it wrote a larger file than its profile allows (rlimits.fsize, SIGXFSZ)"
+	case e.CPULimit > 0:
+		return fmt.Sprintf("was ended: it used more CPU time than its profile allows (time.cpu = %s)", e.CPULimit)
+	case e.FileLimit > 0:
+		return fmt.Sprintf("was ended: it wrote a larger file than its profile allows (rlimits.fsize = %s)", size(e.FileLimit))
 	case signal > 0:
 		return fmt.Sprintf("was ended by signal %s after %s", signalName(signal), lived)
 	default:

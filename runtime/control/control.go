@@ -137,6 +137,8 @@ type Exit struct {
 	MemoryLimit int64         `json:"memory_limit,omitempty"` // bytes, that OOM was at; 0: the host was out of memory
 	Project     string        `json:"project,omitempty"`      // whose memory limit that is, if not its own
 	TimeLimit   time.Duration `json:"time_limit,omitempty"`   // ended for running so long
+	CPULimit    time.Duration `json:"cpu_limit,omitempty"`    // of a process's CPU time, that SIGXCPU was for
+	FileLimit   int64         `json:"file_limit,omitempty"`   // bytes of a file, that SIGXFSZ was for
 	PIDLimit    int64         `json:"pid_limit,omitempty"`    // was refused more processes and threads than so many
 	Stopped     bool          `json:"stopped,omitempty"`      // ended because it was told to
 	Lived       time.Duration `json:"lived"`

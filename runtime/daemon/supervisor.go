@@ -8,9 +8,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
 	"mcpgateway/images"
+	"mcpgateway/policy/profile"
 	"mcpgateway/runtime/config"
 	"mcpgateway/runtime/control"
 	"mcpgateway/sandbox"
@@ -44,8 +46,7 @@ type instance struct {
 	owner   *monitor
 	server  string
 	project string
-	limits  sandbox.Limits
-	maxTime time.Duration
+	profile *profile.Profile
 	told    chan struct{} // closed when the owner knows of it, or is gone
 	stopped atomic.Bool
 }
@@ -114,7 +115,7 @@ func (s *supervisor) start(owner *monitor, id, name string, server config.Server
 		closeFiles(streams.outside)
 		return nil, nil, err
 	}
-	i := &instance{Sandbox: box, owner: owner, server: name, project: server.Project, limits: spec.Limits, maxTime: spec.MaxTime, told: make(chan struct{})}
+	i := &instance{Sandbox: box, owner: owner, server: name, project: server.Project, profile: &server.Sandbox.Profile, told: make(chan struct{})}
 	s.mu.Lock()
 	s.instances[id] = i
 	s.mu.Unlock()
@@ -148,10 +149,16 @@ func (i *instance) exit() control.Exit {
 		exit.Project = i.project
 	}
 	if end.TimeLimit {
-		exit.TimeLimit = i.maxTime
+		exit.TimeLimit = i.profile.Time.Run
+	}
+	switch unix.Signal(end.Signal) {
+	case unix.SIGXCPU:
+		exit.CPULimit = i.profile.Time.CPU
+	case unix.SIGXFSZ:
+		exit.FileLimit = int64(i.profile.Rlimits.FSize)
 	}
 	if end.PIDLimit {
-		exit.PIDLimit = i.limits.PIDs
+		exit.PIDLimit = int64(i.profile.Limits.PIDsMax)
 	}
 	return exit
 }

@@ -183,13 +183,14 @@ servers:
 	p := g.connect(t, proxyUID)
 	for server, want := range map[string]control.Exit{
 		"endless":   {Signal: int(unix.SIGKILL), TimeLimit: time.Second},
-		"busy":      {Signal: int(unix.SIGXCPU)},
+		"busy":      {Signal: int(unix.SIGXCPU), CPULimit: 2 * time.Second},
 		"forbidden": {Signal: int(unix.SIGSYS)},
-		"writer":    {Signal: int(unix.SIGXFSZ)},
+		"writer":    {Signal: int(unix.SIGXFSZ), FileLimit: 1 << 20},
 	} {
 		opened := p.open(t, server)
 		got := within(t, p.exits)
-		if got.Sandbox != opened.Sandbox || got.Signal != want.Signal || got.TimeLimit != want.TimeLimit || got.OOM || got.Stopped || got.Lived < want.TimeLimit {
+		if got.Sandbox != opened.Sandbox || got.Signal != want.Signal || got.TimeLimit != want.TimeLimit ||
+			got.CPULimit != want.CPULimit || got.FileLimit != want.FileLimit || got.OOM || got.Stopped || got.Lived < want.TimeLimit {
 			t.Errorf("%s: got %+v, want %+v", server, got, want)
 		}
 	}
