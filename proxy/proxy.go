@@ -94,13 +94,21 @@ func parse(generation uint64, document []byte) (*policy.Policy, error) {
 // Exited takes the daemon's notice that a sandbox has ended.
 func (p *Proxy) Exited(exit control.Exit) { p.pool.Exited(exit) }
 
+// Await returns when the first policy is in force, or with the reason why ctx ended.
+func (p *Proxy) Await(ctx context.Context) error {
+	select {
+	case <-p.first:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // Start waits for the first policy and starts its eager servers, all at a time.
 // Its error has a line for every server that did not start: start server "x": why.
 func (p *Proxy) Start(ctx context.Context) error {
-	select {
-	case <-p.first:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := p.Await(ctx); err != nil {
+		return err
 	}
 	current := p.current.Load()
 	var starting sync.WaitGroup

@@ -228,3 +228,22 @@ func TestStart(t *testing.T) {
 		}
 	})
 }
+
+// TestAwait: it ends with the first policy, or with its context.
+func TestAwait(t *testing.T) {
+	r := newProxy(t)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.proxy.Await(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v without a policy, want that the context ended", err)
+	}
+	waited := make(chan error, 1)
+	go func() { waited <- r.proxy.Await(t.Context()) }()
+	first, _ := newPolicy(t, 1, false, "echo")
+	if err := r.apply(first); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waited; err != nil {
+		t.Errorf("got %v with a policy", err)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
@@ -21,6 +22,9 @@ import (
 	"mcpgateway/runtime/control"
 	"mcpgateway/runtime/peer"
 )
+
+// firstPolicyWait is how long clients wait for the daemon's first policy.
+const firstPolicyWait = 10 * time.Second
 
 func main() {
 	path := flag.String("control", "/run/mcp-gateway/control.sock", "path of the daemon's control `socket`")
@@ -72,7 +76,14 @@ func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, liste
 		})
 	}
 	start(&link, func() error { return client.Run(connected) })
-	start(&actors, func() error { return p.Serve(ctx, listeners.http...) })
+	start(&actors, func() error {
+		// A client whose connection started the gateway waits in the socket's queue
+		// rather than being told to come again; but not for ever.
+		waiting, done := context.WithTimeout(ctx, firstPolicyWait)
+		defer done()
+		_ = p.Await(waiting)
+		return p.Serve(ctx, listeners.http...)
+	})
 	start(&actors, func() error { return p.ServeAdmin(ctx, listeners.admin...) })
 	start(&actors, func() error { return announce(ctx, p, log) })
 	actors.Wait()
