@@ -25,13 +25,44 @@ type Policy struct {
 
 // Server is what the proxy knows of one enabled MCP server.
 type Server struct {
-	Project     string        `json:"project"`
+	Project string `json:"project"`
+	// Program is the same for servers of the same image and command, and says
+	// nothing else of them.
+	Program     string        `json:"program"`
 	Eager       bool          `json:"eager"`        // start and initialise one instance before the gateway is ready
-	Timeout     time.Duration `json:"timeout"`      // longest wait for one answer, > 0
+	Instances   Instances     `json:"instances"`    // who shares an instance
+	Replicas    int           `json:"replicas"`     // of a shared server, > 0
+	Strategy    Strategy      `json:"strategy"`     // which replica serves a request
+	Warm        int           `json:"warm"`         // instances kept started and initialised for those who come
+	Timeout     time.Duration `json:"timeout"`      // longest wait for one answer or for the next progress, > 0
+	MaxTimeout  time.Duration `json:"max_timeout"`  // longest wait for an answer whatever the progress, >= Timeout
 	IdleTimeout time.Duration `json:"idle_timeout"` // an instance without calls for so long is stopped, > 0
 	FreezeAfter time.Duration `json:"freeze_after"` // one without calls for so long is frozen until the next; 0: never
 	Network     *Network      `json:"network,omitempty"`
 }
+
+// Instances says who shares an instance of a server.
+type Instances string
+
+// The values of Instances. InstancesDefault is one for each session of the
+// handshake era, and one for each identity in the stateless era, which has no
+// sessions.
+const (
+	InstancesDefault     Instances = ""
+	InstancesPerSession  Instances = "per-session"
+	InstancesPerIdentity Instances = "per-identity"
+	InstancesShared      Instances = "shared"
+)
+
+// Strategy says which replica of a shared server serves a request.
+type Strategy string
+
+// The values of Strategy. A consistent hash keeps each identity on one replica.
+const (
+	StrategyLeastBusy      Strategy = "least-busy"
+	StrategyRoundRobin     Strategy = "round-robin"
+	StrategyConsistentHash Strategy = "consistent-hash"
+)
 
 // HTTP is what the proxy's HTTP front accepts.
 type HTTP struct {
@@ -67,14 +98,28 @@ type Identity struct {
 	Servers []string // the servers it may use; empty means all
 }
 
-// DeniedError says who was refused what.
-type DeniedError struct {
-	Subject, Server string
+// Scope is what a client addresses: one server, or, without Server, all servers
+// of a project, or, without either, all of the gateway.
+type Scope struct{ Server, Project string }
+
+// String describes the scope for people.
+func (s Scope) String() string {
+	switch {
+	case s.Server != "":
+		return fmt.Sprintf("server %.100q", s.Server)
+	case s.Project != "":
+		return fmt.Sprintf("project %.100q", s.Project)
+	}
+	return "gateway"
 }
 
-func (e *DeniedError) Error() string {
-	return fmt.Sprintf("%s may not use server %q", e.Subject, e.Server)
+// DeniedError says who was refused what.
+type DeniedError struct {
+	Subject string
+	Scope   Scope
 }
+
+func (e *DeniedError) Error() string { return fmt.Sprintf("%s may not use %s", e.Subject, e.Scope) }
 
 // Authorize returns nil if id may use server, a *DeniedError if not.
 func (p *Policy) Authorize(id Identity, server string) error {
@@ -82,5 +127,24 @@ func (p *Policy) Authorize(id Identity, server string) error {
 	if known && id.Subject != "" && (len(id.Servers) == 0 || slices.Contains(id.Servers, server)) {
 		return nil
 	}
-	return &DeniedError{Subject: id.Subject, Server: server}
+	return &DeniedError{Subject: id.Subject, Scope: Scope{Server: server}}
+}
+
+// Resolve returns the servers of a scope that id may use, sorted. A *DeniedError
+// says that there is none.
+func (p *Policy) Resolve(id Identity, s Scope) ([]string, error) {
+	if s.Server != "" {
+		return []string{s.Server}, p.Authorize(id, s.Server)
+	}
+	var names []string
+	for name, server := range p.Servers {
+		if (s.Project == "" || s.Project == server.Project) && p.Authorize(id, name) == nil {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, &DeniedError{Subject: id.Subject, Scope: s}
+	}
+	slices.Sort(names)
+	return names, nil
 }

@@ -10,7 +10,6 @@ package backend
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -49,8 +48,6 @@ type Spec struct {
 const (
 	maxCalls       = 256              // in flight at a time
 	maxOutbox      = 1 << 20          // bytes waiting to be read by the server, beside the one message that is over it
-	maxQueue       = 256              // messages waiting for one client
-	maxQueueBytes  = 4 << 20          // bytes of them, beside the one message that is over it
 	exitWait       = 2 * time.Second  // for the notice of an exit after the end of its output
 	stopWait       = 10 * time.Second // for the daemon to stop a sandbox
 	openWait       = 60 * time.Second // for the daemon to start one
@@ -62,20 +59,8 @@ const (
 	maxServerError = 300 // bytes quoted of a server's own error text
 )
 
-// ErrBusy is the error of a call over the limit of calls in flight.
-var ErrBusy = fmt.Errorf("too many calls in flight: at most %d per instance", maxCalls)
-
 var (
 	errIdle     = errors.New("the instance was stopped because it was not used")
 	errShutdown = errors.New("the gateway is shutting down")
 	errSession  = errors.New("the session has ended")
 )
-
-// EndedError is the error of whatever comes after the end of an instance. Its
-// text is the cause of the end, a sentence for the caller.
-type EndedError struct{ Cause error }
-
-func (e *EndedError) Error() string { return e.Cause.Error() }
-
-// Unwrap returns the cause.
-func (e *EndedError) Unwrap() error { return e.Cause }

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/proxytest"
 )
@@ -74,7 +75,7 @@ func call(t *testing.T, conn *Conn, request string) []mcp.Message {
 	return wait(t, c)
 }
 
-func wait(t *testing.T, c *Call) (all []mcp.Message) {
+func wait(t *testing.T, c link.Call) (all []mcp.Message) {
 	t.Helper()
 	for {
 		select {
@@ -214,7 +215,7 @@ func TestSharedInstanceSeparatesProgressTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []*Call{first, second} {
+	for _, c := range []link.Call{first, second} {
 		all := wait(t, c)
 		if len(all) != 3 || string(all[0].At(all[0].Param("progressToken"))) != "7" || string(all[2].ID()) != "1" {
 			t.Errorf("got %d messages, the first %s", len(all), all[0].Raw())
@@ -393,9 +394,9 @@ func TestIdleInstanceIsStopped(t *testing.T) {
 	conn := start(t, pool, s)
 	<-conn.Done()
 	opener.Wait()
-	var ended *EndedError
+	var ended *link.EndedError
 	if _, err := conn.Call(t.Context(), parse(t, initialize)); !errors.As(err, &ended) || !errors.Is(err, errIdle) {
-		t.Errorf("got error %v, want an EndedError of %v", err, errIdle)
+		t.Errorf("got error %v, want an link.EndedError of %v", err, errIdle)
 	}
 }
 
@@ -422,8 +423,8 @@ func TestTooManyCalls(t *testing.T) {
 			break
 		}
 	}
-	if !errors.Is(err, ErrBusy) {
-		t.Errorf("got error %v, want %v", err, ErrBusy)
+	if !errors.Is(err, link.ErrBusy) {
+		t.Errorf("got error %v, want %v", err, link.ErrBusy)
 	}
 }
 

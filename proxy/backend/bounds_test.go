@@ -14,37 +14,6 @@ import (
 	"mcpgateway/runtime/control"
 )
 
-func TestQueueIsBounded(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name string
-		size int
-		want int // accepted
-	}{
-		{"by count", 10, maxQueue},
-		{"by bytes", maxQueueBytes / 4, 3}, // with their envelopes a fourth is over it
-		{"one over it", 2 * maxQueueBytes, 1},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			q := newQueue()
-			m := mcp.NewRequest(nil, "a", mcp.Quote(strings.Repeat("x", test.size)))
-			got := 0
-			for q.offer(m) {
-				got++
-			}
-			q.force(m) // a response always fits
-			if taken := len(q.Take()); got != test.want || taken != got+1 {
-				t.Errorf("got %d accepted and %d taken, want %d and one more", got, taken, test.want)
-			}
-			if !q.offer(m) {
-				t.Error("got no room after all was taken")
-			}
-		})
-	}
-}
-
 func TestOutboxWaitsForRoom(t *testing.T) {
 	t.Parallel()
 	o := newOutbox()

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 )
 
@@ -15,7 +16,7 @@ import (
 // and last of all, always, one response: the server's, or one that says why
 // there is none.
 type Call struct {
-	*Queue
+	*link.Queue
 	conn  *Conn
 	timer *time.Timer
 
@@ -60,7 +61,7 @@ func (c *Call) Detach() {
 // the table, so that this happens once.
 func (c *Call) finish(response mcp.Message) {
 	c.timer.Stop()
-	c.force(response)
+	c.Force(response)
 }
 
 // fail ends a call with an error of the gateway's own.
@@ -79,10 +80,18 @@ func (c *Call) expire() {
 }
 
 // Call sends a request to the server. It waits under ctx for room in the queue
-// toward the server, but not for the answer. An *EndedError says that the
-// instance is no more; ErrBusy that there are too many calls.
-func (c *Conn) Call(ctx context.Context, request mcp.Message) (*Call, error) {
-	call := &Call{Queue: newQueue(), conn: c, method: request.Method(), clientID: request.ID()}
+// toward the server, but not for the answer. An *link.EndedError says that the
+// instance is no more; link.ErrBusy that there are too many calls.
+func (c *Conn) Call(ctx context.Context, request mcp.Message) (link.Call, error) {
+	call, err := c.call(ctx, request)
+	if err != nil {
+		return nil, err // not a nil *Call
+	}
+	return call, nil
+}
+
+func (c *Conn) call(ctx context.Context, request mcp.Message) (*Call, error) {
+	call := &Call{Queue: link.NewQueue(), conn: c, method: request.Method(), clientID: request.ID()}
 	if span := request.Param("_meta", "progressToken"); !span.Empty() {
 		call.clientToken = request.At(span)
 		call.token = call.clientToken
@@ -97,7 +106,7 @@ func (c *Conn) Call(ctx context.Context, request mcp.Message) (*Call, error) {
 		request = request.Replace(request.Param("_meta", "progressToken"), id)
 	}
 	err := c.put(ctx, request, id)
-	var ended *EndedError
+	var ended *link.EndedError
 	if err != nil && !errors.As(err, &ended) { // else the call is answered with the cause of the end
 		if c.take(call.id) != nil {
 			call.timer.Stop()
@@ -124,10 +133,10 @@ func (c *Conn) register(call *Call, task bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended != nil {
-		return &EndedError{c.ended}
+		return &link.EndedError{Cause: c.ended}
 	}
 	if len(c.calls) >= maxCalls {
-		return ErrBusy
+		return link.ErrBusy
 	}
 	c.lastID++
 	c.lastUsed = time.Now()

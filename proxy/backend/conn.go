@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/runtime/control"
 )
@@ -24,7 +25,7 @@ type Conn struct {
 	files  control.Opened
 	exit   <-chan control.Exit
 	outbox *outbox
-	inbox  *Queue // what relates to no call
+	inbox  *link.Queue // what relates to no call
 	idle   *time.Timer
 	done   chan struct{}
 	hello  mcp.Message // the server's answer to initialize, if the gateway sent it
@@ -50,7 +51,7 @@ func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, shared 
 		files:    opened,
 		exit:     exit,
 		outbox:   newOutbox(),
-		inbox:    newQueue(),
+		inbox:    link.NewQueue(),
 		done:     make(chan struct{}),
 		calls:    map[uint64]*Call{},
 		lastUsed: time.Now(),
@@ -77,7 +78,7 @@ func (c *Conn) Close() { c.shut(errSession) }
 // Listen makes the caller the one reader of the messages that relate to no call;
 // ok is false if there is one already. stop ends it. An instance with a listener
 // is in use.
-func (c *Conn) Listen() (inbox *Queue, stop func(), ok bool) {
+func (c *Conn) Listen() (inbox *link.Queue, stop func(), ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.listening {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 )
 
@@ -66,7 +67,7 @@ func (c *Conn) serverRequest(m mcp.Message) {
 // relay brings a message to its client, or refuses a request that cannot be.
 func (c *Conn) relay(m mcp.Message) {
 	c.mu.Lock()
-	accepted := c.targetLocked(m.Method()).offer(m)
+	accepted := c.targetLocked(m.Method()).Offer(m)
 	c.mu.Unlock()
 	if !accepted && m.Kind() == mcp.Request {
 		c.outbox.tell(mcp.NewError(m.ID(), mcp.CodeInternal, "the client does not take messages", nil))
@@ -79,11 +80,11 @@ func (c *Conn) progress(m mcp.Message) {
 	call := c.byToken(m.At(span))
 	switch {
 	case call != nil && c.shared:
-		call.offer(m.Replace(span, call.clientToken))
+		call.Offer(m.Replace(span, call.clientToken))
 	case call != nil:
-		call.offer(m)
+		call.Offer(m)
 	case !c.shared: // such as that of a task, whose call is answered long since
-		c.inbox.offer(m)
+		c.inbox.Offer(m)
 	}
 }
 
@@ -102,7 +103,7 @@ func (c *Conn) byToken(token []byte) *Call {
 // says what it relates to: if one call is in flight it is that one; with several,
 // the listener if there is one, else the newest call, so that a server that asks
 // its client something in the midst of a call is heard.
-func (c *Conn) targetLocked(method string) *Queue {
+func (c *Conn) targetLocked(method string) *link.Queue {
 	if unrelated(method) {
 		return c.inbox
 	}

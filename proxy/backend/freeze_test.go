@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"mcpgateway/proxy/link"
 	"mcpgateway/runtime/control"
 )
 
@@ -69,7 +70,7 @@ func TestCallsMeetTheFreeze(t *testing.T) {
 	if !<-begun {
 		t.Fatal("thawed before it was frozen")
 	}
-	var calls []*Call
+	var calls []link.Call
 	for i := range 5 {
 		c, err := conn.Call(t.Context(), parse(t, fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"again"}}`, i)))
 		if err != nil {

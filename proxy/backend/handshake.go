@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 )
 
@@ -16,11 +17,11 @@ func (c *Conn) Hello() mcp.Message { return c.hello }
 func (c *Conn) initialize(ctx context.Context) error {
 	params := fmt.Sprintf(`{"protocolVersion":%q,"capabilities":{},"clientInfo":{"name":%s,"version":"1"}}`,
 		mcp.Revision2025November, mcp.Quote(c.spec.Gateway))
-	call, err := c.Call(ctx, mcp.NewRequest([]byte("0"), mcp.MethodInitialize, []byte(params)))
+	call, err := c.call(ctx, mcp.NewRequest([]byte("0"), mcp.MethodInitialize, []byte(params)))
 	if err != nil {
 		return err
 	}
-	c.hello, err = call.Response(ctx)
+	c.hello, err = link.Await(ctx, call)
 	if err != nil {
 		return err
 	}
@@ -35,7 +36,7 @@ func (c *Conn) initialize(ctx context.Context) error {
 func (c *Conn) refused(call *Call) error {
 	switch {
 	case c.Err() != nil:
-		return &EndedError{c.Err()}
+		return &link.EndedError{Cause: c.Err()}
 	case call.failure != nil:
 		return call.failure
 	}
@@ -47,22 +48,4 @@ func (c *Conn) refused(call *Call) error {
 		err = fmt.Errorf("%w; servers that speak only revision %s are not supported yet", err, mcp.Revision2026July)
 	}
 	return err
-}
-
-// Response waits for the answer and drops what comes before it. If ctx ends
-// first, the call is cancelled.
-func (c *Call) Response(ctx context.Context) (mcp.Message, error) {
-	for {
-		select {
-		case <-c.Ready():
-		case <-ctx.Done():
-			c.Cancel("the caller has gone")
-			return mcp.Message{}, context.Cause(ctx)
-		}
-		for _, m := range c.Take() {
-			if m.Kind() == mcp.Response {
-				return m, nil
-			}
-		}
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 )
 
@@ -41,7 +42,7 @@ func (o *outbox) offer(m mcp.Message, id []byte) (room <-chan struct{}, err erro
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.end != nil {
-		return nil, &EndedError{o.end}
+		return nil, &link.EndedError{Cause: o.end}
 	}
 	if len(o.pending) > 0 && len(o.pending)+len(m.Raw()) > maxOutbox {
 		if o.room == nil {

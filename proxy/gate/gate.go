@@ -13,6 +13,7 @@ import (
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 )
 
@@ -29,49 +30,31 @@ func New(p *policy.Policy, pool *backend.Pool, sessions *Sessions) *Gate {
 	return &Gate{policy: p, pool: pool, sessions: sessions}
 }
 
-// Request is one message of a caller to one server.
+// Request is one message of a caller.
 type Request struct {
 	Caller    policy.Identity
-	Server    string
+	Scope     policy.Scope
 	Stateless bool   // it came in a stateless revision
 	Session   string // id of the caller's session, "" for none
 	Message   mcp.Message
 }
 
-// Reply is what became of a request: a Response, or a Stream that will end with
-// one, or neither for a message that has no answer.
+// Reply is what became of a message.
 type Reply struct {
-	Session  string // id of the session that this request opened
-	Response mcp.Message
-	Stream   *Stream
+	Session string    // id of the session that this request opened
+	Call    link.Call // nil for a message that has no answer
 }
 
-// Stream is a call in flight. Its queue gives the messages that relate to it,
-// and last of all, always, the response.
-type Stream struct {
-	*backend.Call
-	complete bool // responses take the shape of the stateless era
-}
-
-// Take returns what has come, in order.
-func (s *Stream) Take() []mcp.Message {
-	messages := s.Call.Take()
-	if n := len(messages); s.complete && n > 0 && messages[n-1].Kind() == mcp.Response {
-		messages[n-1] = messages[n-1].Complete(s.Method())
-	}
-	return messages
-}
-
-// Errors that a front tells apart. Beside them, Do returns *policy.DeniedError,
-// *SessionError, *MethodError, and errors whose text says what happened to the
-// server.
+// Errors that a front tells apart, best by RefusalOf. Beside them, Do returns
+// *policy.DeniedError, *SessionError, *MethodError, and errors whose text says
+// what happened to the server.
 var (
 	ErrNoSession    = errors.New("the request needs a session: send initialize first")
 	ErrSessionLimit = errors.New("there are too many sessions: try again later")
 	ErrListening    = errors.New("the session has a listener already")
 )
 
-// SessionError says that a session does not exist, for this caller and server.
+// SessionError says that a session does not exist, for this caller and scope.
 type SessionError struct{ Cause error }
 
 func (e *SessionError) Error() string {
@@ -88,16 +71,17 @@ func (e *MethodError) Error() string {
 	return fmt.Sprintf("method %.100q does not exist in revision %s, or is not offered", e.Method, mcp.Revision2026July)
 }
 
-// Authorize says whether a caller may use a server at all, before anything of its
+// Authorize says whether a caller may use a scope at all, before anything of its
 // request is read. Do asks again.
-func (g *Gate) Authorize(caller policy.Identity, server string) error {
-	return g.policy.Authorize(caller, server)
+func (g *Gate) Authorize(caller policy.Identity, scope policy.Scope) error {
+	_, err := g.policy.Resolve(caller, scope)
+	return err
 }
 
 // Do passes one message on. It waits under ctx for the server to start and to
 // take the message.
 func (g *Gate) Do(ctx context.Context, r Request) (Reply, error) {
-	if err := g.Authorize(r.Caller, r.Server); err != nil {
+	if err := g.Authorize(r.Caller, r.Scope); err != nil {
 		return Reply{}, err
 	}
 	return g.dispatch(ctx, r)
@@ -112,11 +96,11 @@ func (g *Gate) dispatch(ctx context.Context, r Request) (Reply, error) {
 	case r.Session == "":
 		return Reply{}, ErrNoSession
 	}
-	conn, err := g.sessions.conn(r.Session, r.Caller, r.Server)
+	session, err := g.sessions.find(r.Session, r.Caller, r.Scope)
 	if err != nil {
 		return Reply{}, err
 	}
-	return inSession(ctx, conn, r.Message)
+	return inSession(ctx, session, r.Message)
 }
 
 // spec is what the pool must know of a server.

@@ -36,6 +36,8 @@ func caller(subject string, servers ...string) policy.Identity {
 	return policy.Identity{Subject: subject, Servers: servers}
 }
 
+func on(server string) policy.Scope { return policy.Scope{Server: server} }
+
 func initialize() mcp.Message {
 	return mcp.NewRequest([]byte("1"), mcp.MethodInitialize, []byte("{}"))
 }
@@ -45,12 +47,12 @@ func TestDeniedStartsNothing(t *testing.T) {
 	g, opener := newGate(t)
 	for _, identity := range []policy.Identity{{}, caller("key:a", "exit")} {
 		for _, stateless := range []bool{false, true} {
-			_, err := g.Do(t.Context(), Request{Caller: identity, Server: "echo", Stateless: stateless, Message: initialize()})
+			_, err := g.Do(t.Context(), Request{Caller: identity, Scope: on("echo"), Stateless: stateless, Message: initialize()})
 			wantDenied(t, err)
 		}
-		_, err := g.Listen(identity, "echo", "id")
+		_, err := g.Listen(identity, on("echo"), "id")
 		wantDenied(t, err)
-		wantDenied(t, g.End(identity, "echo", "id"))
+		wantDenied(t, g.End(identity, on("echo"), "id"))
 	}
 	if got := opener.Opened(); len(got) != 0 {
 		t.Errorf("got sandboxes %v, want none", got)
@@ -71,22 +73,22 @@ func TestFailedSessionsDoNotCount(t *testing.T) {
 	opener.Fail = map[string]error{"modern": errors.New("no such command")}
 	who := caller("key:a")
 	for range 5 {
-		if reply, err := g.Do(t.Context(), Request{Caller: who, Server: "exit", Message: initialize()}); err != nil || reply.Session != "" || reply.Response.Err() == nil {
+		if reply, err := g.Do(t.Context(), Request{Caller: who, Scope: on("exit"), Message: initialize()}); err != nil || reply.Session != "" || reply.Call.Take()[0].Err() == nil {
 			t.Fatalf("got %+v, %v, want an error response without a session", reply, err)
 		}
-		if _, err := g.Do(t.Context(), Request{Caller: who, Server: "modern", Message: initialize()}); err == nil || !strings.Contains(err.Error(), "no such command") {
+		if _, err := g.Do(t.Context(), Request{Caller: who, Scope: on("modern"), Message: initialize()}); err == nil || !strings.Contains(err.Error(), "no such command") {
 			t.Fatalf("got error %v", err)
 		}
 	}
 	var ids []string
 	for range 2 {
-		reply, err := g.Do(t.Context(), Request{Caller: who, Server: "echo", Message: initialize()})
+		reply, err := g.Do(t.Context(), Request{Caller: who, Scope: on("echo"), Message: initialize()})
 		if err != nil || reply.Session == "" {
 			t.Fatalf("got %+v, %v, want a session", reply, err)
 		}
 		ids = append(ids, reply.Session)
 	}
-	if _, err := g.Do(t.Context(), Request{Caller: who, Server: "echo", Message: initialize()}); !errors.Is(err, ErrSessionLimit) {
+	if _, err := g.Do(t.Context(), Request{Caller: who, Scope: on("echo"), Message: initialize()}); !errors.Is(err, ErrSessionLimit) {
 		t.Errorf("got error %v, want %v", err, ErrSessionLimit)
 	}
 	if ids[0] == ids[1] || len(ids[0]) < 26 {

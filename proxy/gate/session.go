@@ -7,7 +7,7 @@ import (
 	"sync"
 
 	"mcpgateway/policy"
-	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 )
 
@@ -20,8 +20,10 @@ type Sessions struct {
 }
 
 type session struct {
-	subject, server string
-	conn            *backend.Conn
+	link.Session
+	subject  string
+	scope    policy.Scope
+	revision string
 }
 
 // NewSessions returns an empty table.
@@ -36,7 +38,7 @@ func (s *Sessions) reserve(caller string, limits policy.Limits) error {
 		all += n
 	}
 	for id, held := range s.byID {
-		if held.conn.Err() != nil {
+		if held.Err() != nil {
 			delete(s.byID, id)
 			continue
 		}
@@ -52,34 +54,35 @@ func (s *Sessions) reserve(caller string, limits policy.Limits) error {
 	return nil
 }
 
-// settle ends a reservation; with a connection, it becomes a session.
-func (s *Sessions) settle(r Request, conn *backend.Conn) (id string) {
+// settle ends a reservation; with a session it becomes an entry.
+func (s *Sessions) settle(r Request, opened link.Session, response mcp.Message) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.opening[r.Caller.Subject]--; s.opening[r.Caller.Subject] == 0 {
 		delete(s.opening, r.Caller.Subject)
 	}
-	if conn == nil {
+	if opened == nil {
 		return ""
 	}
 	id = rand.Text() // at least 128 random bits, and only visible ASCII
-	s.byID[id] = session{r.Caller.Subject, r.Server, conn}
+	revision, _ := response.Text(response.InResult("protocolVersion"))
+	s.byID[id] = session{opened, r.Caller.Subject, r.Scope, revision}
 	return id
 }
 
-// conn finds a session of this caller with this server. Another's session looks
+// find finds a session of this caller with this scope. Another's session looks
 // as if it were not there.
-func (s *Sessions) conn(id string, caller policy.Identity, server string) (*backend.Conn, error) {
+func (s *Sessions) find(id string, caller policy.Identity, scope policy.Scope) (session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held, ok := s.byID[id]
-	if !ok || held.subject != caller.Subject || held.server != server {
-		return nil, &SessionError{}
+	if !ok || held.subject != caller.Subject || held.scope != scope {
+		return session{}, &SessionError{}
 	}
-	if cause := held.conn.Err(); cause != nil {
-		return nil, &SessionError{cause}
+	if cause := held.Err(); cause != nil {
+		return session{}, &SessionError{cause}
 	}
-	return held.conn, nil
+	return held, nil
 }
 
 func (s *Sessions) remove(id string) {
@@ -94,14 +97,17 @@ func (g *Gate) open(ctx context.Context, r Request) (Reply, error) {
 	if err := g.sessions.reserve(r.Caller.Subject, g.policy.Limits); err != nil {
 		return Reply{}, err
 	}
-	conn, response, err := g.initialize(ctx, r)
-	id := g.sessions.settle(r, conn)
-	return Reply{Session: id, Response: response}, err
+	session, response, err := g.initialize(ctx, r)
+	id := g.sessions.settle(r, session, response)
+	if err != nil {
+		return Reply{}, err
+	}
+	return Reply{Session: id, Call: link.Answered(response)}, nil
 }
 
-// initialize returns no connection if the server refused.
-func (g *Gate) initialize(ctx context.Context, r Request) (*backend.Conn, mcp.Message, error) {
-	conn, err := g.pool.Start(ctx, g.spec(r.Server))
+// initialize returns no session if the server refused.
+func (g *Gate) initialize(ctx context.Context, r Request) (link.Session, mcp.Message, error) {
+	conn, err := g.pool.Start(ctx, g.spec(r.Scope.Server))
 	if err != nil {
 		return nil, mcp.Message{}, err
 	}
@@ -110,7 +116,7 @@ func (g *Gate) initialize(ctx context.Context, r Request) (*backend.Conn, mcp.Me
 		conn.Close()
 		return nil, mcp.Message{}, err
 	}
-	response, err := call.Response(ctx)
+	response, err := link.Await(ctx, call)
 	if err != nil || response.Err() != nil {
 		conn.Close()
 		return nil, response, err
@@ -119,20 +125,20 @@ func (g *Gate) initialize(ctx context.Context, r Request) (*backend.Conn, mcp.Me
 }
 
 // inSession passes on what comes in a session.
-func inSession(ctx context.Context, conn *backend.Conn, m mcp.Message) (Reply, error) {
+func inSession(ctx context.Context, s link.Session, m mcp.Message) (Reply, error) {
 	if m.Kind() != mcp.Request {
-		return Reply{}, ended(conn.Send(ctx, m))
+		return Reply{}, ended(s.Send(ctx, m))
 	}
-	call, err := conn.Call(ctx, m)
+	call, err := s.Call(ctx, m)
 	if err != nil {
 		return Reply{}, ended(err)
 	}
-	return Reply{Stream: &Stream{Call: call}}, nil
+	return Reply{Call: call}, nil
 }
 
 // ended turns the end of an instance into the end of its session.
 func ended(err error) error {
-	var end *backend.EndedError
+	var end *link.EndedError
 	if errors.As(err, &end) {
 		return &SessionError{end.Cause}
 	}
@@ -141,38 +147,44 @@ func ended(err error) error {
 
 // Listener receives what a server sends unasked in a session.
 type Listener struct {
-	*backend.Queue
+	*link.Queue
 	Done <-chan struct{} // closed when the session is over
 	Stop func()          // must be called
 }
 
 // Listen makes the caller the one listener of a session. Errors are those of Do
 // and ErrListening.
-func (g *Gate) Listen(caller policy.Identity, server, id string) (*Listener, error) {
-	if err := g.policy.Authorize(caller, server); err != nil {
+func (g *Gate) Listen(caller policy.Identity, scope policy.Scope, id string) (*Listener, error) {
+	if err := g.Authorize(caller, scope); err != nil {
 		return nil, err
 	}
-	conn, err := g.sessions.conn(id, caller, server)
+	session, err := g.sessions.find(id, caller, scope)
 	if err != nil {
 		return nil, err
 	}
-	inbox, stop, ok := conn.Listen()
+	inbox, stop, ok := session.Listen()
 	if !ok {
 		return nil, ErrListening
 	}
-	return &Listener{inbox, conn.Done(), stop}, nil
+	return &Listener{inbox, session.Done(), stop}, nil
 }
 
 // End ends a session and its sandbox. Errors are those of Do.
-func (g *Gate) End(caller policy.Identity, server, id string) error {
-	if err := g.policy.Authorize(caller, server); err != nil {
+func (g *Gate) End(caller policy.Identity, scope policy.Scope, id string) error {
+	if err := g.Authorize(caller, scope); err != nil {
 		return err
 	}
-	conn, err := g.sessions.conn(id, caller, server)
+	session, err := g.sessions.find(id, caller, scope)
 	if err != nil {
 		return err
 	}
 	g.sessions.remove(id)
-	conn.Close()
+	session.Close()
 	return nil
+}
+
+// Revision is the revision that a session was opened in. Errors are those of Do.
+func (g *Gate) Revision(caller policy.Identity, scope policy.Scope, id string) (string, error) {
+	session, err := g.sessions.find(id, caller, scope)
+	return session.revision, err
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"strings"
 
-	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 )
 
@@ -20,7 +20,7 @@ func (g *Gate) stateless(ctx context.Context, r Request) (Reply, error) {
 		return Reply{}, &MethodError{r.Message.Method()}
 	}
 	reply, err := g.onInstance(ctx, r)
-	var ended *backend.EndedError
+	var ended *link.EndedError
 	if errors.As(err, &ended) { // between being found and being called: there is a new one now
 		reply, err = g.onInstance(ctx, r)
 	}
@@ -28,18 +28,33 @@ func (g *Gate) stateless(ctx context.Context, r Request) (Reply, error) {
 }
 
 func (g *Gate) onInstance(ctx context.Context, r Request) (Reply, error) {
-	conn, err := g.pool.ForCaller(ctx, g.spec(r.Server), r.Caller.Subject)
+	conn, err := g.pool.ForCaller(ctx, g.spec(r.Scope.Server), r.Caller.Subject)
 	if err != nil {
 		return Reply{}, err
 	}
 	if r.Message.Method() == mcp.MethodDiscover {
-		return Reply{Response: discovered(r.Message.ID(), conn.Hello())}, nil
+		return Reply{Call: link.Answered(discovered(r.Message.ID(), conn.Hello()))}, nil
 	}
 	call, err := conn.Call(ctx, r.Message)
 	if err != nil {
 		return Reply{}, err
 	}
-	return Reply{Stream: &Stream{Call: call, complete: true}}, nil
+	return Reply{Call: &completed{call, r.Message.Method()}}, nil
+}
+
+// completed is a call whose response takes the shape of the stateless era.
+type completed struct {
+	link.Call
+	method string
+}
+
+// Take returns what has come, in order.
+func (c *completed) Take() []mcp.Message {
+	messages := c.Call.Take()
+	if n := len(messages); n > 0 && messages[n-1].Kind() == mcp.Response {
+		messages[n-1] = messages[n-1].Complete(c.method)
+	}
+	return messages
 }
 
 // gone reports whether a method is of the handshake era alone (2026-07-28,

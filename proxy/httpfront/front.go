@@ -48,7 +48,7 @@ type exchange struct {
 	out    *writer
 	r      *http.Request
 	caller policy.Identity
-	server string
+	scope  policy.Scope
 }
 
 // ServeHTTP serves one request. A panic ends that request alone.
@@ -128,8 +128,8 @@ func (x *exchange) admit() *refusal {
 	if !ok {
 		return &refusal{status: http.StatusNotFound, text: "nothing is here: a server is at /servers/{server}/mcp"}
 	}
-	x.server = server
-	if err := x.Gate.Authorize(caller, server); err != nil {
+	x.scope = policy.Scope{Server: server}
+	if err := x.Gate.Authorize(caller, x.scope); err != nil {
 		return x.refusalOf(err, nil)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mcpgateway/proxy/gate"
+	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 )
 
@@ -35,7 +36,7 @@ func (x *exchange) post() {
 		x.out.refuse(*refused)
 		return
 	}
-	request := gate.Request{Caller: x.caller, Server: x.server, Stateless: stateless, Message: message}
+	request := gate.Request{Caller: x.caller, Scope: x.scope, Stateless: stateless, Message: message}
 	if !stateless {
 		request.Session = session
 	}
@@ -115,22 +116,19 @@ func cause(err error) string {
 
 // answer writes what became of a message.
 func (x *exchange) answer(reply gate.Reply, stateless bool) {
-	switch {
-	case reply.Stream != nil:
-		x.stream(reply.Stream, stateless)
-	case reply.Response.Kind() == mcp.Response:
-		if reply.Session != "" {
-			x.out.w.Header().Set(mcp.HeaderSession, reply.Session)
-		}
-		x.out.last(status(reply.Response, stateless), reply.Response)
-	default:
-		x.out.accepted()
+	if reply.Session != "" {
+		x.out.w.Header().Set(mcp.HeaderSession, reply.Session)
 	}
+	if reply.Call == nil {
+		x.out.accepted()
+		return
+	}
+	x.stream(reply.Call, stateless)
 }
 
 // stream writes the messages of a call and its response: as one JSON message if
 // that comes first and soon, else as a stream of events.
-func (x *exchange) stream(s *gate.Stream, stateless bool) {
+func (x *exchange) stream(s link.Call, stateless bool) {
 	quiet := time.NewTimer(quietWait)
 	defer quiet.Stop()
 	for {
@@ -175,7 +173,7 @@ func (x *exchange) relay(messages []mcp.Message, stateless bool) (finished bool,
 // leave is what the end of the client's connection means: the end of the call in
 // the stateless era (2026-07-28, streamable HTTP, "Cancellation"), and nothing in
 // the handshake era (2025-11-25, transports).
-func leave(s *gate.Stream, stateless bool) {
+func leave(s link.Call, stateless bool) {
 	if stateless {
 		s.Cancel("the client has disconnected")
 		return

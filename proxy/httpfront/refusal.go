@@ -1,16 +1,10 @@
 package httpfront
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"net/http"
 
-	"mcpgateway/policy"
-	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/mcp"
-	"mcpgateway/runtime/control"
 )
 
 // refusal is an answer that no server gave.
@@ -49,30 +43,23 @@ func (o *writer) refuse(r refusal) {
 // is an error inside the protocol, and so HTTP's status is 200 for a request; a
 // message without an id can only be refused by HTTP (2025-11-25, transports).
 func (x *exchange) refusalOf(err error, id []byte) *refusal {
-	var denied *policy.DeniedError
-	var session *gate.SessionError
-	var method *gate.MethodError
-	var daemon *control.Error
-	r := refusal{status: http.StatusOK, code: mcp.CodeInternal, id: id, text: err.Error()}
-	switch {
-	case errors.As(err, &denied):
-		r.status, r.code = http.StatusNotFound, mcp.CodeInvalidRequest
-		r.text = fmt.Sprintf("there is no server %.100q", x.server)
-	case errors.As(err, &session):
-		r.status, r.code = http.StatusNotFound, mcp.CodeInvalidRequest
-	case errors.Is(err, gate.ErrNoSession):
-		r.status, r.code = http.StatusBadRequest, mcp.CodeInvalidRequest
-	case errors.Is(err, gate.ErrListening):
-		r.status, r.code = http.StatusConflict, mcp.CodeInvalidRequest
-	case errors.As(err, &method):
-		r.status, r.code = http.StatusNotFound, mcp.CodeMethodNotFound
-	case errors.Is(err, gate.ErrSessionLimit), errors.Is(err, backend.ErrBusy),
-		errors.As(err, &daemon) && daemon.Code == control.CodeLimit:
+	cause := gate.RefusalOf(err)
+	r := refusal{status: http.StatusOK, code: cause.Code, id: id, text: cause.Text}
+	switch cause.Reason {
+	case gate.Unknown, gate.Gone, gate.NoMethod:
+		r.status = http.StatusNotFound
+	case gate.Unopened:
+		r.status = http.StatusBadRequest
+	case gate.Conflict:
+		r.status = http.StatusConflict
+	case gate.Busy:
 		r.status, r.retryAfter = http.StatusServiceUnavailable, true
-	case errors.Is(err, context.Canceled):
-		r.status, r.text = http.StatusBadGateway, "the request was given up"
-	case id == nil:
+	case gate.GivenUp:
 		r.status = http.StatusBadGateway
+	case gate.Failed:
+		if id == nil {
+			r.status = http.StatusBadGateway
+		}
 	}
 	return &r
 }

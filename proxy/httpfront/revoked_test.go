@@ -43,9 +43,9 @@ func TestStreamsEndWithTheirKey(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			x := &exchange{
-				Front:  New(func() *Current { return tt.now }, slog.New(slog.DiscardHandler)),
-				r:      &http.Request{Header: http.Header{"Authorization": {"Bearer " + text}}},
-				server: "echo",
+				Front: New(func() *Current { return tt.now }, slog.New(slog.DiscardHandler)),
+				r:     &http.Request{Header: http.Header{"Authorization": {"Bearer " + text}}},
+				scope: policy.Scope{Server: "echo"},
 			}
 			if got := x.stillAllowed(); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)

@@ -18,7 +18,7 @@ func (x *exchange) get() {
 		x.out.refuse(*refused)
 		return
 	}
-	listener, err := x.Gate.Listen(x.caller, x.server, id)
+	listener, err := x.Gate.Listen(x.caller, x.scope, id)
 	if err != nil {
 		x.out.refuse(*x.refusalOf(err, nil))
 		return
@@ -66,7 +66,7 @@ func (x *exchange) listen(listener *gate.Listener) {
 func (x *exchange) stillAllowed() bool {
 	now := x.current()
 	caller, err := now.Keys.Authenticate(x.r.Header)
-	return err == nil && now.Gate.Authorize(caller, x.server) == nil
+	return err == nil && now.Gate.Authorize(caller, x.scope) == nil
 }
 
 // delete ends a session.
@@ -76,7 +76,7 @@ func (x *exchange) delete() {
 		x.out.refuse(*refused)
 		return
 	}
-	if err := x.Gate.End(x.caller, x.server, id); err != nil {
+	if err := x.Gate.End(x.caller, x.scope, id); err != nil {
 		x.out.refuse(*x.refusalOf(err, nil))
 		return
 	}

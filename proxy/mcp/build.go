@@ -28,6 +28,20 @@ func NewError(id []byte, code int, message string, data []byte) Message {
 	return m
 }
 
+// NewUnsupported makes the error for a request of a revision that nobody here
+// speaks (2026-07-28, basic/versioning). It lists those that are spoken.
+func NewUnsupported(id []byte, requested string) Message {
+	data := []byte(`{"supported":[`)
+	for i, revision := range Revisions() {
+		if i > 0 {
+			data = append(data, ',')
+		}
+		data = append(data, Quote(revision)...)
+	}
+	data = append(append(data, `],"requested":`...), Quote(requested[:min(len(requested), 100)])...)
+	return NewError(id, CodeUnsupportedVersion, "unsupported protocol version", append(data, '}'))
+}
+
 // NewResult makes a result response of a raw id and a raw result.
 func NewResult(id, result []byte) Message {
 	m := Message{kind: Response, raw: []byte(`{"jsonrpc":"2.0","id":`)}

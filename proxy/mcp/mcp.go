@@ -49,19 +49,40 @@ const (
 	MetaRevision     = "io.modelcontextprotocol/protocolVersion"
 	MetaCapabilities = "io.modelcontextprotocol/clientCapabilities"
 	MetaServerInfo   = "io.modelcontextprotocol/serverInfo"
+	MetaClientInfo   = "io.modelcontextprotocol/clientInfo"
+	MetaLogLevel     = "io.modelcontextprotocol/logLevel"
+	MetaSubscription = "io.modelcontextprotocol/subscriptionId"
 )
 
 // Methods that the gateway itself acts on; all others only pass through.
 const (
-	MethodInitialize    = "initialize"
-	MethodInitialized   = "notifications/initialized"
-	MethodCancelled     = "notifications/cancelled"
-	MethodProgress      = "notifications/progress"
-	MethodPing          = "ping"
-	MethodDiscover      = "server/discover"
-	MethodToolsCall     = "tools/call"
-	MethodResourcesRead = "resources/read"
-	MethodPromptsGet    = "prompts/get"
+	MethodInitialize      = "initialize"
+	MethodInitialized     = "notifications/initialized"
+	MethodCancelled       = "notifications/cancelled"
+	MethodProgress        = "notifications/progress"
+	MethodPing            = "ping"
+	MethodDiscover        = "server/discover"
+	MethodToolsCall       = "tools/call"
+	MethodResourcesRead   = "resources/read"
+	MethodPromptsGet      = "prompts/get"
+	MethodToolsList       = "tools/list"
+	MethodPromptsList     = "prompts/list"
+	MethodResourcesList   = "resources/list"
+	MethodTemplatesList   = "resources/templates/list"
+	MethodComplete        = "completion/complete"
+	MethodListen          = "subscriptions/listen"
+	MethodAcknowledged    = "notifications/subscriptions/acknowledged"
+	MethodSetLevel        = "logging/setLevel"
+	MethodSubscribe       = "resources/subscribe"
+	MethodUnsubscribe     = "resources/unsubscribe"
+	MethodLogged          = "notifications/message"
+	MethodToolsChanged    = "notifications/tools/list_changed"
+	MethodPromptsChange   = "notifications/prompts/list_changed"
+	MethodResourcesChange = "notifications/resources/list_changed"
+	MethodResourceUpdated = "notifications/resources/updated"
+	MethodSample          = "sampling/createMessage"
+	MethodElicit          = "elicitation/create"
+	MethodRoots           = "roots/list"
 )
 
 // Error codes: those of JSON-RPC 2.0, section 5.1, and those of the stateless
@@ -73,6 +94,7 @@ const (
 	CodeInvalidParams      = -32602
 	CodeInternal           = -32603
 	CodeHeaderMismatch     = -32020
+	CodeMissingCapability  = -32021
 	CodeUnsupportedVersion = -32022
 	CodeResourceNotFound   = -32002 // handshake era only; CodeInvalidParams since
 )

@@ -30,26 +30,33 @@ func layers() map[string]int {
 		"policy/authn":     1,
 		"policy/profile":   1,
 		"policy/ratelimit": 1,
-		"proxy/backend":    1,
+		"proxy/link":       1,
 		"proxy/proxytest":  1,
 		"proxy/egress":     1,
 		"runtime/keys":     1,
 		"runtime/peer":     1,
 
 		"policy/exposure": 2,
+		"proxy/backend":   2,
 		"proxy/catalog":   2,
 		"runtime/config":  2,
 
-		"proxy/gate":      3,
+		"proxy/bridge":    3,
 		"runtime/daemon":  3,
 		"runtime/inspect": 3,
 
-		"proxy/grpcfront/gatewaypb": 3,
+		"proxy/fleet": 4,
 
-		"proxy/grpcfront": 4,
-		"proxy/httpfront": 4,
+		"proxy/gate":                5,
+		"proxy/grpcfront/gatewaypb": 5,
 
-		"proxy": 5,
+		"proxy/grpcfront": 6,
+		"proxy/restfront": 6,
+		"proxy/wsfront":   6,
+
+		"proxy/httpfront": 7,
+
+		"proxy": 8,
 	}
 }
 

@@ -1,9 +1,15 @@
-package backend
+package link
 
 import (
 	"sync"
 
 	"mcpgateway/proxy/mcp"
+)
+
+// Bounds of a queue, beside the one message that is over them.
+const (
+	MaxQueue      = 256     // messages
+	MaxQueueBytes = 4 << 20 // bytes of them
 )
 
 // Queue holds messages toward one client until its front takes them. It is
@@ -16,7 +22,8 @@ type Queue struct {
 	bytes    int
 }
 
-func newQueue() *Queue { return &Queue{ready: make(chan struct{}, 1)} }
+// NewQueue returns an empty queue.
+func NewQueue() *Queue { return &Queue{ready: make(chan struct{}, 1)} }
 
 // Ready gives a value when Take may have messages.
 func (q *Queue) Ready() <-chan struct{} { return q.ready }
@@ -30,11 +37,11 @@ func (q *Queue) Take() []mcp.Message {
 	return taken
 }
 
-// offer adds a message and reports false if there is no room for it.
-func (q *Queue) offer(m mcp.Message) bool {
+// Offer adds a message and reports false if there is no room for it.
+func (q *Queue) Offer(m mcp.Message) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	full := len(q.messages) >= maxQueue || q.bytes+len(m.Raw()) > maxQueueBytes
+	full := len(q.messages) >= MaxQueue || q.bytes+len(m.Raw()) > MaxQueueBytes
 	if full && len(q.messages) > 0 {
 		return false
 	}
@@ -42,8 +49,8 @@ func (q *Queue) offer(m mcp.Message) bool {
 	return true
 }
 
-// force adds a message in any case: a response, of which there is one.
-func (q *Queue) force(m mcp.Message) {
+// Force adds a message in any case: a response, of which there is one.
+func (q *Queue) Force(m mcp.Message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.addLocked(m)
