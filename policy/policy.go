@@ -20,6 +20,7 @@ type Policy struct {
 	Servers    map[string]Server `json:"servers"`
 	Keys       []Key             `json:"keys"`
 	HTTP       HTTP              `json:"http"`
+	GRPC       GRPC              `json:"grpc"`
 	Limits     Limits            `json:"limits"`
 }
 
@@ -68,6 +69,21 @@ const (
 type HTTP struct {
 	AllowedHosts   []string `json:"allowed_hosts"`   // beside the loopback names and the address a request came to
 	AllowedOrigins []string `json:"allowed_origins"` // "https://app.example"; browsers elsewhere are refused
+	WebSocket      bool     `json:"websocket"`       // WebSocket is served on the HTTP listener, beside one of its own
+	SSE            bool     `json:"sse"`             // and so is HTTP+SSE
+	TLS            *TLS     `json:"tls,omitempty"`   // nil: plain text
+}
+
+// GRPC is what the proxy's gRPC front accepts.
+type GRPC struct {
+	TLS *TLS `json:"tls,omitempty"` // nil: plain text
+}
+
+// TLS is how a listener proves itself, and whom it lets connect. All parts are PEM.
+type TLS struct {
+	Certificate []byte `json:"certificate"`         // the chain, the listener's own first
+	Key         []byte `json:"key"`                 // of the listener itself, not of any server
+	ClientCA    []byte `json:"client_ca,omitempty"` // clients must have a certificate of one of these; empty: none needed
 }
 
 // Limits bound what one client or one server can make the proxy hold.

