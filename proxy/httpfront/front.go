@@ -15,17 +15,12 @@ import (
 	"time"
 
 	"mcpgateway/policy"
-	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/mcp"
 )
 
 // Current is what the front enforces now: one policy generation.
-type Current struct {
-	Policy *policy.Policy
-	Keys   *authn.APIKeys
-	Gate   *gate.Gate
-}
+type Current = gate.Current
 
 // Front is the HTTP handler for clients.
 type Front struct {
