@@ -19,6 +19,7 @@ import (
 	"mcpgateway/policy"
 	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/certs"
 	"mcpgateway/proxy/egress"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/httpfront"
@@ -76,6 +77,12 @@ func parse(generation uint64, document []byte) (*policy.Policy, error) {
 		return nil, fmt.Errorf("the document is of generation %d", next.Generation)
 	case limits.MaxBodyBytes <= 0 || limits.MaxMessageBytes <= 0 || limits.MaxSessions <= 0 || limits.MaxSessionsPerCaller <= 0:
 		return nil, fmt.Errorf("limits must be above 0: %+v", limits)
+	}
+	if err := certs.Check(next.HTTP.TLS); err != nil {
+		return nil, fmt.Errorf("HTTP listener: %w", err)
+	}
+	if err := certs.Check(next.GRPC.TLS); err != nil {
+		return nil, fmt.Errorf("gRPC listener: %w", err)
 	}
 	for name, server := range next.Servers {
 		if server.Timeout <= 0 || server.IdleTimeout <= 0 || server.FreezeAfter < 0 {

@@ -172,6 +172,8 @@ func TestBadPolicyIsRefused(t *testing.T) {
 		{"no session limit of a caller", func(p *policy.Policy) { p.Limits.MaxSessionsPerCaller = 0 }},
 		{"no timeout", func(p *policy.Policy) { p.Servers["echo"] = policy.Server{IdleTimeout: 1} }},
 		{"no idle timeout", func(p *policy.Policy) { p.Servers["echo"] = policy.Server{Timeout: 1} }},
+		{"a bad certificate", func(p *policy.Policy) { p.HTTP.TLS = &policy.TLS{} }},
+		{"a bad certificate of gRPC", func(p *policy.Policy) { p.GRPC.TLS = &policy.TLS{} }},
 	}
 	for _, test := range tests {
 		bad, _ := newPolicy(t, 2, false, "echo")

@@ -7,6 +7,9 @@ import (
 	"net"
 	"net/http"
 	"sync"
+
+	"mcpgateway/policy"
+	"mcpgateway/proxy/certs"
 )
 
 // Serve serves clients on the listeners, which it closes, until ctx ends; then
@@ -16,7 +19,19 @@ func (f *Front) Serve(ctx context.Context, listeners ...net.Listener) error {
 	server := newServer(f, f.log)
 	stopped := context.AfterFunc(ctx, func() { close(f.closing) })
 	defer stopped()
-	return serve(ctx, server, limit(listeners, maxConnections))
+	bounded := limit(listeners, maxConnections)
+	for i, l := range bounded {
+		bounded[i] = certs.Listener(l, f.tls, "h2", "http/1.1")
+	}
+	return serve(ctx, server, bounded)
+}
+
+// tls is how the listeners prove themselves now, nil for plain text.
+func (f *Front) tls() *policy.TLS {
+	if now := f.current(); now != nil {
+		return now.Policy.HTTP.TLS
+	}
+	return nil
 }
 
 // ServeAdmin serves the health checks until ctx ends. ready says why the gateway

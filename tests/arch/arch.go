@@ -30,6 +30,7 @@ func layers() map[string]int {
 		"policy/authn":     1,
 		"policy/profile":   1,
 		"policy/ratelimit": 1,
+		"proxy/certs":      1,
 		"proxy/link":       1,
 		"proxy/proxytest":  1,
 		"proxy/egress":     1,
