@@ -86,31 +86,15 @@ func discovered(id []byte, hello mcp.Message) mcp.Message {
 // capabilities leaves out what needs a stream or a state that the gateway does
 // not translate: log levels, subscriptions, notices of changed lists, tasks.
 func capabilities(offered []byte) []byte {
-	return without(offered, func(name string, value []byte) ([]byte, bool) {
+	return mcp.Edit(offered, func(name string, value []byte) ([]byte, bool) {
 		switch name {
 		case "logging", "tasks":
 			return nil, false
 		case "tools", "prompts", "resources":
-			return without(value, func(name string, value []byte) ([]byte, bool) {
+			return mcp.Edit(value, func(name string, value []byte) ([]byte, bool) {
 				return value, name != "listChanged" && name != "subscribe"
 			}), true
 		}
 		return value, true
 	})
-}
-
-// without copies an object and lets keep change or leave out its members.
-func without(object []byte, keep func(name string, value []byte) ([]byte, bool)) []byte {
-	kept := []byte{'{'}
-	for name, value := range mcp.Members(object) {
-		value, ok := keep(name, value)
-		if !ok {
-			continue
-		}
-		if len(kept) > 1 {
-			kept = append(kept, ',')
-		}
-		kept = append(append(append(kept, mcp.Quote(name)...), ':'), value...)
-	}
-	return append(kept, '}')
 }
