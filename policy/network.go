@@ -162,16 +162,3 @@ func ParsePrivate(text string) (netip.Prefix, error) {
 	}
 	return prefix, nil
 }
-
-// ParseTargets reads an allow-list, as ParseTarget does.
-func ParseTargets(allow []string) ([]Target, error) {
-	var targets []Target
-	for _, text := range allow {
-		target, err := ParseTarget(text)
-		if err != nil {
-			return nil, err
-		}
-		targets = append(targets, target)
-	}
-	return targets, nil
-}

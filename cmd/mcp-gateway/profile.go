@@ -256,9 +256,9 @@ func writeExposure(out io.Writer, score float64, reasons []exposure.Reason) erro
 
 // comparedProfiles is profile diff -o json.
 type comparedProfiles struct {
-	A       string           `json:"a"`
-	B       string           `json:"b"`
-	Changes []profile.Change `json:"changes"`
+	A       string            `json:"a"`
+	B       string            `json:"b"`
+	Changes []exposure.Change `json:"changes"`
 }
 
 func newProfileDiffCommand() *cobra.Command {
@@ -281,7 +281,7 @@ a server do more, "stricter" where less, and "other" where neither can be said.`
 		if err != nil {
 			return err
 		}
-		changes := append([]profile.Change{}, profile.Diff(a, b)...)
+		changes := append([]exposure.Change{}, exposure.Diff(a, b)...)
 		if f.output == "json" {
 			return writeJSON(cmd.OutOrStdout(), comparedProfiles{a.Name, b.Name, changes})
 		}

@@ -1,5 +1,6 @@
 // Package exposure says how much a profile leaves open: as a score with its reasons,
-// and as a systemd unit, for systemd to judge. It reads profiles and changes none.
+// as what another one leaves open less, and as a systemd unit, for systemd to judge.
+// It reads profiles and changes none.
 //
 // Runs in: CLI.
 package exposure

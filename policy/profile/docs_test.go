@@ -21,7 +21,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	}
 	manual := string(content)
 	root, _ := shippedSet(t).Get("default")
-	for _, k := range schema() {
+	for _, k := range Schema() {
 		row := regexp.MustCompile("(?m)^\\| `" + regexp.QuoteMeta(k.String()) + "` \\|.*$").FindString(manual)
 		want, orZero := strings.CutPrefix(reflect.TypeFor[Profile]().FieldByIndex(k.index).Tag.Get("want"), "0|")
 		if low, high, isRange := strings.Cut(want, ".."); isRange {

@@ -39,7 +39,7 @@ type Line struct {
 // Lines gives every key, in the order of the schema.
 func (e *Effective) Lines() []Line {
 	var lines []Line
-	for _, k := range schema() {
+	for _, k := range Schema() {
 		lines = append(lines, Line{k.String(), tomlText(k.of(&e.Profile)), e.Origin[k.String()]})
 	}
 	return lines
@@ -51,7 +51,7 @@ func (e *Effective) Text() string {
 	fmt.Fprintf(&out, "description = %s\n", tomlText(reflect.ValueOf(e.Description)))
 	out.WriteString("allow_weaker = true # every key is here: no other profile matters\n")
 	section := ""
-	for _, k := range schema() {
+	for _, k := range Schema() {
 		if k.section != section {
 			section = k.section
 			fmt.Fprintf(&out, "\n[%s]\n", section)
@@ -59,36 +59,6 @@ func (e *Effective) Text() string {
 		fmt.Fprintf(&out, "%s = %s\n", k.name, tomlText(k.of(&e.Profile)))
 	}
 	return out.String()
-}
-
-// Change is a key that differs between two profiles.
-type Change struct {
-	Key    string `json:"key"`
-	A      string `json:"a"` // the values, as TOML
-	B      string `json:"b"`
-	Weaker int    `json:"weaker"` // 1: the second lets a server do more; -1: less; 0: neither, or both
-}
-
-// Diff gives the keys that differ, in the order of the schema.
-func Diff(a, b *Effective) []Change {
-	var changes []Change
-	for _, k := range schema() {
-		if reflect.DeepEqual(k.of(&a.Profile).Interface(), k.of(&b.Profile).Interface()) {
-			continue
-		}
-		change := Change{Key: k.String(), A: tomlText(k.of(&a.Profile)), B: tomlText(k.of(&b.Profile))}
-		if change.A == change.B {
-			continue // an empty list is an empty list
-		}
-		if k.exceeds(&a.Profile, &b.Profile) {
-			change.Weaker++
-		}
-		if k.exceeds(&b.Profile, &a.Profile) {
-			change.Weaker--
-		}
-		changes = append(changes, change)
-	}
-	return changes
 }
 
 // tomlText writes a value as it would stand in a file.

@@ -30,8 +30,14 @@ func TestTextLoadsAgain(t *testing.T) {
 	}
 	every, _ := set.Get("every")
 	root, _ := set.Get("default")
-	if got, want := len(Diff(root, every)), len(schema())-2; got != want { // there is one image, and no capability
-		t.Fatalf("every key: got %d that differ, want %d: set the others, too", got, want)
+	same := 0
+	for i, line := range every.Lines() {
+		if line.Value == root.Lines()[i].Value {
+			same++
+		}
+	}
+	if same != 2 { // there is one image, and no capability
+		t.Fatalf("every key: got %d as they are by default, want 2: set the others, too", same)
 	}
 	for _, name := range set.Names() {
 		e, _ := set.Get(name)
@@ -49,37 +55,6 @@ func TestTextLoadsAgain(t *testing.T) {
 				t.Errorf("%s: got %+v, want %+v from the file", name, line, want)
 			}
 		}
-	}
-}
-
-func TestDiff(t *testing.T) {
-	t.Parallel()
-	set := shippedSet(t)
-	strict, _ := set.Get("strict")
-	client, _ := set.Get("network-client")
-	changes := Diff(strict, client)
-	find := func(key string) Change {
-		i := slices.IndexFunc(changes, func(c Change) bool { return c.Key == key })
-		if i < 0 {
-			t.Fatalf("got %+v, want %s in it", changes, key)
-		}
-		return changes[i]
-	}
-	for _, want := range []Change{
-		{"network.mode", `"none"`, `"allow"`, 1}, {"syscalls.base", `"@strict"`, `"@default"`, 1},
-		{"limits.memory_max", `"256M"`, "0", 1}, {"limits.cpu_weight", "50", "100", 0},
-	} {
-		if got := find(want.Key); got != want {
-			t.Errorf("got %+v, want %+v", got, want)
-		}
-	}
-	for _, back := range Diff(client, strict) {
-		if c := find(back.Key); c.A != back.B || c.B != back.A || c.Weaker != -back.Weaker {
-			t.Errorf("backwards: got %+v, want the opposite of %+v", back, c)
-		}
-	}
-	if got := Diff(strict, strict); len(got) != 0 {
-		t.Errorf("with itself: got %+v", got)
 	}
 }
 

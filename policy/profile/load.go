@@ -208,7 +208,7 @@ func (l *loader) parent(s *source) *Effective {
 func (s *source) over(parent *Effective) *Effective {
 	e := parent.Clone()
 	e.Name, e.Description, e.Chain = s.name, s.Description, append([]string{s.name}, parent.Chain...)
-	for _, k := range schema() {
+	for _, k := range Schema() {
 		if s.report.Given(k.path()) && !s.report.HasFailed(k.path()) {
 			k.of(&e.Profile).Set(k.of(&s.Profile))
 			e.Origin[k.String()] = s.report.Line(k.path())
@@ -218,7 +218,7 @@ func (s *source) over(parent *Effective) *Effective {
 }
 
 func (s *source) wantEveryKey() {
-	for _, k := range schema() {
+	for _, k := range Schema() {
 		if !s.report.Given(k.path()) {
 			s.report.Fail(k.path(), "is missing: the profile %q has no other to take it from", rootName)
 		}
@@ -228,8 +228,8 @@ func (s *source) wantEveryKey() {
 // refuseWeaker wants to be told where a profile lets a server do more than the
 // one that it extends.
 func (s *source) refuseWeaker(parent, e *Effective) {
-	for _, k := range schema() {
-		if !s.report.Given(k.path()) || !k.exceeds(&parent.Profile, &e.Profile) {
+	for _, k := range Schema() {
+		if !s.report.Given(k.path()) || !k.Exceeds(&parent.Profile, &e.Profile) {
 			continue
 		}
 		is := "is " + tomlText(k.of(&e.Profile))

@@ -10,8 +10,8 @@ import (
 	"mcpgateway/runtime/hostpath"
 )
 
-// exceeds reports whether b lets a server do something with k that a does not.
-func (k *key) exceeds(a, b *Profile) bool {
+// Exceeds reports whether b lets a server do something with k that a does not.
+func (k *Key) Exceeds(a, b *Profile) bool {
 	x, y := k.of(a), k.of(b)
 	switch k.weaker {
 	case "":
@@ -38,7 +38,7 @@ func number(v reflect.Value) float64 {
 }
 
 // more reports whether y has an element that no element of x holds.
-func (k *key) more(x, y reflect.Value) bool {
+func (k *Key) more(x, y reflect.Value) bool {
 	for i := range y.Len() {
 		if !slices.ContainsFunc(elements(x), func(e any) bool { return k.holds(e, y.Index(i).Interface()) }) {
 			return true
@@ -48,7 +48,7 @@ func (k *key) more(x, y reflect.Value) bool {
 }
 
 // fewer reports whether x has an element that y loosens or lacks.
-func (k *key) fewer(x, y reflect.Value) bool {
+func (k *Key) fewer(x, y reflect.Value) bool {
 	for i := range x.Len() {
 		if !slices.ContainsFunc(elements(y), func(e any) bool { return k.holds(x.Index(i).Interface(), e) }) {
 			return true
@@ -67,7 +67,7 @@ func elements(list reflect.Value) []any {
 
 // holds reports whether the element b of a list lets a server do nothing that a
 // does not.
-func (k *key) holds(a, b any) bool {
+func (k *Key) holds(a, b any) bool {
 	switch b := b.(type) {
 	case Mount:
 		a := a.(Mount)

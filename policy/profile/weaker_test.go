@@ -9,7 +9,7 @@ import (
 
 // weakened gives for each rule a parent's value, a weaker one and a stricter one,
 // as they stand in a file, of a key that is as it is in the default profile.
-func weakened(k key, v reflect.Value) (parent, weaker, stricter string) {
+func weakened(k Key, v reflect.Value) (parent, weaker, stricter string) {
 	switch k.String() {
 	case "filesystem.image":
 		return "", "", "" // there is one value only
@@ -72,7 +72,7 @@ func weakened(k key, v reflect.Value) (parent, weaker, stricter string) {
 func TestWeakerKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	tested := 0
-	for _, k := range schema() {
+	for _, k := range Schema() {
 		v := k.of(new(Profile))
 		parent, weaker, stricter := weakened(k, v)
 		if k.weaker == "" && k.section != "syscalls" || parent == "" {
@@ -123,7 +123,7 @@ func TestWeakerKeysAreRefused(t *testing.T) {
 			}
 		})
 	}
-	if want := len(schema()) - 8; tested < want {
+	if want := len(Schema()) - 8; tested < want {
 		t.Errorf("tested %d keys, want at least %d", tested, want)
 	}
 }
@@ -149,11 +149,11 @@ func TestExceeds(t *testing.T) {
 		a := Profile{Syscalls: Syscalls{Base: defaultCalls}}
 		b := a
 		tt.change(&b)
-		for _, k := range schema() {
+		for _, k := range Schema() {
 			if k.String() != tt.key {
 				continue
 			}
-			if ab, ba := k.exceeds(&a, &b), k.exceeds(&b, &a); ab != tt.ab || ba != tt.ba {
+			if ab, ba := k.Exceeds(&a, &b), k.Exceeds(&b, &a); ab != tt.ab || ba != tt.ba {
 				t.Errorf("%s: got %v and %v, want %v and %v", tt.key, ab, ba, tt.ab, tt.ba)
 			}
 		}

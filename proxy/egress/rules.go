@@ -26,7 +26,7 @@ func NewRules(n *policy.Network) (*Rules, error) {
 		return nil, errors.New("network: max_connections and connections_per_second must be above 0")
 	}
 	var err error
-	if r.targets, err = policy.ParseTargets(n.Allow); err != nil {
+	if r.targets, err = ParseTargets(n.Allow); err != nil {
 		return nil, fmt.Errorf("network: %w", err)
 	}
 	for _, text := range n.Private {
@@ -90,4 +90,17 @@ func (r *Rules) checkAddress(a netip.Addr) error {
 		return fmt.Errorf("%s is %s and in no range of network.private", a, kind)
 	}
 	return nil
+}
+
+// ParseTargets reads an allow-list, as policy.ParseTarget does.
+func ParseTargets(allow []string) ([]policy.Target, error) {
+	var targets []policy.Target
+	for _, text := range allow {
+		target, err := policy.ParseTarget(text)
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, target)
+	}
+	return targets, nil
 }

@@ -301,7 +301,7 @@ func openNetwork(n policy.Network) (files []*os.File, err error) {
 	if err := keep(udp); err != nil {
 		return nil, err
 	}
-	targets, err := policy.ParseTargets(n.Allow)
+	targets, err := egress.ParseTargets(n.Allow)
 	if err != nil {
 		return nil, err
 	}
