@@ -16,6 +16,7 @@ import (
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/gate"
+	"mcpgateway/proxy/httpio"
 	"mcpgateway/proxy/mcp"
 )
 
@@ -51,10 +52,10 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{Front: f, out: newWriter(w), r: r}
 	defer x.contain()
 	x.Current = f.current()
-	x.out.extend(writeWait)
+	x.out.w.Extend(httpio.WriteWait)
 	if r.ContentLength != 0 {
 		// Also for a body that is refused: the server reads on to its end.
-		x.out.limitBody(time.Now().Add(bodyWait))
+		x.out.w.LimitBody(time.Now().Add(bodyWait))
 	}
 	setHeaders(w.Header())
 	if refused := x.admit(); refused != nil {
@@ -84,7 +85,7 @@ func (x *exchange) contain() {
 		return
 	}
 	x.log.Error("request panicked", "err", problem, "stack", string(debug.Stack()))
-	if x.out.begun {
+	if x.out.w.Begun() {
 		panic(http.ErrAbortHandler)
 	}
 	x.out.refuse(refusal{status: http.StatusInternalServerError, code: mcp.CodeInternal, text: "internal error"})
@@ -147,7 +148,6 @@ func setHeaders(h http.Header) {
 const (
 	headerWait = 10 * time.Second  // for a request's headers
 	bodyWait   = 30 * time.Second  // for a request's body
-	writeWait  = 30 * time.Second  // for the client to take the next 64 KiB
 	idleWait   = 120 * time.Second // for the next request on a connection
 	quietWait  = 15 * time.Second  // before a comment keeps a stream alive
 	graceWait  = 5 * time.Second   // for calls in flight when the gateway stops

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mcpgateway/proxy/gate"
+	"mcpgateway/proxy/httpio"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 )
@@ -59,9 +60,9 @@ func idOf(m mcp.Message) []byte {
 // message reads and parses the body.
 func (x *exchange) message() (mcp.Message, *refusal) {
 	switch {
-	case !isJSON(x.r.Header):
+	case !httpio.IsJSON(x.r.Header):
 		return mcp.Message{}, &refusal{status: http.StatusUnsupportedMediaType, text: "Content-Type is not application/json"}
-	case !accepts(x.r.Header, typeJSON) || !accepts(x.r.Header, typeEvents):
+	case !httpio.Accepts(x.r.Header, httpio.TypeJSON) || !httpio.Accepts(x.r.Header, httpio.TypeEvents):
 		return mcp.Message{}, &refusal{status: http.StatusNotAcceptable, text: "Accept must list application/json and text/event-stream"}
 	}
 	body, refused := x.body()
@@ -84,6 +85,9 @@ func (x *exchange) bodySize() int64 {
 	return x.r.ContentLength
 }
 
+// firstRead is how much of an announced body is made room for before it comes.
+const firstRead = 64 << 10
+
 // body reads the request's body within the limits of size and time.
 func (x *exchange) body() ([]byte, *refusal) {
 	limit := x.Policy.Limits.MaxBodyBytes
@@ -93,8 +97,8 @@ func (x *exchange) body() ([]byte, *refusal) {
 	}
 	var body bytes.Buffer
 	// A length that is only announced must not cost memory.
-	body.Grow(int(min(max(x.r.ContentLength, 0), chunk)) + bytes.MinRead)
-	_, err := body.ReadFrom(http.MaxBytesReader(x.out.w, x.r.Body, limit))
+	body.Grow(int(min(max(x.r.ContentLength, 0), firstRead)) + bytes.MinRead)
+	_, err := body.ReadFrom(http.MaxBytesReader(x.out.w.ResponseWriter, x.r.Body, limit))
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
@@ -102,7 +106,7 @@ func (x *exchange) body() ([]byte, *refusal) {
 	case err != nil:
 		return nil, &refusal{status: http.StatusBadRequest, code: mcp.CodeParse, text: "the body could not be read to its end: " + cause(err)}
 	}
-	x.out.limitBody(time.Time{}) // set by ServeHTTP
+	x.out.w.LimitBody(time.Time{}) // set by ServeHTTP
 	return body.Bytes(), nil
 }
 

@@ -21,7 +21,7 @@ type refusal struct {
 // refuse writes a refusal, as a JSON-RPC error whatever the status. It does
 // nothing if an answer has begun.
 func (o *writer) refuse(r refusal) {
-	if o.begun {
+	if o.w.Begun() {
 		return
 	}
 	h := o.w.Header()

@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"mcpgateway/proxy/gate"
+	"mcpgateway/proxy/httpio"
 	"mcpgateway/proxy/mcp"
 )
 
 // get opens the stream of what a server sends unasked in a session.
 func (x *exchange) get() {
 	id, refused := x.session()
-	if refused == nil && !accepts(x.r.Header, typeEvents) {
+	if refused == nil && !httpio.Accepts(x.r.Header, httpio.TypeEvents) {
 		refused = &refusal{status: http.StatusNotAcceptable, text: "Accept must list text/event-stream"}
 	}
 	if refused != nil {

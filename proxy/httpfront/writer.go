@@ -3,35 +3,18 @@ package httpfront
 import (
 	"net/http"
 	"strconv"
-	"time"
 
+	"mcpgateway/proxy/httpio"
 	"mcpgateway/proxy/mcp"
 )
 
-// chunk is how much a client must take within writeWait.
-const chunk = 64 << 10
-
-// writer writes answers: one JSON message, or a stream of events. A client that
-// stops reading ends its answer after writeWait; one that reads slowly holds it for
-// as long as 64 KiB at a time take.
+// writer writes answers: one JSON message, or a stream of events.
 type writer struct {
-	w         http.ResponseWriter
-	control   *http.ResponseController
-	begun     bool // the status line is out
+	w         *httpio.Writer
 	streaming bool
 }
 
-func newWriter(w http.ResponseWriter) *writer {
-	return &writer{w: w, control: http.NewResponseController(w)}
-}
-
-// extend gives the client so much more time to take what is written. Errors mean
-// that the connection is gone; the next write says so too.
-func (o *writer) extend(d time.Duration) { _ = o.control.SetWriteDeadline(time.Now().Add(d)) }
-
-// limitBody gives the client until then to send its body; the zero time, for ever.
-// Errors show in the next read.
-func (o *writer) limitBody(until time.Time) { _ = o.control.SetReadDeadline(until) }
+func newWriter(w http.ResponseWriter) *writer { return &writer{w: httpio.NewWriter(w)} }
 
 // last writes the last message: the whole answer, or the last event of a stream.
 // A client that has gone is told nothing, and nobody else needs to know.
@@ -41,9 +24,8 @@ func (o *writer) last(status int, m mcp.Message) {
 		return
 	}
 	h := o.w.Header()
-	h.Set("Content-Type", typeJSON)
+	h.Set("Content-Type", httpio.TypeJSON)
 	h.Set("Content-Length", strconv.Itoa(len(m.Raw())))
-	o.begun = true
 	o.w.WriteHeader(status)
 	_ = o.bytes(m.Raw())
 }
@@ -61,7 +43,7 @@ func (o *writer) event(m mcp.Message) error {
 	if err := o.bytes([]byte("\n\n")); err != nil {
 		return err
 	}
-	return o.control.Flush()
+	return o.w.Flush()
 }
 
 // comment keeps a stream alive, or begins it.
@@ -70,7 +52,7 @@ func (o *writer) comment() error {
 	if err := o.bytes([]byte(":\n\n")); err != nil {
 		return err
 	}
-	return o.control.Flush()
+	return o.w.Flush()
 }
 
 // stream begins a stream unless one has begun.
@@ -78,30 +60,21 @@ func (o *writer) stream() {
 	if o.streaming {
 		return
 	}
-	o.begun, o.streaming = true, true
+	o.streaming = true
 	h := o.w.Header()
-	h.Set("Content-Type", typeEvents)
+	h.Set("Content-Type", httpio.TypeEvents)
 	h.Set("X-Accel-Buffering", "no") // or else nginx holds events back
 	o.w.WriteHeader(http.StatusOK)
 }
 
 func (o *writer) bytes(data []byte) error {
-	for len(data) > 0 {
-		n := min(len(data), chunk)
-		o.extend(writeWait)
-		if _, err := o.w.Write(data[:n]); err != nil {
-			return err
-		}
-		data = data[n:]
-	}
-	return nil
+	_, err := o.w.Write(data)
+	return err
 }
 
 // accepted answers a message that has no answer of its own.
 func (o *writer) accepted() { o.empty(http.StatusAccepted) }
 
 func (o *writer) empty(status int) {
-	o.begun = true
-	o.extend(writeWait) // what came before may have taken long
 	o.w.WriteHeader(status)
 }

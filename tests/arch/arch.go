@@ -18,6 +18,7 @@ func layers() map[string]int {
 		"images":           0,
 		"policy":           0,
 		"policy/audit":     0,
+		"proxy/httpio":     0,
 		"proxy/mcp":        0,
 		"proxy/telemetry":  0,
 		"runtime/control":  0,
