@@ -1,18 +1,25 @@
 package mcp
 
-// Edit copies an object that was already checked and lets keep change or leave out
-// its members. Of anything that is no object it makes {}.
-func Edit(object []byte, keep func(name string, value []byte) ([]byte, bool)) []byte {
+import (
+	"iter"
+	"slices"
+)
+
+// Edit copies an object that was already checked, such as a part of a Message,
+// and lets edit change or leave out each member; the others stay as they are, in
+// their order. Of anything else it makes an empty object.
+func Edit(object []byte, edit func(name string, value []byte) ([]byte, bool)) []byte {
 	kept := []byte{'{'}
-	for name, value := range Members(object) {
-		value, ok := keep(name, value)
-		if !ok {
+	for name, value := range members(object) {
+		quoted := name.of(object)
+		changed, keep := edit(string(unquote(quoted)), value.of(object))
+		if !keep {
 			continue
 		}
 		if len(kept) > 1 {
 			kept = append(kept, ',')
 		}
-		kept = append(append(append(kept, Quote(name)...), ':'), value...)
+		kept = append(append(append(kept, quoted...), ':'), changed...)
 	}
 	return append(kept, '}')
 }
@@ -20,11 +27,57 @@ func Edit(object []byte, keep func(name string, value []byte) ([]byte, bool)) []
 // Without copies an object without some of its members.
 func Without(object []byte, names ...string) []byte {
 	return Edit(object, func(name string, value []byte) ([]byte, bool) {
-		for _, n := range names {
-			if n == name {
-				return nil, false
+		return value, !slices.Contains(names, name)
+	})
+}
+
+// EditElements is Edit for the elements of an array that was already checked.
+// Anything else is returned as it is.
+func EditElements(array []byte, edit func(element []byte) ([]byte, bool)) []byte {
+	if kindAt(array) != '[' {
+		return array
+	}
+	kept := []byte{'['}
+	for element := range Elements(array) {
+		changed, keep := edit(element)
+		if !keep {
+			continue
+		}
+		if len(kept) > 1 {
+			kept = append(kept, ',')
+		}
+		kept = append(kept, changed...)
+	}
+	return append(kept, ']')
+}
+
+// Elements gives the raw elements of an array that was already checked. Of
+// anything else it gives none.
+func Elements(array []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		if kindAt(array) != '[' {
+			return
+		}
+		d := checked(array)
+		if _, err := d.ReadToken(); err != nil {
+			return
+		}
+		for d.PeekKind() != ']' {
+			element, err := next(d)
+			if err != nil || !yield(element.of(array)) {
+				return
 			}
 		}
-		return value, true
-	})
+	}
+}
+
+// IsObject reports whether a raw value that was already checked is an object.
+func IsObject(value []byte) bool { return kindAt(value) == '{' }
+
+// TextOf returns the string that a raw value is; ok is false if it is none.
+func TextOf(value []byte) (text string, ok bool) {
+	if kindAt(value) != '"' {
+		return "", false
+	}
+	return string(unquote(value)), true
 }

@@ -142,6 +142,18 @@ func TestFindReplaceInsert(t *testing.T) {
 	}
 }
 
+// Parse lets half of a surrogate pair pass: it must not hide what stands beside it.
+func TestFindBesideHalfSurrogate(t *testing.T) {
+	t.Parallel()
+	m, err := Parse([]byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"x":"\ud800","\udfff":1,"name":"a"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name, _ := m.Text(m.Param("name")); name != "a" {
+		t.Errorf("got name %q, want a", name)
+	}
+}
+
 func TestComplete(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, method, text, want string }{

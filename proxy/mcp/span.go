@@ -13,12 +13,14 @@ type Span struct{ Start, End int }
 // Empty reports whether there is no value.
 func (s Span) Empty() bool { return s.End == 0 }
 
+func (s Span) of(raw []byte) []byte { return raw[s.Start:s.End:s.End] }
+
 // At returns the raw value at a span of this message; nil if the span is empty.
 func (m Message) At(s Span) []byte {
 	if s.Empty() {
 		return nil
 	}
-	return m.raw[s.Start:s.End:s.End]
+	return s.of(m.raw)
 }
 
 // Param finds a value inside params by the names of the objects around it and
@@ -44,19 +46,15 @@ func (m Message) find(in Span, path []string) Span {
 
 // Text returns the string at a span; ok is false if there is none.
 func (m Message) Text(s Span) (text string, ok bool) {
-	value := m.At(s)
-	if kindAt(value) != '"' {
-		return "", false
-	}
-	return string(unquote(value)), true
+	return TextOf(m.At(s))
 }
 
 // Members gives the members of an object that was already checked, such as a
 // part of a Message: names decoded, values raw. Of anything else it gives none.
 func Members(object []byte) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
-		for name, span := range members(object) {
-			if !yield(string(name), object[span.Start:span.End]) {
+		for name, value := range members(object) {
+			if !yield(string(unquote(name.of(object))), value.of(object)) {
 				return
 			}
 		}
@@ -64,16 +62,17 @@ func Members(object []byte) iter.Seq2[string, []byte] {
 }
 
 func member(object []byte, name string) (Span, bool) {
-	for found, span := range members(object) {
-		if string(found) == name {
-			return span, true
+	for found, value := range members(object) {
+		if string(unquote(found.of(object))) == name {
+			return value, true
 		}
 	}
 	return Span{}, false
 }
 
-func members(object []byte) iter.Seq2[[]byte, Span] {
-	return func(yield func([]byte, Span) bool) {
+// members gives where the names, quoted, and the values of an object are.
+func members(object []byte) iter.Seq2[Span, Span] {
+	return func(yield func(Span, Span) bool) {
 		if kindAt(object) != '{' {
 			return
 		}
@@ -82,26 +81,29 @@ func members(object []byte) iter.Seq2[[]byte, Span] {
 			return
 		}
 		for d.PeekKind() == '"' {
-			name, err := d.ReadValue()
+			name, err := next(d)
 			if err != nil {
 				return
 			}
-			value, err := d.ReadValue()
-			if err != nil {
-				return
-			}
-			end := int(d.InputOffset())
-			if !yield(unquote(name), Span{end - len(value), end}) {
+			value, err := next(d)
+			if err != nil || !yield(name, value) {
 				return
 			}
 		}
 	}
 }
 
+// next reads a value and says where it is.
+func next(d *jsontext.Decoder) (Span, error) {
+	value, err := d.ReadValue()
+	end := int(d.InputOffset())
+	return Span{end - len(value), end}, err
+}
+
 // checked is a decoder for bytes that Parse has seen: it need not look for
-// duplicates again.
+// duplicates again. It takes what Parse takes, and so finds every member.
 func checked(value []byte) *jsontext.Decoder {
-	return jsontext.NewDecoder(bytes.NewBuffer(value), jsontext.AllowDuplicateNames(true))
+	return jsontext.NewDecoder(bytes.NewBuffer(value), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // WithID returns the message with another raw id. The message must have an id.
