@@ -154,6 +154,23 @@ func TestFindBesideHalfSurrogate(t *testing.T) {
 	}
 }
 
+func TestElements(t *testing.T) {
+	t.Parallel()
+	m, err := Parse([]byte(`{"jsonrpc":"2.0","id":1,"result":{"a":[ 1e3 , "\ud800",{"b":[2]},[] ],"b":[],"c":{}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"a": `1e3|"\ud800"|{"b":[2]}|[]`, "b": "", "c": "", "absent": ""} {
+		var got []string
+		for value := range Elements(m.At(m.InResult(name))) {
+			got = append(got, string(value))
+		}
+		if strings.Join(got, "|") != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestComplete(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, method, text, want string }{

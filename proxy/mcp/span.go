@@ -34,8 +34,22 @@ func (m Message) InResult(path ...string) Span { return m.find(m.result, path) }
 func (m Message) InError(path ...string) Span { return m.find(m.err, path) }
 
 func (m Message) find(in Span, path []string) Span {
+	if in.Empty() {
+		return Span{}
+	}
+	found := Find(m.At(in), path...)
+	if found.Empty() {
+		return Span{}
+	}
+	return Span{in.Start + found.Start, in.Start + found.End}
+}
+
+// Find finds a value inside an object that was already checked, such as a part of
+// a Message, by the names of the objects around it and its own.
+func Find(object []byte, path ...string) Span {
+	in := Span{0, len(object)}
 	for _, name := range path {
-		found, ok := member(m.At(in), name)
+		found, ok := member(object[in.Start:in.End], name)
 		if !ok {
 			return Span{}
 		}
