@@ -12,7 +12,7 @@ GO_TEST := go test -tags $(DAEMON_TAGS)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build the four binaries into bin/
@@ -51,6 +51,11 @@ root-test: ## run the tests of sandbox, daemon and network on this host's kernel
 .PHONY: e2e
 e2e: ## run the binaries, real servers and foreign clients together (root, npm)
 	$(GO_TEST) -count=1 -timeout 15m ./tests/e2e
+
+.PHONY: conformance
+conformance: ## run the official MCP conformance suite against servers in sandboxes (root, npm)
+	@packaging/dev/install.sh build test
+	$(GO_TEST) -count=1 -timeout 10m ./tests/conformance
 
 .PHONY: test-vm
 test-vm: ## run the sandbox tests on a machine with cgroup v2, and the units under systemd (root)
