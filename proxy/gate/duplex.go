@@ -23,10 +23,26 @@ type Duplex struct {
 	out     chan mcp.Message
 	running sync.WaitGroup
 
-	mu      sync.Mutex
-	session string
-	calls   map[string]link.Call // of the stateless era, by raw id
+	mu        sync.Mutex
+	session   string
+	inSession int  // calls of the session
+	over      bool // the session has ended
+	pending   map[*pending]struct{}
+	bytes     int // of what is pending
 }
+
+// pending is a message of the stateless era that is not answered yet.
+type pending struct {
+	id     string // raw
+	cancel context.CancelFunc
+}
+
+// Bounds of the requests of the stateless era that one connection has in flight,
+// beside the one that is over them: each is held until it is answered.
+const (
+	maxPending      = 256
+	maxPendingBytes = 16 << 20
+)
 
 // NewDuplex returns the duplex of one connection; Close must be called. current
 // gives the gate in force, and each message uses the one of its time.
@@ -34,7 +50,7 @@ func NewDuplex(caller policy.Identity, scope policy.Scope, current func() *Gate)
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Duplex{
 		current: current, caller: caller, scope: scope, ctx: ctx, cancel: cancel,
-		out: make(chan mcp.Message), calls: map[string]link.Call{},
+		out: make(chan mcp.Message), pending: map[*pending]struct{}{},
 	}
 }
 
@@ -77,38 +93,120 @@ func (d *Duplex) Receive(data []byte) {
 	case claimed && m.Kind() == mcp.Request && m.At(m.Param("_meta", mcp.MetaCapabilities)) == nil:
 		d.put(mcp.NewError(m.ID(), mcp.CodeInvalidParams, "params._meta has no "+mcp.MetaCapabilities, nil))
 	case claimed:
+		ctx, finish, ok := d.begin(m)
+		if !ok {
+			d.refuse(m, link.ErrBusy)
+			return
+		}
 		// Each is complete in itself, and one may wait for its server to start.
-		d.running.Go(func() { d.do(m, true) })
+		d.running.Go(func() {
+			defer finish()
+			d.stateless(ctx, m)
+		})
 	default:
-		d.do(m, false)
+		d.handshake(m)
 	}
 }
 
-func (d *Duplex) do(m mcp.Message, stateless bool) {
-	request := Request{Caller: d.caller, Scope: d.scope, Stateless: stateless, Message: m}
-	if !stateless {
-		d.mu.Lock()
-		request.Session = d.session
-		d.mu.Unlock()
-	}
-	gate := d.current()
-	reply, err := gate.Do(d.ctx, request)
+// stateless serves one message of the stateless era.
+func (d *Duplex) stateless(ctx context.Context, m mcp.Message) {
+	reply, err := d.current().Do(ctx, Request{Caller: d.caller, Scope: d.scope, Stateless: true, Message: m})
 	if err != nil {
-		if m.Kind() == mcp.Request {
-			r := RefusalOf(err)
-			d.put(mcp.NewError(m.ID(), r.Code, r.Text, nil))
-		}
+		d.refuse(m, err)
 		return
+	}
+	if reply.Call != nil {
+		d.pump(ctx, reply.Call)
+	}
+}
+
+// handshake serves one message of the handshake era.
+func (d *Duplex) handshake(m mcp.Message) {
+	d.mu.Lock()
+	session := d.session
+	d.mu.Unlock()
+	gate := d.current()
+	reply, err := gate.Do(d.ctx, Request{Caller: d.caller, Scope: d.scope, Session: session, Message: m})
+	if err != nil {
+		d.refuse(m, err)
+		return
+	}
+	if reply.Call != nil {
+		d.count(1)
+		d.running.Go(func() {
+			defer d.count(-1)
+			d.pump(d.ctx, reply.Call)
+		})
 	}
 	if reply.Session != "" {
 		d.opened(gate, reply.Session)
 	}
-	switch {
-	case reply.Call == nil:
-	case stateless:
-		d.hold(m.ID(), reply.Call)
-	default:
-		d.running.Go(func() { d.pump(reply.Call) })
+}
+
+// refuse answers a request that there is no call of.
+func (d *Duplex) refuse(m mcp.Message, err error) {
+	if m.Kind() == mcp.Request {
+		r := RefusalOf(err)
+		d.put(mcp.NewError(m.ID(), r.Code, r.Text, nil))
+	}
+}
+
+// begin counts a message of the stateless era and reports false if there are too
+// many. Its context ends when its client cancels it.
+func (d *Duplex) begin(m mcp.Message) (ctx context.Context, finish func(), ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	size := len(m.Raw())
+	if n := len(d.pending); n > 0 && (n >= maxPending || d.bytes+size > maxPendingBytes) {
+		return nil, nil, false
+	}
+	ctx, cancel := context.WithCancel(d.ctx)
+	p := &pending{string(m.ID()), cancel}
+	d.pending[p] = struct{}{}
+	d.bytes += size
+	return ctx, func() {
+		cancel()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.pending, p)
+		d.bytes -= size
+	}, true
+}
+
+// cancelStateless reports whether a notification cancelled a request of the
+// stateless era, be its server started or not. That of a session is the server's.
+func (d *Duplex) cancelStateless(m mcp.Message) (found bool) {
+	id := string(m.At(m.Param("requestId")))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for p := range d.pending {
+		if id != "" && p.id == id {
+			p.cancel()
+			found = true
+		}
+	}
+	return found
+}
+
+// count counts the session's calls.
+func (d *Duplex) count(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.inSession += n
+	d.doneLocked()
+}
+
+// ended takes note of the session's end. Its calls are answered yet.
+func (d *Duplex) ended() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.over = true
+	d.doneLocked()
+}
+
+func (d *Duplex) doneLocked() {
+	if d.over && d.inSession == 0 {
+		d.cancel()
 	}
 }
 
@@ -119,19 +217,18 @@ func (d *Duplex) opened(gate *Gate, id string) {
 	d.mu.Unlock()
 	listener, err := gate.Listen(d.caller, d.scope, id)
 	if err != nil { // it has ended already
-		d.cancel()
+		d.ended()
 		return
 	}
 	d.running.Go(func() {
-		defer d.cancel()
 		defer listener.Stop()
 		for {
 			select {
 			case <-listener.Ready():
-				for _, m := range listener.Take() {
-					d.put(m)
-				}
+				d.relay(listener)
 			case <-listener.Done:
+				d.relay(listener)
+				d.ended()
 				return
 			case <-d.ctx.Done():
 				return
@@ -140,39 +237,24 @@ func (d *Duplex) opened(gate *Gate, id string) {
 	})
 }
 
-// hold serves a call of the stateless era that its client may cancel by its id.
-func (d *Duplex) hold(id []byte, call link.Call) {
-	d.mu.Lock()
-	d.calls[string(id)] = call
-	d.mu.Unlock()
-	d.pump(call)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.calls[string(id)] == call {
-		delete(d.calls, string(id))
+func (d *Duplex) relay(listener *Listener) {
+	for _, m := range listener.Take() {
+		d.put(m)
 	}
 }
 
-// cancelStateless reports whether a notification cancelled a call of the stateless
-// era. That of a session is the server's.
-func (d *Duplex) cancelStateless(m mcp.Message) bool {
-	d.mu.Lock()
-	call, ok := d.calls[string(m.At(m.Param("requestId")))]
-	d.mu.Unlock()
-	if ok {
-		call.Cancel("the client cancelled it")
-	}
-	return ok
-}
-
-// pump passes on the messages of a call until its response.
-func (d *Duplex) pump(call link.Call) {
+// pump passes on the messages of a call until its response, which it cancels for
+// when ctx ends.
+func (d *Duplex) pump(ctx context.Context, call link.Call) {
 	for {
 		select {
 		case <-call.Ready():
 		case <-d.ctx.Done():
 			call.Cancel("the client has disconnected")
 			return
+		case <-ctx.Done():
+			call.Cancel("the client cancelled it")
+			ctx = d.ctx // the response says so
 		}
 		for _, m := range call.Take() {
 			d.put(m)

@@ -27,7 +27,7 @@ func newGate(t *testing.T) (*Gate, *proxytest.Opener) {
 	})
 	server := policy.Server{Timeout: time.Minute, IdleTimeout: time.Hour}
 	return New(&policy.Policy{
-		Servers: map[string]policy.Server{"echo": server, "exit": server, "modern": server},
+		Servers: map[string]policy.Server{"echo": server, "exit": server, "modern": server, "crash": server},
 		Limits:  policy.Limits{MaxMessageBytes: 1 << 20, MaxSessions: 2, MaxSessionsPerCaller: 2},
 	}, pool, NewSessions()), opener
 }

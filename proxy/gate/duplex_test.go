@@ -1,0 +1,69 @@
+package gate
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"mcpgateway/proxy/mcp"
+)
+
+func newDuplex(t *testing.T, server string) *Duplex {
+	t.Helper()
+	g, _ := newGate(t)
+	d := NewDuplex(caller("key:a"), on(server), func() *Gate { return g })
+	t.Cleanup(d.Close)
+	return d
+}
+
+// A session's end comes after the answers that say why.
+func TestDuplexAnswersBeforeTheEnd(t *testing.T) {
+	d := newDuplex(t, "crash")
+	d.Receive(initialize().Raw())
+	if m := <-d.Out(); m.Err() != nil {
+		t.Fatalf("got %s", m.Raw())
+	}
+	for id := range 20 {
+		go d.Receive(fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"x"}}`, id))
+	}
+	answered := 0
+	for answered < 20 {
+		select {
+		case m := <-d.Out():
+			if m.Err() == nil {
+				t.Errorf("got %s, want an error", m.Raw())
+			}
+			answered++
+		case <-d.Done():
+			t.Fatalf("done after %d answers, want 20", answered)
+		}
+	}
+	<-d.Done()
+}
+
+// A client that asks more than it may have in flight is told so, and is served on.
+func TestDuplexIsBounded(t *testing.T) {
+	d := newDuplex(t, "echo")
+	call := func(id, tool, arguments string) {
+		d.Receive(fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"method":"tools/call","params":{"name":%q,"arguments":{%s},"_meta":{%q:%q,%q:{}}}}`,
+			id, tool, arguments, mcp.MetaRevision, mcp.Revision2026July, mcp.MetaCapabilities))
+	}
+	answer := func() (id string, ok bool) {
+		m := <-d.Out()
+		return string(m.ID()), m.Err() == nil
+	}
+	call("1", "wait", fmt.Sprintf(`"x":%q`, strings.Repeat("x", maxPendingBytes)))
+	go call("2", "again", "")
+	if id, ok := answer(); id != "2" || ok {
+		t.Errorf("got answer %s, %v, want the error of 2", id, ok)
+	}
+	// Its server may still be starting: it is cancelled all the same.
+	d.Receive([]byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}`))
+	if id, ok := answer(); id != "1" || ok {
+		t.Errorf("got answer %s, %v, want the error of 1", id, ok)
+	}
+	for ok := false; !ok; { // the room of 1 is free when its answer has been taken, or soon
+		go call("3", "again", "")
+		_, ok = answer()
+	}
+}
