@@ -13,6 +13,7 @@ import (
 
 	"mcpgateway/policy/exposure"
 	"mcpgateway/policy/profile"
+	"mcpgateway/policy/view"
 	"mcpgateway/runtime/config"
 )
 
@@ -166,7 +167,7 @@ type shownProfile struct {
 	Server      string            `json:"server,omitempty"`
 	Description string            `json:"description"`
 	Extends     []string          `json:"extends"`
-	Lines       []profile.Line    `json:"lines"`
+	Lines       []view.Line       `json:"lines"`
 	Exposure    float64           `json:"exposure"`
 	Reasons     []exposure.Reason `json:"reasons"`
 }
@@ -224,17 +225,17 @@ func showProfile(out io.Writer, format, server string, e *profile.Effective) err
 	switch format {
 	case "json":
 		return writeJSON(out, shownProfile{
-			e.Name, server, e.Description, append([]string{}, e.Chain[1:]...), e.Lines(), score, append([]exposure.Reason{}, reasons...),
+			e.Name, server, e.Description, append([]string{}, e.Chain[1:]...), view.Lines(e), score, append([]exposure.Reason{}, reasons...),
 		})
 	case "toml":
-		_, err := io.WriteString(out, e.Text())
+		_, err := io.WriteString(out, view.Text(e))
 		return err
 	}
 	fmt.Fprintf(out, "%s: %s\n", strings.Join(e.Chain, " < "), printable(e.Description))
 	fmt.Fprintln(out)
 	table := newTable(out)
 	fmt.Fprintln(table, "KEY\tVALUE\tORIGIN")
-	for _, l := range e.Lines() {
+	for _, l := range view.Lines(e) {
 		fmt.Fprintf(table, "%s\t%s\t%s\n", l.Key, printable(l.Value), printable(l.Origin))
 	}
 	if err := table.Flush(); err != nil {
@@ -256,9 +257,9 @@ func writeExposure(out io.Writer, score float64, reasons []exposure.Reason) erro
 
 // comparedProfiles is profile diff -o json.
 type comparedProfiles struct {
-	A       string            `json:"a"`
-	B       string            `json:"b"`
-	Changes []exposure.Change `json:"changes"`
+	A       string        `json:"a"`
+	B       string        `json:"b"`
+	Changes []view.Change `json:"changes"`
 }
 
 func newProfileDiffCommand() *cobra.Command {
@@ -281,7 +282,7 @@ a server do more, "stricter" where less, and "other" where neither can be said.`
 		if err != nil {
 			return err
 		}
-		changes := append([]exposure.Change{}, exposure.Diff(a, b)...)
+		changes := append([]view.Change{}, view.Diff(a, b)...)
 		if f.output == "json" {
 			return writeJSON(cmd.OutOrStdout(), comparedProfiles{a.Name, b.Name, changes})
 		}

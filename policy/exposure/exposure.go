@@ -1,6 +1,5 @@
 // Package exposure says how much a profile leaves open: as a score with its reasons,
-// as what another one leaves open less, and as a systemd unit, for systemd to judge.
-// It reads profiles and changes none.
+// and as a systemd unit, for systemd to judge. It reads profiles and changes none.
 //
 // Runs in: CLI.
 package exposure

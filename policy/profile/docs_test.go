@@ -35,7 +35,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		if row == "" || want != "``" && !strings.Contains(row, "| "+want+" |") {
 			t.Errorf("%s: got row %q, want %q in it", k.String(), row, want)
 		}
-		if value := strings.Trim(tomlText(k.of(&root.Profile)), `"`); value != "" && !strings.HasPrefix(value, "[") && !strings.Contains(strings.ReplaceAll(row, `"`, ""), value) {
+		if value := strings.Trim(TOML(k.Of(&root.Profile)), `"`); value != "" && !strings.HasPrefix(value, "[") && !strings.Contains(strings.ReplaceAll(row, `"`, ""), value) {
 			t.Errorf("%s: got row %q, want its default, %s", k.String(), row, value)
 		}
 	}

@@ -29,40 +29,8 @@ func (e *Effective) Clone() *Effective {
 	return &clone
 }
 
-// Line is one key of a profile.
-type Line struct {
-	Key    string `json:"key"`
-	Value  string `json:"value"` // as TOML
-	Origin string `json:"origin"`
-}
-
-// Lines gives every key, in the order of the schema.
-func (e *Effective) Lines() []Line {
-	var lines []Line
-	for _, k := range Schema() {
-		lines = append(lines, Line{k.String(), tomlText(k.of(&e.Profile)), e.Origin[k.String()]})
-	}
-	return lines
-}
-
-// Text gives the whole profile as a file that loads to the same one.
-func (e *Effective) Text() string {
-	var out strings.Builder
-	fmt.Fprintf(&out, "description = %s\n", tomlText(reflect.ValueOf(e.Description)))
-	out.WriteString("allow_weaker = true # every key is here: no other profile matters\n")
-	section := ""
-	for _, k := range Schema() {
-		if k.section != section {
-			section = k.section
-			fmt.Fprintf(&out, "\n[%s]\n", section)
-		}
-		fmt.Fprintf(&out, "%s = %s\n", k.name, tomlText(k.of(&e.Profile)))
-	}
-	return out.String()
-}
-
-// tomlText writes a value as it would stand in a file.
-func tomlText(v reflect.Value) string {
+// TOML writes a value of a profile as it would stand in a file.
+func TOML(v reflect.Value) string {
 	switch value := v.Interface().(type) {
 	case Size:
 		if text := value.String(); strings.Trim(text, "0123456789") != "" {
@@ -79,12 +47,12 @@ func tomlText(v reflect.Value) string {
 	switch v.Kind() {
 	case reflect.Slice:
 		for i := range v.Len() {
-			parts = append(parts, tomlText(v.Index(i)))
+			parts = append(parts, TOML(v.Index(i)))
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	case reflect.Struct:
 		for _, f := range document.Keys(v.Type()) {
-			parts = append(parts, f.Tag.Get("config")+" = "+tomlText(v.FieldByIndex(f.Index)))
+			parts = append(parts, f.Tag.Get("config")+" = "+TOML(v.FieldByIndex(f.Index)))
 		}
 		return "{" + strings.Join(parts, ", ") + "}"
 	}

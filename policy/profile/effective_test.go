@@ -1,10 +1,7 @@
 package profile
 
 import (
-	"os"
-	"reflect"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -15,47 +12,6 @@ func shippedSet(t *testing.T) *Set {
 		t.Fatal(err)
 	}
 	return set
-}
-
-// What Text writes loads to the same profile, and Lines has every key of it.
-func TestTextLoadsAgain(t *testing.T) {
-	t.Parallel()
-	content, err := os.ReadFile("testdata/every.toml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, _, err := load(t, map[string]string{"every.toml": string(content)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	every, _ := set.Get("every")
-	root, _ := set.Get("default")
-	same := 0
-	for i, line := range every.Lines() {
-		if line.Value == root.Lines()[i].Value {
-			same++
-		}
-	}
-	if same != 2 { // there is one image, and no capability
-		t.Fatalf("every key: got %d as they are by default, want 2: set the others, too", same)
-	}
-	for _, name := range set.Names() {
-		e, _ := set.Get(name)
-		again, dir, err := load(t, map[string]string{"again.toml": e.Text()})
-		if err != nil {
-			t.Errorf("%s: %v\n%s", name, err, e.Text())
-			continue
-		}
-		a, _ := again.Get("again")
-		if !reflect.DeepEqual(a.Profile, e.Profile) || a.Description != e.Description {
-			t.Errorf("%s: got %+v, want %+v", name, a.Profile, e.Profile)
-		}
-		for i, line := range a.Lines() {
-			if want := e.Lines()[i]; line.Key != want.Key || line.Value != want.Value || !strings.HasPrefix(line.Origin, dir) {
-				t.Errorf("%s: got %+v, want %+v from the file", name, line, want)
-			}
-		}
-	}
 }
 
 func TestCloneIsAlone(t *testing.T) {

@@ -9,16 +9,17 @@ import (
 
 // Key is one key of the schema.
 type Key struct {
-	section, name string
+	Section, Name string
 	weaker        string // the tag
 	index         []int  // in a Profile
 }
 
-func (k *Key) String() string { return k.section + "." + k.name }
+func (k *Key) String() string { return k.Section + "." + k.Name }
 
-func (k *Key) path() document.Path { return document.At(k.section, k.name) }
+func (k *Key) path() document.Path { return document.At(k.Section, k.Name) }
 
-func (k *Key) of(p *Profile) reflect.Value { return reflect.ValueOf(p).Elem().FieldByIndex(k.index) }
+// Of gives the value of k in a profile.
+func (k *Key) Of(p *Profile) reflect.Value { return reflect.ValueOf(p).Elem().FieldByIndex(k.index) }
 
 // Schema lists the keys of a Profile in their order.
 func Schema() []Key {
@@ -26,7 +27,7 @@ func Schema() []Key {
 	for _, section := range document.Keys(reflect.TypeFor[Profile]()) {
 		for _, field := range document.Keys(section.Type) {
 			keys = append(keys, Key{
-				section: section.Tag.Get("config"), name: field.Tag.Get("config"), weaker: field.Tag.Get("weaker"),
+				Section: section.Tag.Get("config"), Name: field.Tag.Get("config"), weaker: field.Tag.Get("weaker"),
 				index: slices.Concat(section.Index, field.Index),
 			})
 		}

@@ -210,7 +210,7 @@ func (s *source) over(parent *Effective) *Effective {
 	e.Name, e.Description, e.Chain = s.name, s.Description, append([]string{s.name}, parent.Chain...)
 	for _, k := range Schema() {
 		if s.report.Given(k.path()) && !s.report.HasFailed(k.path()) {
-			k.of(&e.Profile).Set(k.of(&s.Profile))
+			k.Of(&e.Profile).Set(k.Of(&s.Profile))
 			e.Origin[k.String()] = s.report.Line(k.path())
 		}
 	}
@@ -232,11 +232,11 @@ func (s *source) refuseWeaker(parent, e *Effective) {
 		if !s.report.Given(k.path()) || !k.Exceeds(&parent.Profile, &e.Profile) {
 			continue
 		}
-		is := "is " + tomlText(k.of(&e.Profile))
-		if k.section == "syscalls" && k.weaker == "" {
+		is := "is " + TOML(k.Of(&e.Profile))
+		if k.Section == "syscalls" && k.weaker == "" {
 			is += ", which allows " + strings.Join(moreCalls(parent.Syscalls, e.Syscalls), ", ")
 		}
 		s.report.Fail(k.path(), "%s: weaker than %s of profile %q (%s): change it, or write allow_weaker = true at the top",
-			is, tomlText(k.of(&parent.Profile)), parent.Name, parent.Origin[k.String()])
+			is, TOML(k.Of(&parent.Profile)), parent.Name, parent.Origin[k.String()])
 	}
 }

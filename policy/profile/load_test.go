@@ -3,7 +3,6 @@ package profile
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -206,51 +205,4 @@ mounts = [{source = "%[1]s/link"}, {source = "%[1]s/none", target = "/b", access
 	if got := set.Warnings().Error(); !strings.HasSuffix(got, `x.toml:3:47: filesystem.mounts[1].source: "`+root+`/none" does not exist: the server cannot start before it does`) && strings.Count(got, "\n") != 0 {
 		t.Errorf("warnings: got %s, want one about what is not there", got)
 	}
-}
-
-// FuzzLoad proves that no file makes Load panic, that it gives profiles or an
-// error, and that what it gives loads again to the same.
-func FuzzLoad(f *testing.F) {
-	entries, err := shipped.ReadDir("shipped")
-	if err != nil || len(entries) == 0 {
-		f.Fatalf("seeds: %d, %v", len(entries), err)
-	}
-	for _, entry := range entries {
-		content, err := shipped.ReadFile("shipped/" + entry.Name())
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(content)
-	}
-	f.Add([]byte("allow_weaker = true\nextends = \"browser\"\n[network]\nallow = [\"*.a.example:1\"]\n[syscalls]\nplus = [\"bpf\", \"@aio\"]\n[limits]\nio_max = [{device = \"/x\", read_bps = 1}]\n"))
-	base := newLoader()
-	if err := base.readShipped(); err != nil {
-		f.Fatal(err)
-	}
-	if _, err := base.finish(); err != nil {
-		f.Fatal(err)
-	}
-	load := func(content []byte) (*Set, error) {
-		l := &loader{sources: maps.Clone(base.sources), set: &Set{profiles: maps.Clone(base.set.profiles)}}
-		l.add("x.toml", content)
-		return l.finish()
-	}
-	f.Fuzz(func(t *testing.T, content []byte) {
-		set, err := load(content)
-		if (set == nil) == (err == nil) {
-			t.Fatalf("got %v and %v", set, err)
-		}
-		if err != nil {
-			return
-		}
-		x, _ := set.Get("x")
-		again, err := load([]byte(x.Text()))
-		if err != nil {
-			t.Fatalf("%s\n%v", x.Text(), err)
-		}
-		y, _ := again.Get("x")
-		if x.Text() != y.Text() {
-			t.Errorf("again: got %s, want %s", y.Text(), x.Text())
-		}
-	})
 }

@@ -12,10 +12,10 @@ import (
 
 // Exceeds reports whether b lets a server do something with k that a does not.
 func (k *Key) Exceeds(a, b *Profile) bool {
-	x, y := k.of(a), k.of(b)
+	x, y := k.Of(a), k.Of(b)
 	switch k.weaker {
 	case "":
-		return k.section == "syscalls" && !reflect.DeepEqual(x.Interface(), y.Interface()) && len(moreCalls(a.Syscalls, b.Syscalls)) > 0
+		return k.Section == "syscalls" && !reflect.DeepEqual(x.Interface(), y.Interface()) && len(moreCalls(a.Syscalls, b.Syscalls)) > 0
 	case "larger":
 		return !x.IsZero() && (y.IsZero() || number(y) > number(x))
 	case "above":

@@ -55,7 +55,7 @@ func weakened(k Key, v reflect.Value) (parent, weaker, stricter string) {
 		return quote(order[len(order)-2]), quote(order[len(order)-1]), stricter
 	case rule == "more" || rule == "fewer":
 		return `["A"]`, `["A", "B"]`, `[]`
-	case k.section == "time":
+	case k.Section == "time":
 		return `"1h"`, `"0s"`, `"30m"`
 	case rule == "larger" && k.String() == "limits.memory_max":
 		return `"64M"`, "0", `"32M"`
@@ -73,17 +73,17 @@ func TestWeakerKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	tested := 0
 	for _, k := range Schema() {
-		v := k.of(new(Profile))
+		v := k.Of(new(Profile))
 		parent, weaker, stricter := weakened(k, v)
-		if k.weaker == "" && k.section != "syscalls" || parent == "" {
+		if k.weaker == "" && k.Section != "syscalls" || parent == "" {
 			continue
 		}
 		tested++
 		t.Run(k.String(), func(t *testing.T) {
 			t.Parallel()
 			set := func(value string) string {
-				text := fmt.Sprintf("[%s]\n%s = %s\n", k.section, k.name, value)
-				if k.section == "network" && k.name != "mode" {
+				text := fmt.Sprintf("[%s]\n%s = %s\n", k.Section, k.Name, value)
+				if k.Section == "network" && k.Name != "mode" {
 					text += "mode = \"allow\"\n"
 				} else if k.String() == "network.mode" && value == `"host"` {
 					text += "[namespaces]\nprivate = [\"user\", \"mount\", \"pid\", \"ipc\", \"uts\", \"cgroup\"]\n"

@@ -1,4 +1,4 @@
-package exposure
+package view
 
 import (
 	"slices"
@@ -7,7 +7,10 @@ import (
 
 func TestDiff(t *testing.T) {
 	t.Parallel()
-	set := load(t, t.TempDir())
+	set, _, err := load(t, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	strict, _ := set.Get("strict")
 	client, _ := set.Get("network-client")
 	changes := Diff(strict, client)

@@ -1,4 +1,4 @@
-package exposure
+package view
 
 import "mcpgateway/policy/profile"
 
@@ -13,7 +13,7 @@ type Change struct {
 // Diff gives the keys that differ, in the order of the schema.
 func Diff(a, b *profile.Effective) []Change {
 	var changes []Change
-	inA, inB := a.Lines(), b.Lines()
+	inA, inB := Lines(a), Lines(b)
 	for i, k := range profile.Schema() {
 		if inA[i].Value == inB[i].Value {
 			continue
