@@ -3,9 +3,7 @@ package config
 import (
 	"cmp"
 	"maps"
-	"net/netip"
 	"slices"
-	"strings"
 
 	"mcpgateway/policy/profile"
 	"mcpgateway/runtime/document"
@@ -81,40 +79,11 @@ func (c *checker) server(p document.Path, name string, s *Server) {
 	if c.profiles != nil {
 		c.sandbox(p, s, project)
 	}
+	c.instances(p, s)
 	if s.WorkingDirectory == "" && len(s.AllowedDirectories) > 0 {
 		s.WorkingDirectory = s.AllowedDirectories[0].Path
 	}
 	s.WorkingDirectory = cmp.Or(s.WorkingDirectory, "/tmp")
-}
-
-func (c *checker) transports() {
-	t := c.config.Transports
-	taken := make(map[int]document.Path)
-	for _, listener := range []struct {
-		name string
-		Transport
-	}{{"http", t.HTTP}, {"grpc", t.GRPC}, {"websocket", t.WebSocket}, {"sse", t.SSE}} {
-		p := document.At("transports", listener.name)
-		if _, err := netip.ParseAddr(listener.Address); err != nil {
-			c.Fail(p.Key("address"), `is %q, want an IP address such as "127.0.0.1"`, listener.Address)
-		}
-		for i, origin := range listener.AllowedOrigins {
-			scheme, host, _ := strings.Cut(origin, "://")
-			if scheme != "http" && scheme != "https" || host == "" || strings.Contains(host, "/") {
-				c.Fail(p.Key("allowed_origins").Index(i), `is %q, want scheme and host as in "https://app.example", with nothing behind`, origin)
-			}
-		}
-		if !listener.Enabled {
-			continue
-		}
-		if other, ok := taken[listener.Port]; ok && listener.Port != 0 {
-			c.Fail(p.Key("port"), "is %d, which %s has already", listener.Port, other)
-		}
-		taken[listener.Port] = p
-		if listener.name != "http" {
-			c.Unenforced(p.Key("enabled"))
-		}
-	}
 }
 
 // uidPool keeps the pool above the ids of people and below 2^31, where ids

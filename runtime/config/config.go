@@ -9,6 +9,7 @@ package config
 import (
 	"time"
 
+	"mcpgateway/policy"
 	"mcpgateway/policy/profile"
 	"mcpgateway/runtime/document"
 	"mcpgateway/runtime/secret"
@@ -65,12 +66,17 @@ type Server struct {
 	Mounts             []Mount                 `config:"mounts"`
 	AllowedDirectories []Directory             `config:"allowed_directories"` // the project's and those of ALLOWED_DIRECTORIES are added
 	Resources          Resources               `config:"resources"`
-	Profile            string                  `config:"profile"`                         // default "default"
-	Network            []string                `config:"network"`                         // added to a profile whose mode is "allow"
-	AllowWeaker        bool                    `config:"allow_weaker"`                    // let the settings above give more than the profile does
-	Timeout            time.Duration           `config:"timeout" want:"10ms..24h"`        // longest wait for one answer; default 60s
-	IdleTimeout        time.Duration           `config:"idle_timeout" want:"10ms..24h"`   // default 10m
-	FreezeAfter        time.Duration           `config:"freeze_after" want:"0|10ms..24h"` // default 1m; zero: never
+	Profile            string                  `config:"profile"`      // default "default"
+	Network            []string                `config:"network"`      // added to a profile whose mode is "allow"
+	AllowWeaker        bool                    `config:"allow_weaker"` // let the settings above give more than the profile does
+	Instances          policy.Instances        `config:"instances" want:"per-session|per-identity|shared"`
+	Replicas           int                     `config:"replicas" want:"1..4096"`                                // of a shared one; default 1
+	Strategy           policy.Strategy         `config:"strategy" want:"least-busy|round-robin|consistent-hash"` // of a shared one; default "least-busy"
+	Warm               int                     `config:"warm" want:"0..4096"`                                    // instances started before they are needed; default 0
+	Timeout            time.Duration           `config:"timeout" want:"10ms..24h"`                               // longest wait for one answer; default 60s
+	MaxTimeout         time.Duration           `config:"max_timeout" want:"10ms..240h"`                          // with progress; default 10 times timeout
+	IdleTimeout        time.Duration           `config:"idle_timeout" want:"10ms..24h"`                          // default 10m
+	FreezeAfter        time.Duration           `config:"freeze_after" want:"0|10ms..24h"`                        // default 1m; zero: never
 
 	// Sandbox is the profile with the server's settings laid over it: all limits,
 	// mounts and names, whoever set them. Not a key.
@@ -109,22 +115,45 @@ type Resources struct {
 	MaxPIDs     int     `config:"max_pids" want:"1..4194304"`       // processes and threads; server default 256
 }
 
-// Transports are the listeners for clients.
+// Transports are the ways for clients to connect. What HTTP says of TLS, hosts,
+// origins and sizes holds for WebSocket and HTTP+SSE, too.
 type Transports struct {
-	HTTP      Transport `config:"http"` // enabled by default
-	GRPC      Transport `config:"grpc"`
-	WebSocket Transport `config:"websocket"`
-	SSE       Transport `config:"sse"`
+	HTTP      HTTP     `config:"http"` // enabled by default
+	GRPC      GRPC     `config:"grpc"`
+	WebSocket Listener `config:"websocket"`
+	SSE       Listener `config:"sse"`
 }
 
-// Transport is one listener.
-type Transport struct {
-	Enabled        bool     `config:"enabled"`
-	Address        string   `config:"address"`              // an IP address to bind; default "127.0.0.1"
-	Port           int      `config:"port" want:"0..65535"` // 0 (default): any free one
+// Listener is where clients connect.
+type Listener struct {
+	Enabled bool   `config:"enabled"`
+	Address string `config:"address"`              // an IP address to bind; default "127.0.0.1"
+	Port    int    `config:"port" want:"0..65535"` // 0 (default): any free one
+}
+
+// HTTP is Streamable HTTP and REST.
+type HTTP struct {
+	Listener
+	TLS            TLS      `config:"tls"`
 	AllowedHosts   []string `config:"allowed_hosts"`
 	AllowedOrigins []string `config:"allowed_origins"`
 	MaxBodyMB      int      `config:"max_body_mb" want:"1..1024"` // default 4
+}
+
+// GRPC is gRPC.
+type GRPC struct {
+	Listener
+	TLS TLS `config:"tls"`
+}
+
+// TLS is how a listener proves itself; without a certificate it is plain text.
+type TLS struct {
+	CertFile     string `config:"cert_file" want:"/"` // PEM, as the others
+	KeyFile      string `config:"key_file" want:"/"`
+	ClientCAFile string `config:"client_ca_file" want:"/"` // clients must have a certificate of one of these
+
+	// PEM is what the files hold, nil without any. Not a key.
+	PEM *policy.TLS
 }
 
 // Security says who may come in.

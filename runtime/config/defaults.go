@@ -1,15 +1,19 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"mcpgateway/policy"
+)
 
 func (c *Config) setDefaults() {
-	listener := Transport{Address: "127.0.0.1", MaxBodyMB: 4}
+	listener := Listener{Address: "127.0.0.1"}
 	*c = Config{
 		Version:   "1.0",
 		Gateway:   Gateway{Name: "mcp-gateway", MaxServers: 50},
 		Resources: Resources{MaxMemoryMB: 512, MaxCPU: 1, MaxPIDs: 256},
 		Transports: Transports{
-			HTTP: listener, GRPC: listener, WebSocket: listener, SSE: listener,
+			HTTP: HTTP{Listener: listener, MaxBodyMB: 4}, GRPC: GRPC{Listener: listener}, WebSocket: listener, SSE: listener,
 		},
 		Security: Security{Authentication: Authentication{Type: "api-key"}},
 		Sandbox:  Sandbox{UIDPool: UIDPool{Start: 0x70000000, Count: 1024}},
@@ -22,6 +26,7 @@ func (c *Config) setDefaults() {
 func (s *Server) SetDefaults() {
 	*s = Server{
 		Project: "default", Enabled: true, Image: "host", Stdio: "socket", Profile: "default",
+		Replicas: 1, Strategy: policy.StrategyLeastBusy,
 		Timeout: time.Minute, IdleTimeout: 10 * time.Minute, FreezeAfter: time.Minute,
 	}
 }

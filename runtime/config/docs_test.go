@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"math"
 	"os"
 	"path/filepath"
@@ -26,13 +27,15 @@ func keys(t reflect.Type, prefix string, seen map[reflect.Type]bool, found map[s
 		}
 		seen[t] = true
 		for i := range t.NumField() {
-			name := t.Field(i).Tag.Get("config")
-			if name == "" {
-				continue
+			field := t.Field(i)
+			name := field.Tag.Get("config")
+			switch key := strings.TrimPrefix(prefix+"."+name, "."); {
+			case name != "":
+				found[key] = field.Tag.Get("want")
+				keys(field.Type, key, seen, found)
+			case field.Anonymous:
+				keys(field.Type, prefix, seen, found)
 			}
-			key := strings.TrimPrefix(prefix+"."+name, ".")
-			found[key] = t.Field(i).Tag.Get("want")
-			keys(t.Field(i).Type, key, seen, found)
 		}
 	}
 }
@@ -58,11 +61,12 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	found := make(map[string]string)
 	seen := map[reflect.Type]bool{
 		reflect.TypeFor[Resources](): true, reflect.TypeFor[Directory](): true, reflect.TypeFor[RateLimit](): true,
+		reflect.TypeFor[Listener](): true, reflect.TypeFor[TLS](): true,
 	}
 	keys(reflect.TypeFor[Config](), "", seen, found)
 	for shared, prefix := range map[reflect.Type]string{
 		reflect.TypeFor[Resources](): "resources", reflect.TypeFor[RateLimit](): "rate_limit",
-		reflect.TypeFor[Directory](): "servers.NAME.allowed_directories[]",
+		reflect.TypeFor[Directory](): "servers.NAME.allowed_directories[]", reflect.TypeFor[Listener](): "transports.http", reflect.TypeFor[TLS](): "transports.http.tls",
 	} {
 		keys(shared, prefix, map[reflect.Type]bool{}, found)
 	}
@@ -91,6 +95,9 @@ func TestPublishedConfigurationsLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The example's certificate is that of another host.
+	installed = bytes.ReplaceAll(installed, []byte("/etc/mcp-gateway/tls/cert.pem, key_file: /etc/mcp-gateway/tls/key.pem"),
+		[]byte(write(t, "cert.pem", "cert")+", key_file: "+write(t, "key.pem", "key")))
 	documents := map[string]string{"mcp-gateway.yaml": string(installed)}
 	// The commented examples must load too.
 	documents["uncommented.yaml"] = regexp.MustCompile(`(?m)^(\s+)# (\s*[a-z-].*)$`).ReplaceAllString(string(installed), "$1$2")
@@ -122,6 +129,9 @@ func TestPublishedConfigurationsLoad(t *testing.T) {
 	}
 	if got := len(loaded["mcp-gateway.yaml"].Servers); got != 0 {
 		t.Errorf("installed configuration: got %d servers, want none", got)
+	}
+	if got := len(loaded["uncommented.yaml"].Transports.Listeners()); got != 2 || loaded["uncommented.yaml"].Transports.HTTP.TLS.PEM == nil {
+		t.Errorf("installed configuration, uncommented: got %d listeners, want HTTP's and gRPC's, and TLS", got)
 	}
 	if got := len(loaded["uncommented.yaml"].Servers); got != 1 {
 		t.Errorf("installed configuration, uncommented: got %d servers, want its example", got)

@@ -50,7 +50,7 @@ func TestProductExamplesLoad(t *testing.T) {
 	}
 	unsupported := map[string]int{
 		"product-security.yaml": 2, "product-health-check.yaml": 1, "product-audit.yaml": 1,
-		"product-service-discovery.yaml": 1, "product-rate-limit.yaml": 1, "product-basic.yaml": 3,
+		"product-service-discovery.yaml": 1, "product-rate-limit.yaml": 1, "product-basic.yaml": 2,
 	}
 	for name, content := range productExamples(t) {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,6 +40,8 @@ type Options struct {
 	Launcher string // path of mcp-gateway-launch
 	ProxyUID int    // who may connect as the proxy; never 0
 	Listener *net.UnixListener
+
+	salt string // of the names of programs: while the daemon runs, one program has one name
 }
 
 // Daemon is the privileged side of one gateway.
@@ -72,6 +75,7 @@ func New(options Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
+	options.salt = rand.Text()
 	first, err := loadGeneration(1, options)
 	if err != nil {
 		return nil, err
@@ -187,6 +191,9 @@ func (d *Daemon) reload() error {
 	}
 	if next.config.Sandbox != old.config.Sandbox {
 		return errors.New("sandbox.uid_pool can't change while the daemon runs: restart it")
+	}
+	if !maps.Equal(next.config.Transports.Listeners(), old.config.Transports.Listeners()) {
+		return errors.New("what transports listen on can't change while the gateway runs: restart it")
 	}
 	if err := d.supervisor.setProjects(next.config); err != nil {
 		return errors.Join(err, d.supervisor.setProjects(old.config))

@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -36,24 +38,28 @@ func loadGeneration(number uint64, options Options) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	document, err := json.Marshal(proxyHalf(number, cfg, stored))
+	document, err := json.Marshal(proxyHalf(number, cfg, stored, options.salt))
 	if err != nil {
 		return nil, fmt.Errorf("write generation %d: %w", number, err)
 	}
 	return &generation{number: number, config: cfg, document: document}, nil
 }
 
-// proxyHalf picks what the proxy may know: no command, path or secret.
-func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key) policy.Policy {
-	http := cfg.Transports.HTTP
+// proxyHalf picks what the proxy may know: no command, path or secret of a server.
+func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt string) policy.Policy {
+	t := &cfg.Transports
 	p := policy.Policy{
 		Generation: number,
 		Gateway:    cfg.Gateway.Name,
 		Servers:    map[string]policy.Server{},
 		Keys:       stored,
-		HTTP:       policy.HTTP{AllowedHosts: http.AllowedHosts, AllowedOrigins: http.AllowedOrigins},
+		HTTP: policy.HTTP{
+			AllowedHosts: t.HTTP.AllowedHosts, AllowedOrigins: t.HTTP.AllowedOrigins,
+			WebSocket: t.OnHTTP(t.WebSocket), SSE: t.OnHTTP(t.SSE), TLS: t.HTTP.TLS.PEM,
+		},
+		GRPC: policy.GRPC{TLS: t.GRPC.TLS.PEM},
 		Limits: policy.Limits{
-			MaxBodyBytes:         int64(http.MaxBodyMB) << 20,
+			MaxBodyBytes:         int64(t.HTTP.MaxBodyMB) << 20,
 			MaxMessageBytes:      maxMessageBytes,
 			MaxSessions:          cfg.Gateway.MaxServers, // each has a sandbox
 			MaxSessionsPerCaller: (cfg.Gateway.MaxServers + 1) / 2,
@@ -61,9 +67,22 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key) policy.Po
 	}
 	for name, s := range cfg.Servers {
 		if s.Enabled {
-			p.Servers[name] = policy.Server{Project: s.Project, Eager: s.Eager, Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, FreezeAfter: s.FreezeAfter,
-				Network: network(s.Sandbox.Network)}
+			p.Servers[name] = policy.Server{
+				Project: s.Project, Program: program(s, salt), Eager: s.Eager,
+				Instances: s.Instances, Replicas: s.Replicas, Strategy: s.Strategy, Warm: s.Warm,
+				Timeout: s.Timeout, MaxTimeout: s.MaxTimeout, IdleTimeout: s.IdleTimeout, FreezeAfter: s.FreezeAfter,
+				Network: network(s.Sandbox.Network),
+			}
 		}
 	}
 	return p
+}
+
+// program names what a server runs without saying it. The environment plays no
+// part, and whoever has the digest can't try what the arguments may be, for there
+// are secrets among those, too: the salt is the daemon's own.
+func program(s config.Server, salt string) string {
+	text, _ := json.Marshal([]any{salt, s.Image, s.Command, s.Args}) // texts can always be marshalled
+	digest := sha256.Sum256(text)
+	return hex.EncodeToString(digest[:])
 }

@@ -28,7 +28,13 @@ const MaxFileSize = 1 << 20
 
 // ReadFile returns the content of a file that belongs to root or to the user of
 // this process, and that nobody else can write to.
-func ReadFile(path string) ([]byte, error) {
+func ReadFile(path string) ([]byte, error) { return read(path, 0o022) }
+
+// ReadSecret is ReadFile for what others may not even read. A group may: it is how
+// hosts share keys between services.
+func ReadSecret(path string) ([]byte, error) { return read(path, 0o026) }
+
+func read(path string, forbidden fs.FileMode) ([]byte, error) {
 	// Without O_NONBLOCK a named pipe would hold up the open for ever.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -44,7 +50,7 @@ func ReadFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, Errors{{path, "is not a regular file"}}
 	}
-	if err := trusted(path, info, os.Geteuid()); err != nil {
+	if err := trusted(path, info, os.Geteuid(), forbidden); err != nil {
 		return nil, err
 	}
 	return io.ReadAll(io.LimitReader(file, MaxFileSize+1))
@@ -57,7 +63,7 @@ func ReadFolder(path string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := trusted(path, info, os.Geteuid()); err != nil {
+	if err := trusted(path, info, os.Geteuid(), 0o022); err != nil {
 		return nil, err
 	}
 	entries, err := os.ReadDir(path)
@@ -68,14 +74,17 @@ func ReadFolder(path string) ([]string, error) {
 	return names, err
 }
 
-// trusted returns nil if nobody but root and user can change the file or folder.
-func trusted(path string, info fs.FileInfo, user int) error {
+// trusted returns nil if nobody but root and user can change the file or folder, or
+// do what else is forbidden.
+func trusted(path string, info fs.FileInfo, user int, forbidden fs.FileMode) error {
 	owner := int(info.Sys().(*syscall.Stat_t).Uid)
 	switch {
 	case owner != 0 && owner != user:
 		return Errors{{path, fmt.Sprintf("belongs to user %d, who could change it: run chown root %s", owner, path)}}
 	case info.Mode().Perm()&0o022 != 0:
 		return Errors{{path, fmt.Sprintf("can be written by its group or others (mode %04o): run chmod go-w %s", info.Mode().Perm(), path)}}
+	case info.Mode().Perm()&forbidden != 0:
+		return Errors{{path, fmt.Sprintf("can be read by others (mode %04o): run chmod o-r %s", info.Mode().Perm(), path)}}
 	}
 	return nil
 }

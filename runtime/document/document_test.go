@@ -39,7 +39,7 @@ func TestForeignOwner(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			got := ""
-			if err := trusted("f", someFile{info, tt.owner}, tt.user); err != nil {
+			if err := trusted("f", someFile{info, tt.owner}, tt.user, 0o022); err != nil {
 				got = err.Error()
 			}
 			if got != tt.want {

@@ -39,6 +39,7 @@ func layers() map[string]int {
 		"runtime/peer":     1,
 
 		"policy/exposure": 2,
+		"policy/view":     2,
 		"proxy/backend":   2,
 		"proxy/catalog":   2,
 		"runtime/config":  2,
@@ -108,7 +109,7 @@ const (
 
 	// privilegedLines bounds the gateway's own code that the daemon links:
 	// lines of non-test files that hold code, so that comments stay free.
-	privilegedLines = 6600
+	privilegedLines = 6670
 
 	// maxDepth is the most folders of a package's path.
 	maxDepth = 2

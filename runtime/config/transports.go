@@ -1,0 +1,87 @@
+package config
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"mcpgateway/policy"
+	"mcpgateway/runtime/document"
+)
+
+// OnHTTP reports whether the clients of WebSocket or HTTP+SSE, whose listener l
+// is, connect to HTTP's listener.
+func (t *Transports) OnHTTP(l Listener) bool { return l.Enabled && l.Port == 0 && t.HTTP.Enabled }
+
+func (t *Transports) all() map[string]Listener {
+	return map[string]Listener{"http": t.HTTP.Listener, "grpc": t.GRPC.Listener, "websocket": t.WebSocket, "sse": t.SSE}
+}
+
+// Listeners gives what to listen on, by the name of the transport.
+func (t *Transports) Listeners() map[string]Listener {
+	all := t.all()
+	maps.DeleteFunc(all, func(name string, l Listener) bool {
+		return !l.Enabled || (name == "websocket" || name == "sse") && t.OnHTTP(l)
+	})
+	return all
+}
+
+func (c *checker) transports() {
+	t := &c.config.Transports
+	for i, origin := range t.HTTP.AllowedOrigins {
+		scheme, host, _ := strings.Cut(origin, "://")
+		if scheme != "http" && scheme != "https" || host == "" || strings.Contains(host, "/") {
+			c.Fail(document.At("transports", "http", "allowed_origins").Index(i), `is %q, want scheme and host as in "https://app.example", with nothing behind`, origin)
+		}
+	}
+	c.tls(document.At("transports", "http", "tls"), &t.HTTP.TLS)
+	c.tls(document.At("transports", "grpc", "tls"), &t.GRPC.TLS)
+	all, open, taken := t.all(), t.Listeners(), make(map[int]document.Path)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		p, l := document.At("transports", name), all[name]
+		if _, err := netip.ParseAddr(l.Address); err != nil {
+			c.Fail(p.Key("address"), `is %q, want an IP address such as "127.0.0.1"`, l.Address)
+		}
+		_, opens := open[name]
+		other, ok := taken[l.Port]
+		switch {
+		case l.Enabled && !opens && c.Given(p.Key("address")):
+			c.Fail(p.Key("address"), "has no meaning without a port of its own: give it one, or remove the address to be where http is")
+		case opens && ok && l.Port != 0:
+			c.Fail(p.Key("port"), "is %d, which %s has already", l.Port, other)
+		case opens:
+			taken[l.Port] = p
+		}
+	}
+}
+
+// tls reads the files of a listener's certificate. What is in them is for the
+// proxy to judge: the daemon links no TLS.
+func (c *checker) tls(p document.Path, t *TLS) {
+	if t.CertFile+t.KeyFile+t.ClientCAFile == "" {
+		return
+	}
+	if t.CertFile == "" || t.KeyFile == "" {
+		c.Fail(p, "needs both a cert_file and a key_file")
+	}
+	t.PEM = &policy.TLS{
+		Certificate: c.pem(p.Key("cert_file"), t.CertFile, document.ReadFile),
+		Key:         c.pem(p.Key("key_file"), t.KeyFile, document.ReadSecret),
+		ClientCA:    c.pem(p.Key("client_ca_file"), t.ClientCAFile, document.ReadFile),
+	}
+}
+
+func (c *checker) pem(p document.Path, path string, read func(string) ([]byte, error)) []byte {
+	if path == "" || c.HasFailed(p) {
+		return nil
+	}
+	content, err := read(path)
+	switch {
+	case err != nil:
+		c.Fail(p, "%v", err)
+	case len(content) == 0 || len(content) > document.MaxFileSize: // no CA is no demand, and half a list is another one
+		c.Fail(p, "%s is empty, or larger than %d bytes", path, document.MaxFileSize)
+	}
+	return content
+}
