@@ -8,7 +8,6 @@ package proxy
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,10 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"mcpgateway/policy"
 	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/backend"
-	"mcpgateway/proxy/certs"
 	"mcpgateway/proxy/egress"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/httpfront"
@@ -65,39 +62,6 @@ func (p *Proxy) Apply(generation uint64, document []byte) error {
 	return nil
 }
 
-// parse refuses a policy that leaves something unbounded.
-func parse(generation uint64, document []byte) (*policy.Policy, error) {
-	var next policy.Policy
-	if err := json.Unmarshal(document, &next); err != nil {
-		return nil, err
-	}
-	limits := next.Limits
-	switch {
-	case next.Generation != generation:
-		return nil, fmt.Errorf("the document is of generation %d", next.Generation)
-	case limits.MaxBodyBytes <= 0 || limits.MaxMessageBytes <= 0 || limits.MaxSessions <= 0 || limits.MaxSessionsPerCaller <= 0:
-		return nil, fmt.Errorf("limits must be above 0: %+v", limits)
-	}
-	if err := certs.Check(next.HTTP.TLS); err != nil {
-		return nil, fmt.Errorf("HTTP listener: %w", err)
-	}
-	if err := certs.Check(next.GRPC.TLS); err != nil {
-		return nil, fmt.Errorf("gRPC listener: %w", err)
-	}
-	for name, server := range next.Servers {
-		if server.Timeout <= 0 || server.IdleTimeout <= 0 || server.FreezeAfter < 0 {
-			return nil, fmt.Errorf("server %q: timeout and idle_timeout must be above 0, and freeze_after not below", name)
-		}
-		if server.Network == nil {
-			continue
-		}
-		if _, err := egress.NewRules(server.Network); err != nil {
-			return nil, fmt.Errorf("server %q: %w", name, err)
-		}
-	}
-	return &next, nil
-}
-
 // Exited takes the daemon's notice that a sandbox has ended.
 func (p *Proxy) Exited(exit control.Exit) { p.pool.Exited(exit) }
 
@@ -139,14 +103,6 @@ func (p *Proxy) Start(ctx context.Context) error {
 	}
 	p.warm.Store(true)
 	return nil
-}
-
-// Serve serves clients until ctx ends, then stops every instance and returns
-// when nothing runs any more.
-func (p *Proxy) Serve(ctx context.Context, listeners ...net.Listener) error {
-	err := httpfront.New(p.current.Load, p.log).Serve(ctx, listeners...)
-	p.pool.Close()
-	return err
 }
 
 // ServeAdmin serves the health checks until ctx ends.

@@ -46,7 +46,7 @@ func newProxyOver(t *testing.T, opener *proxytest.Opener, log io.Writer) *runnin
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- p.Serve(ctx, listener) }()
+	go func() { served <- p.Serve(ctx, Listeners{HTTP: []net.Listener{listener}}) }()
 	t.Cleanup(func() {
 		http.DefaultClient.CloseIdleConnections()
 		cancel()
@@ -70,7 +70,9 @@ func newPolicy(t *testing.T, generation uint64, eager bool, servers ...string) (
 		Limits: policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 1 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
 	}
 	for _, name := range servers {
-		p.Servers[name] = policy.Server{Eager: eager, Timeout: time.Minute, IdleTimeout: time.Hour}
+		p.Servers[name] = policy.Server{
+			Eager: eager, Replicas: 1, Strategy: policy.StrategyLeastBusy, Timeout: time.Minute, MaxTimeout: time.Hour, IdleTimeout: time.Hour,
+		}
 	}
 	return p, key
 }
@@ -162,6 +164,13 @@ func TestBadPolicyIsRefused(t *testing.T) {
 	if err := r.apply(good); err != nil {
 		t.Fatal(err)
 	}
+	server := func(change func(*policy.Server)) func(*policy.Policy) {
+		return func(p *policy.Policy) {
+			s := p.Servers["echo"]
+			change(&s)
+			p.Servers["echo"] = s
+		}
+	}
 	tests := []struct {
 		name   string
 		change func(*policy.Policy)
@@ -170,8 +179,15 @@ func TestBadPolicyIsRefused(t *testing.T) {
 		{"no message limit", func(p *policy.Policy) { p.Limits.MaxMessageBytes = 0 }},
 		{"no session limit", func(p *policy.Policy) { p.Limits.MaxSessions = 0 }},
 		{"no session limit of a caller", func(p *policy.Policy) { p.Limits.MaxSessionsPerCaller = 0 }},
-		{"no timeout", func(p *policy.Policy) { p.Servers["echo"] = policy.Server{IdleTimeout: 1} }},
-		{"no idle timeout", func(p *policy.Policy) { p.Servers["echo"] = policy.Server{Timeout: 1} }},
+		{"no timeout", server(func(s *policy.Server) { s.Timeout = 0 })},
+		{"no idle timeout", server(func(s *policy.Server) { s.IdleTimeout = 0 })},
+		{"a negative freeze", server(func(s *policy.Server) { s.FreezeAfter = -1 })},
+		{"a cap below the timeout", server(func(s *policy.Server) { s.MaxTimeout = s.Timeout - 1 })},
+		{"unknown instances", server(func(s *policy.Server) { s.Instances = "per-moon" })},
+		{"unknown strategy", server(func(s *policy.Server) { s.Strategy = "" })},
+		{"no replica", server(func(s *policy.Server) { s.Replicas = 0 })},
+		{"negative warmth", server(func(s *policy.Server) { s.Warm = -1 })},
+		{"a network without limits", server(func(s *policy.Server) { s.Network = &policy.Network{Allow: []string{"a"}} })},
 		{"a bad certificate", func(p *policy.Policy) { p.HTTP.TLS = &policy.TLS{} }},
 		{"a bad certificate of gRPC", func(p *policy.Policy) { p.GRPC.TLS = &policy.TLS{} }},
 	}

@@ -2,24 +2,43 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
 
 	"github.com/coreos/go-systemd/v22/activation"
+
+	"mcpgateway/proxy"
 )
 
-// listeners are the sockets that the proxy serves; it opens none itself.
-type listeners struct{ http, admin []net.Listener }
-
-// inherit takes the listeners that were passed (sd_listen_fds(3)): those named
-// "http" serve clients, those named "admin" the health checks.
-func inherit() (listeners, error) {
+// inherit takes the listeners that were passed (sd_listen_fds(3)), by the name of
+// their transport; those named "admin" serve the health checks. The proxy opens
+// none itself.
+func inherit() (clients proxy.Listeners, admin []net.Listener, err error) {
 	named, err := activation.ListenersWithNames()
 	if err != nil {
-		return listeners{}, err
+		return clients, nil, err
 	}
-	found := listeners{http: named["http"], admin: named["admin"]}
-	if len(found.http) == 0 {
-		return listeners{}, errors.New(`no listener named "http" was passed: start the proxy by its socket unit, or by mcp-gateway up`)
+	found := 0
+	for name, listeners := range named {
+		switch name {
+		case "http":
+			clients.HTTP = listeners
+		case "grpc":
+			clients.GRPC = listeners
+		case "websocket":
+			clients.WebSocket = listeners
+		case "sse":
+			clients.SSE = listeners
+		case "admin":
+			admin = listeners
+			continue
+		default:
+			return clients, nil, fmt.Errorf("a listener named %.100q was passed: FileDescriptorName= must be http, grpc, websocket, sse or admin", name)
+		}
+		found += len(listeners)
 	}
-	return found, nil
+	if found == 0 {
+		return clients, nil, errors.New("no listener for clients was passed: start the proxy by its socket units, or by mcp-gateway up")
+	}
+	return clients, admin, nil
 }

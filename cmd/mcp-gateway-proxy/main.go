@@ -9,6 +9,7 @@ import (
 	"context"
 	"flag"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -42,7 +43,7 @@ func run(path string, log *slog.Logger) error {
 	if err := dropPrivileges(); err != nil {
 		return err
 	}
-	listeners, err := inherit()
+	clients, admin, err := inherit()
 	if err != nil {
 		return err
 	}
@@ -58,12 +59,12 @@ func run(path string, log *slog.Logger) error {
 		return err
 	}
 	p = proxy.New(client, log)
-	return serve(ctx, p, client, listeners, log)
+	return serve(ctx, p, client, clients, admin, log)
 }
 
 // serve runs the actors; the first that ends stops the others. The control
 // connection goes last: instances are stopped over it.
-func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, listeners listeners, log *slog.Logger) error {
+func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clients proxy.Listeners, admin []net.Listener, log *slog.Logger) error {
 	ctx, cancel := context.WithCancelCause(signalled)
 	defer cancel(nil)
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
@@ -82,9 +83,9 @@ func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, liste
 		waiting, done := context.WithTimeout(ctx, firstPolicyWait)
 		defer done()
 		_ = p.Await(waiting)
-		return p.Serve(ctx, listeners.http...)
+		return p.Serve(ctx, clients)
 	})
-	start(&actors, func() error { return p.ServeAdmin(ctx, listeners.admin...) })
+	start(&actors, func() error { return p.ServeAdmin(ctx, admin...) })
 	start(&actors, func() error { return announce(ctx, p, log) })
 	actors.Wait()
 	notify(log, daemon.SdNotifyStopping)

@@ -200,7 +200,7 @@ func newPolicy(t *testing.T, eager string) (p policy.Policy, key string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := policy.Server{Timeout: time.Minute, IdleTimeout: time.Hour}
+	server := policy.Server{Replicas: 1, Strategy: policy.StrategyLeastBusy, Timeout: time.Minute, MaxTimeout: time.Hour, IdleTimeout: time.Hour}
 	eagerServer := server
 	eagerServer.Eager = true
 	return policy.Policy{
@@ -295,7 +295,7 @@ func TestProxyWantsListeners(t *testing.T) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
 	output, err := cmd.CombinedOutput()
-	if err == nil || !bytes.Contains(output, []byte("no listener named")) {
+	if err == nil || !bytes.Contains(output, []byte("no listener for clients")) {
 		t.Errorf("got %v %s, want a refusal", err, output)
 	}
 }

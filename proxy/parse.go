@@ -1,0 +1,61 @@
+package proxy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"mcpgateway/policy"
+	"mcpgateway/proxy/certs"
+	"mcpgateway/proxy/egress"
+)
+
+// parse refuses a policy that leaves something unbounded, or that no listener
+// could work by.
+func parse(generation uint64, document []byte) (*policy.Policy, error) {
+	var next policy.Policy
+	if err := json.Unmarshal(document, &next); err != nil {
+		return nil, err
+	}
+	limits := next.Limits
+	switch {
+	case next.Generation != generation:
+		return nil, fmt.Errorf("the document is of generation %d", next.Generation)
+	case limits.MaxBodyBytes <= 0 || limits.MaxMessageBytes <= 0 || limits.MaxSessions <= 0 || limits.MaxSessionsPerCaller <= 0:
+		return nil, fmt.Errorf("limits must be above 0: %+v", limits)
+	}
+	if err := certs.Check(next.HTTP.TLS); err != nil {
+		return nil, fmt.Errorf("transports.http.tls: %w", err)
+	}
+	if err := certs.Check(next.GRPC.TLS); err != nil {
+		return nil, fmt.Errorf("transports.grpc.tls: %w", err)
+	}
+	for name, server := range next.Servers {
+		if err := checkServer(server); err != nil {
+			return nil, fmt.Errorf("server %q: %w", name, err)
+		}
+	}
+	return &next, nil
+}
+
+func checkServer(s policy.Server) error {
+	instances := []policy.Instances{policy.InstancesDefault, policy.InstancesPerSession, policy.InstancesPerIdentity, policy.InstancesShared}
+	strategies := []policy.Strategy{policy.StrategyLeastBusy, policy.StrategyRoundRobin, policy.StrategyConsistentHash}
+	switch {
+	case s.Timeout <= 0 || s.IdleTimeout <= 0 || s.FreezeAfter < 0:
+		return errors.New("timeout and idle_timeout must be above 0, and freeze_after not below")
+	case s.MaxTimeout < s.Timeout:
+		return errors.New("max_timeout must not be below timeout")
+	case !slices.Contains(instances, s.Instances):
+		return fmt.Errorf("instances can't be %.100q", s.Instances)
+	case !slices.Contains(strategies, s.Strategy):
+		return fmt.Errorf("strategy can't be %.100q", s.Strategy)
+	case s.Replicas <= 0 || s.Warm < 0:
+		return errors.New("replicas must be above 0, and warm not below")
+	case s.Network == nil:
+		return nil
+	}
+	_, err := egress.NewRules(s.Network)
+	return err
+}
