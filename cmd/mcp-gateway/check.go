@@ -50,8 +50,15 @@ func check(out, problems io.Writer, path string) error {
 	if err != nil {
 		return err
 	}
-	for _, text := range invisible {
+	for _, text := range append(plain(cfg), invisible...) {
 		fmt.Fprintf(problems, "%s: warning: %s\n", path, text)
+	}
+	if texts := contradictions(cfg); len(texts) > 0 {
+		for _, text := range texts {
+			fmt.Fprintf(problems, "%s: %s\n", path, text)
+		}
+		fmt.Fprintf(problems, "%s: %d mistakes\n", path, len(texts))
+		return errReported
 	}
 	fmt.Fprintf(out, "%s: loads: %d servers\n", path, len(cfg.Servers))
 	return nil

@@ -33,8 +33,7 @@ type gateway struct {
 	dir        string // run-time folder, removed at the end
 	state      string
 	key        string // id of the throw-away key
-	http       *os.File
-	admin      *os.File
+	clients    sockets
 	control    *os.File
 	notify     *net.UnixConn
 	listening  chan struct{}
@@ -132,17 +131,14 @@ func (g *gateway) prepareState() (err error) {
 }
 
 func (g *gateway) prepareSockets(cfg *config.Config) error {
-	var err error
-	if g.http, g.addresses.HTTP, err = listenTCP(cfg.Transports.HTTP.Address, cfg.Transports.HTTP.Port); err != nil {
-		return fmt.Errorf("open transports.http: %w: name another port, or 0 for any free one", err)
-	}
-	if g.admin, g.addresses.Admin, err = listenTCP("127.0.0.1", 0); err != nil {
-		return fmt.Errorf("open the admin listener: %w", err)
+	if err := g.clients.listenAll(&cfg.Transports, &g.addresses); err != nil {
+		return err
 	}
 	if err := g.prepareControl(); err != nil {
 		return fmt.Errorf("make control socket: %w", err)
 	}
 	path := filepath.Join(g.dir, "notify.sock")
+	var err error
 	if g.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}); err != nil {
 		return fmt.Errorf("make notification socket: %w", err)
 	}
@@ -186,12 +182,9 @@ func (g *gateway) start() error {
 		return fmt.Errorf("close control socket: %w", err)
 	}
 	// None of our environment: it may hold the servers' secrets.
-	env := []string{
-		"PATH=/usr/bin:/bin", "LISTEN_FDS=2", "LISTEN_FDNAMES=http:admin",
-		"NOTIFY_SOCKET=" + filepath.Join(g.dir, "notify.sock"),
-	}
+	env := append(g.clients.environment(), "PATH=/usr/bin:/bin", "NOTIFY_SOCKET="+filepath.Join(g.dir, "notify.sock"))
 	credential := &syscall.Credential{Uid: g.account.uid, Gid: g.account.gid}
-	g.proxy, err = g.spawn("mcp-gateway-proxy", credential, env, []*os.File{g.http, g.admin}, "-control", g.socketPath)
+	g.proxy, err = g.spawn("mcp-gateway-proxy", credential, env, g.clients.files, "-control", g.socketPath)
 	return err
 }
 
@@ -364,10 +357,9 @@ func (g *gateway) end(cmd *exec.Cmd) error {
 // cleanUp removes what prepare made.
 func (g *gateway) cleanUp() error {
 	var errs []error
-	for _, file := range []*os.File{g.http, g.admin, g.control} { // one that is closed stays so
-		if file != nil {
-			file.Close()
-		}
+	g.clients.close()
+	if g.control != nil {
+		g.control.Close() // if it is closed it stays so
 	}
 	if g.notify != nil {
 		g.notify.Close()

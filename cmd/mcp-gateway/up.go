@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/signal"
 	"os/user"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,14 +52,6 @@ It says when the gateway is ready, and stops everything on Ctrl-C or SIGTERM.`,
 	return cmd
 }
 
-// addresses is what the ready file says.
-type addresses struct {
-	HTTP  string `json:"http"`
-	GRPC  string `json:"grpc"` // empty: the transport is off
-	Admin string `json:"admin"`
-	Key   string `json:"key,omitempty"`
-}
-
 // up runs a gateway until a signal comes, ctx ends, or a part of it does.
 func up(ctx context.Context, out io.Writer, o upOptions) (err error) {
 	if os.Geteuid() != 0 {
@@ -73,6 +65,9 @@ func up(ctx context.Context, out io.Writer, o upOptions) (err error) {
 	cfg, _, err := config.Load(o.config, os.LookupEnv) // the daemon tells of its warnings
 	if err != nil {
 		return err
+	}
+	if texts := contradictions(cfg); len(texts) > 0 {
+		return errors.New(strings.Join(texts, "\n"))
 	}
 	g, err := newGateway(o, cfg)
 	if err != nil {
@@ -141,15 +136,4 @@ func lookupAccount(name string) (account, error) {
 		return account{candidate, uint32(uid), uint32(gid)}, nil
 	}
 	return account{}, fmt.Errorf("proxy user: this host has none of %q: create one (useradd --system mcp-gateway)", candidates)
-}
-
-// listenTCP makes a listener that a child inherits.
-func listenTCP(address string, port int) (*os.File, string, error) {
-	listener, err := net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(port)))
-	if err != nil {
-		return nil, "", err
-	}
-	defer listener.Close()
-	file, err := listener.(*net.TCPListener).File()
-	return file, "http://" + listener.Addr().String(), err
 }

@@ -15,16 +15,21 @@ const listTools = `curl -s %[1]s/servers/%[2]s/mcp -H 'Authorization: Bearer %[3
 
 // welcome says where the gateway is and how clients are told of it.
 func welcome(out io.Writer, a addresses, cfg *config.Config) {
-	fmt.Fprintf(out, "\nMCP Gateway is ready.\n\n  http   %s\n  admin  %s\n", a.HTTP, a.Admin)
+	fmt.Fprint(out, "\nMCP Gateway is ready.\n\n")
+	for _, line := range []struct{ name, address string }{{"http", a.HTTP}, {"grpc", a.GRPC}, {"websocket", a.WebSocket}, {"sse", a.SSE}, {"admin", a.Admin}} {
+		if line.address != "" {
+			fmt.Fprintf(out, "  %-9s  %s\n", line.name, line.address)
+		}
+	}
 	key := a.Key
 	if key == "" {
 		key = "$MCP_GATEWAY_KEY"
-		fmt.Fprint(out, "  key    make one with: mcp-gateway key create NAME --state DIR\n")
+		fmt.Fprint(out, "  key        make one with: mcp-gateway key create NAME --state DIR\n")
 	} else {
-		fmt.Fprintf(out, "  key    %s (it ends with this gateway)\n", key)
+		fmt.Fprintf(out, "  key        %s (it ends with this gateway)\n", key)
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Servers)) {
-		if cfg.Servers[name].Enabled {
+		if cfg.Servers[name].Enabled && a.HTTP != "" {
 			introduce(out, a.HTTP, name, key)
 		}
 	}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"mcpgateway/policy"
+	"mcpgateway/proxy/certs"
+	"mcpgateway/runtime/config"
+)
+
+// contradictions says what of a configuration that loads can't work, because its
+// parts don't fit together or a certificate does not do.
+func contradictions(cfg *config.Config) (texts []string) {
+	t := &cfg.Transports
+	if len(t.Listeners()) == 0 {
+		texts = append(texts, "transports: none is enabled: nobody could connect")
+	}
+	for name, tls := range map[string]*policy.TLS{"http": t.HTTP.TLS.PEM, "grpc": t.GRPC.TLS.PEM} {
+		if err := certs.Check(tls); err != nil {
+			texts = append(texts, fmt.Sprintf("transports.%s.tls: %v", name, err))
+		}
+	}
+	if most, wanted := cfg.Gateway.MaxServers, promised(cfg); wanted > most {
+		texts = append(texts, fmt.Sprintf("gateway.max_servers: is %d, but warm and eager instances and replicas are %d together: raise it, or ask for fewer", most, wanted))
+	}
+	slices.Sort(texts)
+	return texts
+}
+
+// promised is how many sandboxes the servers may have at a time without anybody
+// else being served.
+func promised(cfg *config.Config) (sum int) {
+	for _, s := range cfg.Servers {
+		switch {
+		case !s.Enabled:
+		case s.Instances == policy.InstancesShared:
+			sum += s.Replicas
+		case s.Eager:
+			sum += max(1, s.Warm)
+		default:
+			sum += s.Warm
+		}
+	}
+	return sum
+}
+
+// plain says which listeners others reach without TLS.
+func plain(cfg *config.Config) (texts []string) {
+	listeners := cfg.Transports.Listeners()
+	for _, name := range slices.Sorted(maps.Keys(listeners)) {
+		tls := cfg.Transports.HTTP.TLS.PEM // of WebSocket and HTTP+SSE, too
+		if name == "grpc" {
+			tls = cfg.Transports.GRPC.TLS.PEM
+		}
+		address, err := netip.ParseAddr(listeners[name].Address)
+		if err == nil && !address.IsLoopback() && tls == nil {
+			texts = append(texts, fmt.Sprintf("transports.%s.address: %s without tls: keys can be read on the way here, unless something else ends TLS before", name, address))
+		}
+	}
+	return texts
+}
