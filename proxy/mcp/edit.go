@@ -71,6 +71,15 @@ func Elements(array []byte) iter.Seq[[]byte] {
 	}
 }
 
+// Member returns the raw value of a member of an object that was already checked;
+// nil if there is none.
+func Member(object []byte, name string) []byte {
+	if found, ok := member(object, name); ok {
+		return found.of(object)
+	}
+	return nil
+}
+
 // IsObject reports whether a raw value that was already checked is an object.
 func IsObject(value []byte) bool { return kindAt(value) == '{' }
 

@@ -1,0 +1,250 @@
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"mcpgateway/proxy/link"
+	"mcpgateway/proxy/mcp"
+)
+
+// Bounds of one session.
+const (
+	maxExchanges = 256              // calls in flight at a time
+	maxURIs      = 256              // resources watched at a time
+	maxURIBytes  = 8 << 10          // of one of them
+	maxInputs    = 16               // requests to the client in one round
+	maxRounds    = 16               // of such requests for one call
+	maxInputTime = 10 * time.Minute // for all of them, people's answers among them
+	ackWait      = 30 * time.Second // for a server to acknowledge a subscription
+)
+
+var (
+	errClosed = errors.New("the session has ended")
+	errUnused = errors.New("the session has ended because it was not used")
+)
+
+// Info is what a Session must know beside its server.
+type Info struct {
+	Gateway     string        // name in place of that of a server that does not tell its own
+	IdleTimeout time.Duration // a session unused for so long ends; 0: never
+	Log         *slog.Logger
+}
+
+// Session is one handshake-era client in front of a stateless-era server. It
+// remembers for the server what that era says with every request. It is a
+// link.Session. If the server itself has ended, so has the session.
+type Session struct {
+	server  link.Server
+	info    Info
+	inbox   *link.Queue     // what relates to no call
+	ctx     context.Context //nolint:containedctx // of the session, which this type stands for
+	cancel  context.CancelCauseFunc
+	idle    *time.Timer
+	running sync.WaitGroup // what Done waits for
+	done    chan struct{}
+
+	mu        sync.Mutex
+	opening   bool
+	client    *client // nil before the answer to initialize
+	level     string  // of the messages that the client wants to be logged
+	exchanges map[*exchange]struct{}
+	asked     map[string]chan<- mcp.Message // requests to the client without an answer, by raw id
+	lastID    uint64                        // of what the gateway itself asks
+	lastUsed  time.Time
+	listening bool
+	ended     error
+}
+
+// NewSession returns a session in front of a server. Close must be called.
+func NewSession(server link.Server, info Info) *Session {
+	s := &Session{
+		server:    server,
+		info:      info,
+		inbox:     link.NewQueue(),
+		done:      make(chan struct{}),
+		level:     defaultLevel,
+		exchanges: map[*exchange]struct{}{},
+		asked:     map[string]chan<- mcp.Message{},
+		lastUsed:  time.Now(),
+	}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	if info.IdleTimeout > 0 {
+		s.mu.Lock() // the timer may fire before it is assigned
+		defer s.mu.Unlock()
+		s.idle = time.AfterFunc(info.IdleTimeout, s.checkIdle)
+	}
+	return s
+}
+
+// Call passes a request on, or answers it. Errors are those of the server's Do,
+// link.ErrBusy, and an *link.EndedError after the end of the session.
+func (s *Session) Call(ctx context.Context, request mcp.Message) (link.Call, error) {
+	client, err := s.use()
+	if err != nil {
+		return nil, err
+	}
+	refuse := func(code int, text string) (link.Call, error) {
+		return link.Answered(mcp.NewError(request.ID(), code, text, nil)), nil
+	}
+	switch method := request.Method(); {
+	case method == mcp.MethodPing:
+		return link.Answered(mcp.NewResult(request.ID(), []byte("{}"))), nil
+	case method == mcp.MethodInitialize:
+		return s.open(ctx, request)
+	case client == nil:
+		return refuse(mcp.CodeInvalidRequest, "the session is not initialized: send initialize first")
+	case method == mcp.MethodSetLevel:
+		return link.Answered(s.setLevel(client, request)), nil
+	case method == mcp.MethodSubscribe || method == mcp.MethodUnsubscribe:
+		return s.subscribe(client, request)
+	case foreign(method):
+		return refuse(mcp.CodeMethodNotFound, fmt.Sprintf("there is no method %.100q", method))
+	}
+	return s.forward(ctx, client, request)
+}
+
+// Send takes a response or a notification of the client. Notifications that the
+// stateless era does not know have nowhere to go.
+func (s *Session) Send(_ context.Context, m mcp.Message) error {
+	client, err := s.use()
+	if err != nil {
+		return err
+	}
+	switch {
+	case m.Kind() == mcp.Response:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.answeredLocked(m)
+	case m.Method() == mcp.MethodCancelled:
+		s.cancelFor(m.At(m.Param("requestId")))
+	case m.Method() == mcp.MethodInitialized && client != nil:
+		client.watch.start()
+	}
+	return nil
+}
+
+// Listen makes the caller the one reader of what relates to no call; ok is false
+// if there is one already. stop ends it. A session with a listener is in use.
+func (s *Session) Listen() (inbox *link.Queue, stop func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listening {
+		return nil, nil, false
+	}
+	s.listening = true
+	return s.inbox, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.listening = false
+		s.lastUsed = time.Now()
+	}, true
+}
+
+// Done is closed when the session has ended and nothing of it is left.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Err is why the session has ended; nil while it serves.
+func (s *Session) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// Close ends the session, its calls and its subscription. It does not wait.
+func (s *Session) Close() { s.end(errClosed) }
+
+func (s *Session) end(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endLocked(cause)
+}
+
+func (s *Session) endLocked(cause error) {
+	if s.ended != nil {
+		return
+	}
+	s.ended = cause
+	if s.idle != nil {
+		s.idle.Stop()
+	}
+	s.cancel(cause)
+	go func() { // nothing joins what is waited for any more
+		s.running.Wait()
+		close(s.done)
+	}()
+}
+
+// checkIdle ends a session that nobody uses, or looks again later.
+func (s *Session) checkIdle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rest := s.info.IdleTimeout - time.Since(s.lastUsed)
+	if len(s.exchanges) > 0 || s.listening {
+		rest = s.info.IdleTimeout
+	}
+	if rest > 0 {
+		s.idle.Reset(rest)
+		return
+	}
+	s.endLocked(errUnused)
+}
+
+// use notes that the client has come, and returns what is known of it; nil before
+// it is initialized.
+func (s *Session) use() (*client, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != nil {
+		return nil, &link.EndedError{Cause: s.ended}
+	}
+	s.lastUsed = time.Now()
+	return s.client, nil
+}
+
+// do passes a request on to the server, waiting no longer than until ctx or until
+// while ends. The end of the server is that of the session.
+func (s *Session) do(ctx, while context.Context, request mcp.Message) (link.Call, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(while, func() { cancel(context.Cause(while)) })()
+	call, err := s.server.Do(ctx, request)
+	var ended *link.EndedError
+	if errors.As(err, &ended) {
+		s.end(ended.Cause)
+	}
+	return call, err
+}
+
+// answeredLocked gives a response of the client to who asked. One that nobody
+// waits for came too late.
+func (s *Session) answeredLocked(m mcp.Message) {
+	if answers, ok := s.asked[string(m.ID())]; ok {
+		delete(s.asked, string(m.ID()))
+		answers <- m // there is room for each that was asked
+	}
+}
+
+// cancelFor cancels the call that the client names by its own id. One that is not
+// in flight is no error, and the handshake can't be cancelled (2025-11-25,
+// cancellation).
+func (s *Session) cancelFor(id []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for e := range s.exchanges {
+		if bytes.Equal(e.request.ID(), id) && e.request.Method() != mcp.MethodInitialize {
+			e.Cancel("the client cancelled it")
+		}
+	}
+}
+
+func (s *Session) nextIDLocked() []byte {
+	s.lastID++
+	return strconv.AppendUint(nil, s.lastID, 10)
+}

@@ -1,0 +1,95 @@
+package bridge
+
+import (
+	"strings"
+
+	"mcpgateway/proxy/mcp"
+)
+
+// reserved begins the names of _meta that only the protocol itself may use.
+const reserved = "io.modelcontextprotocol/"
+
+// defaultLevel is in force until the client sets another: without logging/setLevel
+// a handshake-era server may send what it sees fit, and a stateless one nothing
+// that was not asked for.
+const defaultLevel = "info"
+
+// foreign reports whether a method is none of the client's era, or one of the tasks
+// of 2025-11-25, which the stateless era does not have.
+func foreign(method string) bool {
+	return method == mcp.MethodDiscover || method == mcp.MethodListen || strings.HasPrefix(method, "tasks/")
+}
+
+// asks reports whether a server may answer a method with questions to the client
+// (2026-07-28, multi round-trip requests).
+func asks(method string) bool {
+	return method == mcp.MethodToolsCall || method == mcp.MethodPromptsGet || method == mcp.MethodResourcesRead
+}
+
+// prepare turns a request of the client into one of the stateless era. params is
+// an object then, with a _meta.
+func (c *client) prepare(request mcp.Message, level string) mcp.Message {
+	meta := c.meta
+	if level != "" {
+		meta = append(append(meta[:len(meta):len(meta)], `,"`+mcp.MetaLogLevel+`":`...), mcp.Quote(level)...)
+	}
+	if !mcp.IsObject(request.Params()) {
+		params := append(append([]byte(`{"_meta":{`), meta...), "}}"...)
+		return mcp.NewRequest(request.ID(), request.Method(), params)
+	}
+	if asks(request.Method()) {
+		request = withoutParams(request, "task", "inputResponses", "requestState")
+	}
+	own := request.Param("_meta")
+	if own.Empty() {
+		return request.Insert(request.Param(), append(append([]byte(`"_meta":{`), meta...), '}'))
+	}
+	request = request.Replace(own, mcp.Edit(request.At(own), func(name string, value []byte) ([]byte, bool) {
+		return value, !strings.HasPrefix(name, reserved)
+	}))
+	return request.Insert(request.Param("_meta"), meta)
+}
+
+// withoutParams leaves out params that are the gateway's to say, or that a server
+// without tasks has to ignore (2025-11-25, tasks).
+func withoutParams(request mcp.Message, names ...string) mcp.Message {
+	for _, name := range names {
+		if !request.Param(name).Empty() {
+			return request.Replace(request.Param(), mcp.Without(request.Params(), names...))
+		}
+	}
+	return request
+}
+
+// logLevel is the level that a request to the server carries; "" without logs.
+func (s *Session) logLevel(c *client) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !c.logging {
+		return ""
+	}
+	return s.level
+}
+
+// setLevel answers logging/setLevel.
+func (s *Session) setLevel(c *client, request mcp.Message) mcp.Message {
+	level, _ := request.Text(request.Param("level"))
+	switch {
+	case !c.logging:
+		return mcp.NewError(request.ID(), mcp.CodeMethodNotFound, "the server does not log", nil)
+	case !levelKnown(level):
+		return mcp.NewError(request.ID(), mcp.CodeInvalidParams, "there is no such log level", nil)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.level = level
+	return mcp.NewResult(request.ID(), []byte("{}"))
+}
+
+func levelKnown(level string) bool {
+	switch level {
+	case "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency":
+		return true
+	}
+	return false
+}
