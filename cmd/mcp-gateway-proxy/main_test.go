@@ -288,14 +288,30 @@ func TestProxyRefusesRoot(t *testing.T) {
 	}
 }
 
+// TestProxyWantsListeners passes none for clients, and one of no transport.
 func TestProxyWantsListeners(t *testing.T) {
-	cmd := exec.Command(executable(t))
-	cmd.Env = append(os.Environ(), proxyVariable+"=1")
-	if os.Getuid() == 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	}
-	output, err := cmd.CombinedOutput()
-	if err == nil || !bytes.Contains(output, []byte("no listener for clients")) {
-		t.Errorf("got %v %s, want a refusal", err, output)
+	for names, want := range map[string]string{
+		"":           "no listener for clients",
+		"admin":      "no listener for clients",
+		"http:gprc":  `a listener named \"gprc\" was passed`,
+		"admin:null": `a listener named \"null\" was passed`,
+	} {
+		cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0"`, executable(t))
+		cmd.Env = append(os.Environ(), proxyVariable+"=1")
+		if names != "" {
+			for range strings.Split(names, ":") {
+				file, _ := listen(t)
+				defer file.Close()
+				cmd.ExtraFiles = append(cmd.ExtraFiles, file)
+			}
+			cmd.Env = append(cmd.Env, "LISTEN_FDNAMES="+names, "LISTEN_FDS="+strconv.Itoa(len(cmd.ExtraFiles)))
+		}
+		if os.Getuid() == 0 {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		}
+		output, err := cmd.CombinedOutput()
+		if err == nil || !bytes.Contains(output, []byte(want)) {
+			t.Errorf("%s: got %v %s, want a refusal with %s", names, err, output, want)
+		}
 	}
 }

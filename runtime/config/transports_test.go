@@ -127,7 +127,7 @@ func TestTLS(t *testing.T) {
 				want = "t.yaml:" + want
 			}
 			if got != want {
-				t.Errorf("error:\ngot  %s\nwant %s", got, want)
+				t.Fatalf("error:\ngot  %s\nwant %s", got, want)
 			}
 			if err == nil && !reflect.DeepEqual(c.Transports.GRPC.TLS.PEM, tt.want) {
 				t.Errorf("got %+v, want %+v", c.Transports.GRPC.TLS.PEM, tt.want)
