@@ -25,14 +25,24 @@ import (
 // behaviourVariable makes the test binary a server.
 const behaviourVariable = "PROXYTEST_BEHAVIOUR"
 
-// Main runs the tests, or the server that the environment names. TestMain calls
-// it.
-func Main(m *testing.M) int {
-	if behaviour := os.Getenv(behaviourVariable); behaviour != "" {
-		return serve(behaviour)
+// Main runs the tests, or the server that the environment names: one of this
+// package, or of own. TestMain calls it.
+func Main(m *testing.M, own ...Own) int {
+	behaviour := os.Getenv(behaviourVariable)
+	if behaviour == "" {
+		return m.Run()
 	}
-	return m.Run()
+	for _, more := range own {
+		if main, ok := more[behaviour]; ok {
+			return main()
+		}
+	}
+	return serve(behaviour)
 }
+
+// Own are servers of a test's own, by behaviour. Each speaks over stdin and stdout
+// and returns its exit status.
+type Own map[string]func() int
 
 // Opener stands in for the daemon: it starts the server whose behaviour is the
 // server's name.

@@ -46,8 +46,9 @@ func (x *exchange) tools(servers []string) []listed {
 func (d *openAPI) add(server string, l listed) {
 	d.Tags = append(d.Tags, tag{server, "the tools of the server " + server})
 	if l.problem != nil {
-		if l.problem.Kind != notOffered { // a server may have no tools
+		if l.problem.Kind != notOffered { // else the server has none
 			d.fault(server, "", l.problem.Detail)
+			d.Info.Description += fmt.Sprintf(" Not described: the tools of %s (%s).", server, cut(l.problem.Detail))
 		}
 		return
 	}
@@ -70,15 +71,6 @@ func (d *openAPI) fault(server, tool, detail string) {
 
 func cut(text string) string {
 	return strings.ToValidUTF8(text[:min(len(text), maxFaultDetail)], "\uFFFD")
-}
-
-// tellFaults says in the description, which people read, which servers are missing.
-func (d *openAPI) tellFaults() {
-	for _, f := range d.Faults {
-		if f.Tool == "" {
-			d.Info.Description += fmt.Sprintf(" Not described: the tools of %s (%s).", f.Server, f.Detail)
-		}
-	}
 }
 
 // addTool describes one tool, if there is a path that leads to it.
@@ -104,7 +96,7 @@ func (d *openAPI) addTool(server string, tool []byte) {
 	_, twice := d.Components.Schemas[id+".input"]
 	switch {
 	case name == "" || name == "." || name == ".." || len(name) > maxName:
-		d.fault(server, name, "no path can lead to a tool of this name")
+		d.fault(server, name, fmt.Sprintf("no path can lead to a tool of the name %.20q", name))
 		return
 	case twice:
 		d.fault(server, name, "the tool is listed twice")
@@ -146,7 +138,7 @@ func (d *openAPI) schema(server, tool, key string, schema []byte) string {
 	} else {
 		out = rewritten
 		for _, text := range faults {
-			d.fault(server, tool, "schema "+text)
+			d.fault(server, tool, "schema #"+text)
 		}
 	}
 	d.Components.Schemas[key] = out

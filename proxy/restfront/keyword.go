@@ -79,7 +79,7 @@ func (s shape) fits(value []byte) bool {
 				return false
 			}
 		}
-		return mcp.IsObject(value)
+		return mcp.IsObject(value) && !refers(value)
 	}
 	return (s == ofData || s == ofList && value[0] == '[') && !refers(value)
 }

@@ -165,7 +165,6 @@ func (x *exchange) document() *Problem {
 	for i, listed := range x.tools(servers) {
 		d.add(servers[i], listed)
 	}
-	d.tellFaults()
 	out, err := d.json()
 	if err != nil {
 		return &Problem{Status: http.StatusInternalServerError, Detail: "the document can't be written: " + err.Error()}

@@ -21,7 +21,7 @@ import (
 	"mcpgateway/proxy/proxytest"
 )
 
-func TestMain(m *testing.M) { os.Exit(proxytest.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(proxytest.Main(m, servers())) }
 
 // gateway serves this front over real HTTP, before real server processes.
 type gateway struct {

@@ -1,0 +1,145 @@
+package restfront
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"mcpgateway/policy"
+)
+
+// All pages of a list are one.
+func TestLists(t *testing.T) {
+	g := newGateway(t, nil, "shop")
+	for path, want := range map[string]int{"tools": 8, "prompts": 1, "resources": 5, "resource-templates": 1} {
+		var lists map[string][]struct{ Name string }
+		g.get("/api/v1/servers/shop/"+path, &lists)
+		member := map[string]string{"resource-templates": "resourceTemplates"}[path]
+		if member == "" {
+			member = path
+		}
+		if len(lists) != 1 || len(lists[member]) != want || lists[member][0].Name == "" {
+			t.Errorf("%s: got %v, want %d", path, lists, want)
+		}
+	}
+}
+
+func TestResults(t *testing.T) {
+	g := newGateway(t, nil, "shop")
+	const at = "/api/v1/servers/shop/"
+	for _, test := range []struct{ method, path, body, want string }{
+		{"POST", "tools/add", `{"A":40,"B":2}`, `"structuredContent":{"sum":42}`},
+		{"POST", "prompts/greet", `{"who":"\u00fc"}`, `Hello ü`},
+		{"GET", "resources/read?uri=" + url.QueryEscape("shop://item/3?a=b&c=d"), "", `this is shop://item/3?a=b`},
+	} {
+		if a := g.do(test.method, at+test.path, test.body); a.status != http.StatusOK || !strings.Contains(a.body, test.want) {
+			t.Errorf("%s: got status %d, %s, want %s", test.path, a.status, a.body, test.want)
+		}
+	}
+}
+
+func TestProblems(t *testing.T) {
+	g := newGateway(t, func(p *policy.Policy) {
+		for _, name := range []string{"silent", "echo"} {
+			short := p.Servers[name]
+			short.Timeout = 50 * time.Millisecond
+			p.Servers[name] = short
+		}
+	}, "shop", "odd", "silent", "echo", "exit", "crash", "listless", "endless")
+	for _, test := range []struct {
+		name, method, path, body string
+		status                   int
+		kind                     kind
+		detail                   string // part of it
+	}{
+		{"tool fails", "POST", "shop/tools/fail", "{}", 422, toolError, "out of stock"},
+		{"tool wants input", "POST", "shop/tools/ask", "{}", 422, toolError, "elicitation"},
+		{"no such prompt", "POST", "shop/prompts/none", "{}", 404, unknownPrompt, ""},
+		{"no such resource", "GET", "shop/resources/read?uri=none", "", 404, unknownResource, ""},
+		{"invalid params", "POST", "odd/tools/-32602", "{}", 422, badArguments, `no "good"`},
+		{"missing capability", "POST", "odd/tools/-32021", "{}", 422, inputRequired, `no "good"`},
+		{"internal error", "POST", "odd/tools/-32603", "{}", 502, serverError, `no "good"`},
+		{"own code", "POST", "odd/tools/7", "{}", 502, serverError, `no "good"`},
+		{"no prompts", "GET", "odd/resources", "", 404, notOffered, "Method not found"},
+		{"no list", "GET", "listless/tools", "", 502, serverError, "no list of tools"},
+		{"list without end", "GET", "endless/tools", "", 502, serverError, "no end"},
+		{"server that exits", "POST", "exit/tools/a", "{}", 502, serverFailed, "exit"},
+		{"server that crashes", "POST", "crash/tools/a", "{}", 502, serverError, "crash"},
+		{"server that is silent", "POST", "silent/tools/a", "{}", 502, serverFailed, "within 50ms"},
+		{"tool that takes too long", "POST", "echo/tools/wait", "{}", 502, serverError, "within 50ms"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := g.do(test.method, "/api/v1/servers/"+test.path, test.body)
+			if detail := g.problem(a, test.status, test.kind); !strings.Contains(detail, test.detail) {
+				t.Errorf("got %q, want %q", detail, test.detail)
+			}
+			t.Log(a.body)
+		})
+	}
+}
+
+// What a server says of an error comes with it as it was said.
+func TestProblemKeepsData(t *testing.T) {
+	g := newGateway(t, nil, "odd", "shop")
+	if a := g.do("POST", "/api/v1/servers/odd/tools/-5", ""); !strings.Contains(a.body, `"code":-5,"data":{"exact":1e3}`) {
+		t.Errorf("got %s", a.body)
+	}
+	if a := g.do("POST", "/api/v1/servers/shop/tools/fail", ""); !strings.Contains(a.body, `"result":{`) || !strings.Contains(a.body, `"isError":true`) {
+		t.Errorf("got %s", a.body)
+	}
+}
+
+func TestStream(t *testing.T) {
+	g := newGateway(t, nil, "shop", "echo")
+	a := g.do("POST", "/api/v1/servers/shop/tools/work", "{}", "Accept: text/event-stream")
+	events := strings.Split(strings.TrimSpace(a.body), "\n\n")
+	if a.status != http.StatusOK || a.header.Get("Content-Type") != "text/event-stream" || len(events) != 4 ||
+		!strings.HasPrefix(events[2], "event: progress\ndata: {") || !strings.Contains(events[2], `"progress":2`) || !strings.HasPrefix(events[3], "event: result\ndata: {") {
+		t.Errorf("got %d, %v, %s", a.status, a.header, a.body)
+	}
+	// Who does not ask for a stream gets none, and asks the tool for no progress.
+	for _, accept := range []string{"Accept: */*", "Accept: application/json"} {
+		if detail := g.problem(g.do("POST", "/api/v1/servers/shop/tools/work", "{}", accept), 422, toolError); detail != "nobody listens" {
+			t.Errorf("got %q", detail)
+		}
+	}
+	if a := g.do("POST", "/api/v1/servers/shop/tools/half", "", "Accept: text/event-stream"); a.status != http.StatusOK || !strings.Contains(a.body, "\n\nevent: problem\ndata: {") || !strings.Contains(a.body, "lost the rest") {
+		t.Errorf("got %d, %s", a.status, a.body)
+	}
+	g.problem(g.do("POST", "/api/v1/servers/shop/tools/fail", "", "Accept: text/event-stream"), 422, toolError)
+}
+
+// Whoever hangs up cancels what the tool does.
+func TestDisconnect(t *testing.T) {
+	g := newGateway(t, nil, "shop")
+	const tools = "/api/v1/servers/shop/tools/"
+	for _, accept := range []string{"application/json", "text/event-stream"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		r, err := http.NewRequestWithContext(ctx, "POST", g.url+tools+"park", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept", accept)
+		r.Header.Set("Content-Type", "application/json")
+		ended := make(chan error)
+		go func() {
+			response, err := http.DefaultClient.Do(r)
+			if err == nil {
+				response.Body.Close()
+			}
+			ended <- err
+		}()
+		seen := g.do("POST", tools+"see%20parked", "")
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) || seen.status != http.StatusOK {
+			t.Errorf("%s: got %v, %+v", accept, err, seen)
+		}
+		if a := g.do("POST", tools+"see%20cancelled", ""); a.status != http.StatusOK {
+			t.Errorf("%s: got %d, %s", accept, a.status, a.body)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package restfront
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"mcpgateway/proxy/proxytest"
+)
+
+// servers are those of this package's tests: one that an SDK serves, and some that
+// no SDK would.
+func servers() proxytest.Own {
+	return proxytest.Own{
+		"shop":    shop,
+		"odd":     func() int { return serveLists(oddTools) },
+		"endless": func() int { return serveLists(`"tools":[{"name":"a"}],"nextCursor":"more"`) },
+		"listless": func() int {
+			return serveLists(`"tools":{"name":"a"}`)
+		},
+	}
+}
+
+type sum struct{ A, B int }
+
+// shop has a page for every two of what it lists.
+func shop() int {
+	s := sdk.NewServer(&sdk.Implementation{Name: "shop", Version: "1"}, &sdk.ServerOptions{PageSize: 2})
+	sdk.AddTool(s, &sdk.Tool{Name: "add", Title: "Add"}, func(_ context.Context, _ *sdk.CallToolRequest, in sum) (*sdk.CallToolResult, map[string]int, error) {
+		return nil, map[string]int{"sum": in.A + in.B}, nil
+	})
+	sdk.AddTool(s, &sdk.Tool{Name: "fail"}, func(context.Context, *sdk.CallToolRequest, any) (*sdk.CallToolResult, any, error) {
+		return nil, nil, errors.New("out of stock")
+	})
+	sdk.AddTool(s, &sdk.Tool{Name: "work"}, func(ctx context.Context, r *sdk.CallToolRequest, _ any) (*sdk.CallToolResult, any, error) {
+		token := r.Params.GetProgressToken()
+		if token == nil {
+			return nil, nil, errors.New("nobody listens")
+		}
+		for i := range 3 {
+			if err := r.Session.NotifyProgress(ctx, &sdk.ProgressNotificationParams{ProgressToken: token, Progress: float64(i)}); err != nil {
+				return nil, nil, err
+			}
+		}
+		return nil, nil, nil
+	})
+	sdk.AddTool(s, &sdk.Tool{Name: "half"}, func(ctx context.Context, r *sdk.CallToolRequest, _ any) (*sdk.CallToolResult, any, error) {
+		_ = r.Session.NotifyProgress(ctx, &sdk.ProgressNotificationParams{ProgressToken: r.Params.GetProgressToken(), Progress: 1})
+		return nil, nil, errors.New("lost the rest")
+	})
+	sdk.AddTool(s, &sdk.Tool{Name: "ask"}, func(ctx context.Context, r *sdk.CallToolRequest, _ any) (*sdk.CallToolResult, any, error) {
+		_, err := r.Session.Elicit(ctx, &sdk.ElicitParams{Message: "which?"})
+		return nil, nil, err
+	})
+	parked, cancelled := make(chan bool, 9), make(chan bool, 9)
+	sdk.AddTool(s, &sdk.Tool{Name: "park"}, func(ctx context.Context, _ *sdk.CallToolRequest, _ any) (*sdk.CallToolResult, any, error) {
+		parked <- true
+		<-ctx.Done()
+		cancelled <- true
+		return nil, nil, ctx.Err()
+	})
+	for name, happened := range map[string]chan bool{"see parked": parked, "see cancelled": cancelled} {
+		sdk.AddTool(s, &sdk.Tool{Name: name}, func(context.Context, *sdk.CallToolRequest, any) (*sdk.CallToolResult, any, error) {
+			<-happened
+			return nil, nil, nil
+		})
+	}
+	s.AddPrompt(&sdk.Prompt{Name: "greet", Arguments: []*sdk.PromptArgument{{Name: "who", Required: true}}},
+		func(_ context.Context, r *sdk.GetPromptRequest) (*sdk.GetPromptResult, error) {
+			return &sdk.GetPromptResult{Messages: []*sdk.PromptMessage{{Role: "user", Content: &sdk.TextContent{Text: "Hello " + r.Params.Arguments["who"]}}}}, nil
+		})
+	for i := range 5 {
+		uri := fmt.Sprintf("shop://item/%d?a=b&c=d", i)
+		s.AddResource(&sdk.Resource{Name: uri, URI: uri}, func(_ context.Context, r *sdk.ReadResourceRequest) (*sdk.ReadResourceResult, error) {
+			return &sdk.ReadResourceResult{Contents: []*sdk.ResourceContents{{URI: r.Params.URI, Text: "this is " + r.Params.URI}}}, nil
+		})
+	}
+	s.AddResourceTemplate(&sdk.ResourceTemplate{Name: "t", URITemplate: "shop://shelf/{n}"}, nil)
+	if err := s.Run(context.Background(), &sdk.StdioTransport{}); err != nil {
+		return 1
+	}
+	return 0
+}
+
+// oddTools are what no reader of OpenAPI could take as it is.
+const oddTools = `"tools":[
+	{"name":"z last","inputSchema":{"type":"object"}},
+	{"name":"missing"},
+	{"name":"not an object","inputSchema":[]},
+	{"name":"twice","inputSchema":{"type":"object"}},{"name":"twice","inputSchema":{"type":"object"}},
+	{"name":"we/ird {x} %41 ü?#","inputSchema":{"type":"object","properties":{"a":{"$ref":"#/$defs/x~1y z"},"me":{"$ref":"#"}},"$defs":{"x/y z":{"type":"integer"}}}},
+	{"name":"..","inputSchema":{"type":"object"}},
+	{"name":"","inputSchema":{"type":"object"}},
+	{"name":7,"inputSchema":{"type":"object"}},
+	{"inputSchema":{"type":"object"}},
+	"no tool",
+	{"name":"wrong","title":3,"description":[],"inputSchema":{"type":"objekt","properties":[],"required":["a","a"],"minLength":-1,"multipleOf":0,"allOf":[],"items":5,"pattern":"(?P<x>a","format":3,"enum":1,
+		"default":{"a":[{"$ref":"#/nowhere"}]},"const":{"\u0024ref":"file:///etc/passwd"},"examples":[{"$ref":"x"}],"x-foo":{"$ref":"http://127.0.0.1:1/x.json"},
+		"discriminator":5,"xml":1,"externalDocs":[],"example":1,"nullable":true,"$vocabulary":3,"$schema":4,"$id":5,"$anchor":[]}},
+	{"name":"elsewhere","inputSchema":{"type":"object","properties":{"a":{"$ref":"http://127.0.0.1:1/z.json"},"b":{"$ref":"#/properties/none"},"c":{"$ref":"file:///etc/passwd"},"$ref":{"type":"string"},"d":{"$ref":5}}}},
+	{"name":"loops","inputSchema":{"type":"object","properties":{"a":{"$ref":"#/properties/b"},"b":{"$ref":"#/properties/a"},"c":{"$ref":"#/properties/c"},"d":{"$ref":"#/properties/a"},"tree":{"type":"array","items":{"$ref":"#/properties/tree"}}}}},
+	{"name":"draft-07","inputSchema":{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","definitions":{"d":{"$id":"#d","type":"null"}},"properties":{
+		"t":{"type":"array","items":[{"type":"string"},{"$ref":"#/properties/t/items/0"}],"additionalItems":{"$ref":"#d"}},"u":{"$ref":"#/properties/t/additionalItems"}}}},
+	{"name":"anchors","inputSchema":{"$id":"https://example.com/root.json","type":"object","properties":{"a":{"$ref":"#n"},"b":{"$ref":"item.json#/properties/q"},"c":{"$dynamicRef":"#d"},"e":{"$ref":"root.json"}},
+		"$defs":{"n":{"$anchor":"n","type":"null"},"i":{"$id":"item.json","properties":{"q":{"$ref":"#"}}},"d":{"$dynamicAnchor":"d","type":"boolean"}}}},
+	{"name":"half \ud800","description":"\ud800","inputSchema":{"type":"object","description":"\ud800","const":{"\ud800":1}}},
+	{"name":"a__b_b0f1","inputSchema":{"type":"object"},"outputSchema":{"type":"object","properties":{"n":{"$ref":"#/properties/m"},"m":{"type":"number"}}}}
+]`
+
+// serveLists serves what every list is to be.
+func serveLists(result string) int {
+	var line json.RawMessage
+	var flat []byte
+	for _, c := range []byte(result) {
+		if c != '\n' && c != '\t' {
+			flat = append(flat, c)
+		}
+	}
+	d := json.NewDecoder(bufio.NewReader(os.Stdin))
+	for d.Decode(&line) == nil {
+		var e struct {
+			ID     json.RawMessage
+			Method string
+			Params struct{ Name string }
+		}
+		if json.Unmarshal(line, &e) != nil || e.ID == nil {
+			continue
+		}
+		switch e.Method {
+		case "initialize":
+			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"odd","version":"1"}}}`+"\n", e.ID)
+		case "tools/call":
+			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"error":{"code":%s,"message":"no \"good\"","data":{"exact":1e3}}}`+"\n", e.ID, e.Params.Name)
+		case "tools/list", "prompts/list":
+			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{%s}}`+"\n", e.ID, flat)
+		default:
+			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"Method not found"}}`+"\n", e.ID)
+		}
+	}
+	return 0
+}
