@@ -19,6 +19,7 @@ type Policy struct {
 	Gateway    string            `json:"gateway"` // the gateway's own name, as MCP clients see it
 	Servers    map[string]Server `json:"servers"`
 	Keys       []Key             `json:"keys"`
+	Transports []string          `json:"transports"` // that clients may use: "http", "grpc", "websocket", "sse"
 	HTTP       HTTP              `json:"http"`
 	GRPC       GRPC              `json:"grpc"`
 	Limits     Limits            `json:"limits"`

@@ -3,8 +3,10 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/httpfront"
@@ -15,31 +17,39 @@ import (
 type Listeners struct{ HTTP, GRPC, WebSocket, SSE []net.Listener }
 
 // Serve serves clients until ctx ends, then stops every instance and returns
-// when nothing runs any more.
+// when nothing runs any more. It refuses listeners of a transport that is off in
+// the policy in force.
 func (p *Proxy) Serve(ctx context.Context, l Listeners) error {
-	if current := p.current.Load(); current != nil { // else nobody is served yet
-		warnOfPlainText(p.log, current.Policy, l)
-	}
 	defer p.pool.Close()
+	if current := p.current.Load(); current != nil { // else nobody is served yet
+		if err := l.judge(current.Policy, p.log); err != nil {
+			return err
+		}
+	}
 	if len(l.GRPC)+len(l.WebSocket)+len(l.SSE) > 0 {
 		return errors.New("this version serves HTTP only")
 	}
 	return httpfront.New(p.current.Load, p.log).Serve(ctx, l.HTTP...)
 }
 
-// warnOfPlainText tells of listeners that other hosts reach without TLS.
-func warnOfPlainText(log *slog.Logger, rules *policy.Policy, l Listeners) {
-	warn := func(transport string, tls *policy.TLS, listeners []net.Listener) {
-		for _, listener := range listeners {
+// judge refuses listeners of transports that are off, and tells of those that
+// other hosts reach without TLS.
+func (l Listeners) judge(rules *policy.Policy, log *slog.Logger) error {
+	for _, t := range []struct {
+		name      string
+		tls       *policy.TLS
+		listeners []net.Listener
+	}{{"http", rules.HTTP.TLS, l.HTTP}, {"grpc", rules.GRPC.TLS, l.GRPC}, {"websocket", rules.HTTP.TLS, l.WebSocket}, {"sse", rules.HTTP.TLS, l.SSE}} {
+		for _, listener := range t.listeners {
 			address, isTCP := listener.Addr().(*net.TCPAddr)
-			if tls == nil && isTCP && !address.IP.IsLoopback() {
+			switch {
+			case !slices.Contains(rules.Transports, t.name):
+				return fmt.Errorf("a listener for %s was passed, %s, but transports.%[1]s is off: enable it, or stop its socket unit", t.name, listener.Addr())
+			case isTCP && !address.IP.IsLoopback() && t.tls == nil:
 				log.Warn("clients elsewhere connect without TLS: keys can be read on the way here, unless something else ends TLS before",
-					"transport", transport, "address", address)
+					"transport", t.name, "address", address)
 			}
 		}
 	}
-	warn("http", rules.HTTP.TLS, l.HTTP)
-	warn("websocket", rules.HTTP.TLS, l.WebSocket)
-	warn("sse", rules.HTTP.TLS, l.SSE)
-	warn("grpc", rules.GRPC.TLS, l.GRPC)
+	return nil
 }

@@ -24,28 +24,38 @@ func tcp(address string) []net.Listener {
 	return []net.Listener{at{address: parsed}}
 }
 
-func TestPlainTextIsTold(t *testing.T) {
+func TestListenersAreJudged(t *testing.T) {
 	t.Parallel()
 	own := proxytest.NewAuthority(t, "test").Sign("localhost")
 	unix := []net.Listener{at{address: &net.UnixAddr{Name: "/s", Net: "unix"}}}
+	all := []string{"http", "grpc", "websocket", "sse"}
+	everywhere := Listeners{HTTP: tcp("0.0.0.0:1"), GRPC: tcp("[::]:2"), WebSocket: tcp("192.0.2.1:3"), SSE: tcp("[2001:db8::1]:4")}
 	tests := []struct {
 		name       string
+		on         []string
 		http, grpc *policy.TLS
 		listeners  Listeners
-		want       string // transports
+		want       string // transports without TLS
+		err        string
 	}{
-		{"loopback", nil, nil, Listeners{HTTP: tcp("127.0.0.1:1"), GRPC: tcp("[::1]:2"), WebSocket: unix}, ""},
-		{"everywhere", nil, nil, Listeners{HTTP: tcp("0.0.0.0:1"), GRPC: tcp("[::]:2"), WebSocket: tcp("192.0.2.1:3"), SSE: tcp("[2001:db8::1]:4")}, "http websocket sse grpc"},
-		{"with TLS", own, own, Listeners{HTTP: tcp("0.0.0.0:1"), GRPC: tcp("[::]:2"), WebSocket: tcp("192.0.2.1:3"), SSE: tcp("[2001:db8::1]:4")}, ""},
-		{"but for gRPC", own, nil, Listeners{HTTP: tcp("0.0.0.0:1"), GRPC: tcp("[::]:2"), WebSocket: tcp("192.0.2.1:3")}, "grpc"},
-		{"but for HTTP", nil, own, Listeners{GRPC: tcp("[::]:2"), SSE: tcp("192.0.2.1:3")}, "sse"},
+		{"loopback", all, nil, nil, Listeners{HTTP: tcp("127.0.0.1:1"), GRPC: tcp("[::1]:2"), WebSocket: unix}, "", ""},
+		{"everywhere", all, nil, nil, everywhere, "http grpc websocket sse", ""},
+		{"with TLS", all, own, own, everywhere, "", ""},
+		{"but for gRPC", all, own, nil, everywhere, "grpc", ""},
+		{"but for HTTP", all, nil, own, Listeners{GRPC: tcp("[::]:2"), SSE: tcp("192.0.2.1:3")}, "sse", ""},
+		{"gRPC is off", all[:1], nil, nil, Listeners{HTTP: tcp("127.0.0.1:1"), GRPC: tcp("[::1]:2")}, "", "a listener for grpc was passed, [::1]:2, but transports.grpc is off"},
+		{"HTTP is off", all[1:], nil, nil, Listeners{HTTP: tcp("127.0.0.1:1")}, "", "transports.http is off"},
+		{"none passed", nil, nil, nil, Listeners{}, "", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			var log bytes.Buffer
-			rules := &policy.Policy{HTTP: policy.HTTP{TLS: tt.http}, GRPC: policy.GRPC{TLS: tt.grpc}}
-			warnOfPlainText(slog.New(slog.NewTextHandler(&log, nil)), rules, tt.listeners)
+			rules := &policy.Policy{HTTP: policy.HTTP{TLS: tt.http}, GRPC: policy.GRPC{TLS: tt.grpc}, Transports: tt.on}
+			err := tt.listeners.judge(rules, slog.New(slog.NewTextHandler(&log, nil)))
+			if (err != nil) != (tt.err != "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("got %v, want %q", err, tt.err)
+			}
 			var got []string
 			for line := range strings.Lines(log.String()) {
 				if _, of, ok := strings.Cut(line, " transport="); ok && strings.Contains(line, "without TLS") {

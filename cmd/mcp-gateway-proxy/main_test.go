@@ -206,8 +206,8 @@ func newPolicy(t *testing.T, eager string) (p policy.Policy, key string) {
 	return policy.Policy{
 		Generation: 1, Gateway: "test",
 		Servers: map[string]policy.Server{"echo": server, eager: eagerServer},
-		Keys:    []policy.Key{stored},
-		Limits:  policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 1 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
+		Keys:    []policy.Key{stored}, Transports: []string{"http"},
+		Limits: policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 1 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
 	}, key
 }
 

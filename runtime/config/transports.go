@@ -14,13 +14,14 @@ import (
 // is, connect to HTTP's listener.
 func (t *Transports) OnHTTP(l Listener) bool { return l.Enabled && l.Port == 0 && t.HTTP.Enabled }
 
-func (t *Transports) all() map[string]Listener {
+// All gives every transport by its name, also those that are off.
+func (t *Transports) All() map[string]Listener {
 	return map[string]Listener{"http": t.HTTP.Listener, "grpc": t.GRPC.Listener, "websocket": t.WebSocket, "sse": t.SSE}
 }
 
 // Listeners gives what to listen on, by the name of the transport.
 func (t *Transports) Listeners() map[string]Listener {
-	all := t.all()
+	all := t.All()
 	maps.DeleteFunc(all, func(name string, l Listener) bool {
 		return !l.Enabled || (name == "websocket" || name == "sse") && t.OnHTTP(l)
 	})
@@ -37,7 +38,7 @@ func (c *checker) transports() {
 	}
 	c.tls(document.At("transports", "http", "tls"), &t.HTTP.TLS)
 	c.tls(document.At("transports", "grpc", "tls"), &t.GRPC.TLS)
-	all, open, taken := t.all(), t.Listeners(), make(map[int]document.Path)
+	all, open, taken := t.All(), t.Listeners(), make(map[int]document.Path)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		p, l := document.At("transports", name), all[name]
 		if _, err := netip.ParseAddr(l.Address); err != nil {

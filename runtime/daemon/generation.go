@@ -65,6 +65,11 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 			MaxSessionsPerCaller: (cfg.Gateway.MaxServers + 1) / 2,
 		},
 	}
+	for name, l := range t.All() {
+		if l.Enabled {
+			p.Transports = append(p.Transports, name)
+		}
+	}
 	for name, s := range cfg.Servers {
 		if s.Enabled {
 			p.Servers[name] = policy.Server{

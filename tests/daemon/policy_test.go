@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +84,10 @@ func TestReloadOfTransports(t *testing.T) {
 	if !reflect.DeepEqual(got.HTTP.TLS, want) || !reflect.DeepEqual(got.GRPC.TLS, want) {
 		t.Errorf("TLS: got %+v and %+v, want that of the files", got.HTTP.TLS, got.GRPC.TLS)
 	}
+	slices.Sort(got.Transports)
+	if !slices.Equal(got.Transports, []string{"grpc", "http", "sse", "websocket"}) {
+		t.Errorf("transports: got %q, want all four", got.Transports)
+	}
 	if !got.HTTP.WebSocket || got.HTTP.SSE {
 		t.Errorf("on HTTP's listener: got WebSocket %v and HTTP+SSE %v, want WebSocket alone", got.HTTP.WebSocket, got.HTTP.SSE)
 	}
@@ -111,7 +116,7 @@ func TestReloadOfTransports(t *testing.T) {
 	if err := admin.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := within(t, p.policies); got.HTTP.WebSocket {
+	if got := within(t, p.policies); got.HTTP.WebSocket || len(got.Transports) != 3 {
 		t.Error("WebSocket is on after it was turned off")
 	}
 }
