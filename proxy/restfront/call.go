@@ -148,7 +148,7 @@ func (x *exchange) getPrompt() *Problem {
 
 // hasPrompt reports whether the prompt is listed, or that can't be known.
 func (x *exchange) hasPrompt() bool {
-	prompts, problem := x.list(x.r.Context(), x.scope, mcp.MethodPromptsList, "prompts")
+	prompts, _, problem := x.list(x.r.Context(), x.scope, mcp.MethodPromptsList, "prompts")
 	for _, prompt := range prompts {
 		if nameOf(prompt) == x.name {
 			return true

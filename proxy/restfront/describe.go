@@ -33,7 +33,7 @@ func (x *exchange) tools(servers []string) []listed {
 	var running sync.WaitGroup
 	for i, server := range servers {
 		running.Go(func() {
-			tools, problem := x.list(ctx, policy.Scope{Server: server}, mcp.MethodToolsList, "tools")
+			tools, _, problem := x.list(ctx, policy.Scope{Server: server}, mcp.MethodToolsList, "tools")
 			slices.SortStableFunc(tools, func(a, b []byte) int { return cmp.Compare(nameOf(a), nameOf(b)) })
 			all[i] = listed{tools, problem}
 		})

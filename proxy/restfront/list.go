@@ -20,42 +20,46 @@ const (
 // lists serves all pages of a list as one.
 func lists(method, member string) func(*exchange) *Problem {
 	return func(x *exchange) *Problem {
-		items, problem := x.list(x.r.Context(), x.scope, method, member)
+		items, meta, problem := x.list(x.r.Context(), x.scope, method, member)
 		if problem != nil {
 			return problem
 		}
 		body := append([]byte(`{"`+member+`":[`), bytes.Join(items, []byte{','})...)
-		write(x.w, http.StatusOK, httpio.TypeJSON, append(body, ']', '}'))
+		body = append(body, ']')
+		if meta != nil { // it says which servers of a scope are missing
+			body = append(append(body, `,"_meta":`...), meta...)
+		}
+		write(x.w, http.StatusOK, httpio.TypeJSON, append(body, '}'))
 		return nil
 	}
 }
 
-// list asks for all pages of a list.
-func (x *exchange) list(ctx context.Context, scope policy.Scope, method, member string) (items [][]byte, problem *Problem) {
+// list asks for all pages of a list. meta is the _meta of the last; nil without.
+func (x *exchange) list(ctx context.Context, scope policy.Scope, method, member string) (items [][]byte, meta []byte, problem *Problem) {
 	var cursor []byte
 	size := 0
 	for range maxPages {
 		m, problem := x.ask(ctx, scope, method, cursor)
 		if problem != nil {
-			return nil, problem
+			return nil, nil, problem
 		}
 		page := m.At(m.InResult(member))
 		if len(page) == 0 || page[0] != '[' {
-			return nil, &Problem{Status: http.StatusBadGateway, Kind: serverError, Detail: "the server's answer to " + method + " has no list of " + member}
+			return nil, nil, &Problem{Status: http.StatusBadGateway, Kind: serverError, Detail: "the server's answer to " + method + " has no list of " + member}
 		}
 		for item := range mcp.Elements(page) {
 			items = append(items, item)
 		}
 		next := m.InResult("nextCursor")
 		if _, more := m.Text(next); !more {
-			return items, nil
+			return items, m.At(m.InResult("_meta")), nil
 		}
 		if size += len(page); size > maxListBytes {
 			break
 		}
 		cursor = append([]byte(`"cursor":`), m.At(next)...)
 	}
-	return nil, &Problem{Status: http.StatusBadGateway, Kind: serverError, Detail: "the server's answers to " + method + " find no end"}
+	return nil, nil, &Problem{Status: http.StatusBadGateway, Kind: serverError, Detail: "the server's answers to " + method + " find no end"}
 }
 
 // listServers lists the servers that the caller may use.

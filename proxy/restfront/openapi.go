@@ -18,7 +18,7 @@ type (
 		Tags       []tag               `json:"tags"`
 		Paths      map[string]pathItem `json:"paths"`
 		Components components          `json:"components"`
-		Faults     []fault             `json:"x-mcp-gateway-faults,omitempty"`
+		Faults     []fault             `json:"x-mcpgateway-faults,omitempty"`
 	}
 	info struct {
 		Title       string `json:"title"`

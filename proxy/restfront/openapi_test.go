@@ -23,7 +23,7 @@ type document struct {
 	Components struct {
 		Schemas map[string]json.RawMessage
 	}
-	Faults []struct{ Server, Tool, Detail string } `json:"x-mcp-gateway-faults"`
+	Faults []struct{ Server, Tool, Detail string } `json:"x-mcpgateway-faults"`
 }
 
 func (g *gateway) document(query string) (d document, text string) {

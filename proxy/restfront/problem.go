@@ -95,7 +95,7 @@ func (p *Problem) Write(w *httpio.Writer, r *http.Request) {
 func (p *Problem) json(r *http.Request) []byte {
 	name, title := "about:blank", http.StatusText(p.Status)
 	if p.Kind != "" {
-		name, title = "urn:mcp-gateway:problem:"+string(p.Kind), p.Kind.title()
+		name, title = "urn:mcpgateway:problem:"+string(p.Kind), p.Kind.title()
 	}
 	out := append([]byte(`{"type":`), mcp.Quote(name)...)
 	out = append(append(out, `,"title":`...), mcp.Quote(title)...)

@@ -134,7 +134,7 @@ func (g *gateway) problem(a answer, status int, k kind) (detail string) {
 	err := json.Unmarshal([]byte(a.body), &p)
 	name := "about:blank"
 	if k != "" {
-		name = "urn:mcp-gateway:problem:" + string(k)
+		name = "urn:mcpgateway:problem:" + string(k)
 	}
 	if err != nil || a.header.Get("Content-Type") != typeProblem || a.status != status || p.Status != status ||
 		p.Type != name || p.Title == "" || p.Detail == "" || !strings.HasPrefix(p.Instance, "/") {
