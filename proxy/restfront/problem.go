@@ -74,6 +74,8 @@ func (k kind) title() string {
 // maxDetail bounds what a problem quotes of a server's text.
 const maxDetail = 4 << 10
 
+const typeProblem = "application/problem+json"
+
 // Write writes the problem as the answer, unless one has begun.
 func (p *Problem) Write(w *httpio.Writer, r *http.Request) {
 	if w.Begun() {

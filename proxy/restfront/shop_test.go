@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -18,7 +19,7 @@ import (
 func servers() proxytest.Own {
 	return proxytest.Own{
 		"shop":    shop,
-		"odd":     func() int { return serveLists(oddTools) },
+		"odd":     odd,
 		"endless": func() int { return serveLists(`"tools":[{"name":"a"}],"nextCursor":"more"`) },
 		"listless": func() int {
 			return serveLists(`"tools":{"name":"a"}`)
@@ -87,30 +88,16 @@ func shop() int {
 	return 0
 }
 
-// oddTools are what no reader of OpenAPI could take as it is.
-const oddTools = `"tools":[
-	{"name":"z last","inputSchema":{"type":"object"}},
-	{"name":"missing"},
-	{"name":"not an object","inputSchema":[]},
-	{"name":"twice","inputSchema":{"type":"object"}},{"name":"twice","inputSchema":{"type":"object"}},
-	{"name":"we/ird {x} %41 ü?#","inputSchema":{"type":"object","properties":{"a":{"$ref":"#/$defs/x~1y z"},"me":{"$ref":"#"}},"$defs":{"x/y z":{"type":"integer"}}}},
-	{"name":"..","inputSchema":{"type":"object"}},
-	{"name":"","inputSchema":{"type":"object"}},
-	{"name":7,"inputSchema":{"type":"object"}},
-	{"inputSchema":{"type":"object"}},
-	"no tool",
-	{"name":"wrong","title":3,"description":[],"inputSchema":{"type":"objekt","properties":[],"required":["a","a"],"minLength":-1,"multipleOf":0,"allOf":[],"items":5,"pattern":"(?P<x>a","format":3,"enum":1,
-		"default":{"a":[{"$ref":"#/nowhere"}]},"const":{"\u0024ref":"file:///etc/passwd"},"examples":[{"$ref":"x"}],"x-foo":{"$ref":"http://127.0.0.1:1/x.json"},
-		"discriminator":5,"xml":1,"externalDocs":[],"example":1,"nullable":true,"$vocabulary":3,"$schema":4,"$id":5,"$anchor":[]}},
-	{"name":"elsewhere","inputSchema":{"type":"object","properties":{"a":{"$ref":"http://127.0.0.1:1/z.json"},"b":{"$ref":"#/properties/none"},"c":{"$ref":"file:///etc/passwd"},"$ref":{"type":"string"},"d":{"$ref":5}}}},
-	{"name":"loops","inputSchema":{"type":"object","properties":{"a":{"$ref":"#/properties/b"},"b":{"$ref":"#/properties/a"},"c":{"$ref":"#/properties/c"},"d":{"$ref":"#/properties/a"},"tree":{"type":"array","items":{"$ref":"#/properties/tree"}}}}},
-	{"name":"draft-07","inputSchema":{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","definitions":{"d":{"$id":"#d","type":"null"}},"properties":{
-		"t":{"type":"array","items":[{"type":"string"},{"$ref":"#/properties/t/items/0"}],"additionalItems":{"$ref":"#d"}},"u":{"$ref":"#/properties/t/additionalItems"}}}},
-	{"name":"anchors","inputSchema":{"$id":"https://example.com/root.json","type":"object","properties":{"a":{"$ref":"#n"},"b":{"$ref":"item.json#/properties/q"},"c":{"$dynamicRef":"#d"},"e":{"$ref":"root.json"}},
-		"$defs":{"n":{"$anchor":"n","type":"null"},"i":{"$id":"item.json","properties":{"q":{"$ref":"#"}}},"d":{"$dynamicAnchor":"d","type":"boolean"}}}},
-	{"name":"half \ud800","description":"\ud800","inputSchema":{"type":"object","description":"\ud800","const":{"\ud800":1}}},
-	{"name":"a__b_b0f1","inputSchema":{"type":"object"},"outputSchema":{"type":"object","properties":{"n":{"$ref":"#/properties/m"},"m":{"type":"number"}}}}
-]`
+// odd lists what no reader of OpenAPI could take as it is.
+func odd() int {
+	tools, err := os.ReadFile("../openapi/testdata/odd.json")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	text := strings.TrimSpace(string(tools))
+	return serveLists(text[1 : len(text)-1])
+}
 
 // serveLists serves what every list is to be.
 func serveLists(result string) int {

@@ -33,6 +33,7 @@ func layers() map[string]int {
 		"policy/ratelimit": 1,
 		"proxy/certs":      1,
 		"proxy/link":       1,
+		"proxy/openapi":    1,
 		"proxy/proxytest":  1,
 		"proxy/egress":     1,
 		"runtime/keys":     1,

@@ -1,12 +1,9 @@
-package restfront
+package openapi
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -86,18 +83,11 @@ func TestRewriteIsBounded(t *testing.T) {
 
 // Whatever a server calls a schema becomes one whose references lead somewhere.
 func FuzzRewrite(f *testing.F) {
-	tools, err := mcp.ParseObject([]byte("{" + oddTools + "}"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	for member, list := range mcp.Members(tools) {
-		for tool := range mcp.Elements(list) {
-			f.Add([]byte(member))
-			f.Add(bytes.Clone(tool))
-			for name, schema := range mcp.Members(tool) {
-				if name == "inputSchema" {
-					f.Add(bytes.Clone(schema))
-				}
+	for _, tool := range tools(f) {
+		f.Add(bytes.Clone(tool))
+		for name, schema := range mcp.Members(tool) {
+			if name == "inputSchema" {
+				f.Add(bytes.Clone(schema))
 			}
 		}
 	}
@@ -113,27 +103,3 @@ func FuzzRewrite(f *testing.F) {
 		checkReferences(t, fmt.Appendf(nil, `{"components":{"schemas":{"a":%s}}}`, out))
 	})
 }
-
-func FuzzPath(f *testing.F) {
-	for _, path := range []string{"servers/a/tools/b%2Fc", "projects/p/resources/read", "openapi.json", "tools/%", "servers//tools", "prompts/%2e%2e"} {
-		f.Add(path)
-	}
-	f.Fuzz(func(t *testing.T, path string) {
-		target, found, problem := parsePath(Prefix + path)
-		if (problem == nil) != (found.serve != nil) || problem == nil && (strings.HasSuffix(path, "/") || strings.Contains(path, "//")) {
-			t.Errorf("%q: got %+v, %+v and %+v", path, target, found, problem)
-		}
-		if problem == nil && target.scope.Server != "" {
-			// What is said of a scope leads back to it.
-			back, _, problem := parsePath(strings.TrimSuffix(address(target.scope), "/"))
-			if problem != nil || back.scope != target.scope {
-				t.Errorf("%q: got %+v, %+v", path, back, problem)
-			}
-		}
-		if p := badRequest("%s", path); !json.Valid(p.json(request(path))) {
-			t.Errorf("%q: got %s", path, p.json(request(path)))
-		}
-	})
-}
-
-func request(path string) *http.Request { return &http.Request{URL: &url.URL{Path: path}} }

@@ -1,25 +1,31 @@
-package restfront
+// Package openapi describes the tools of MCP servers as an OpenAPI 3.1 document,
+// as proxy/restfront serves them. It trusts nothing that a server says of its
+// tools: what would keep others from reading the document is left out, and named.
+//
+// Runs in: proxy.
+package openapi
 
 import (
 	"bytes"
 	"encoding/json"
-	"net/http"
 
 	"mcpgateway/proxy/httpio"
 )
 
-// The parts of an OpenAPI 3.1 document that are needed here.
+// Document is an OpenAPI document, of which the parts that are needed here can be
+// said.
+type Document struct {
+	OpenAPI    string              `json:"openapi"`
+	Info       info                `json:"info"`
+	Servers    []location          `json:"servers"`
+	Security   []map[string][]any  `json:"security"`
+	Tags       []tag               `json:"tags"`
+	Paths      map[string]pathItem `json:"paths"`
+	Components components          `json:"components"`
+	Faults     []fault             `json:"x-mcpgateway-faults,omitempty"`
+}
+
 type (
-	openAPI struct {
-		OpenAPI    string              `json:"openapi"`
-		Info       info                `json:"info"`
-		Servers    []location          `json:"servers"`
-		Security   []map[string][]any  `json:"security"`
-		Tags       []tag               `json:"tags"`
-		Paths      map[string]pathItem `json:"paths"`
-		Components components          `json:"components"`
-		Faults     []fault             `json:"x-mcpgateway-faults,omitempty"`
-	}
 	info struct {
 		Title       string `json:"title"`
 		Description string `json:"description"`
@@ -79,8 +85,8 @@ type (
 
 const typeProblem = "application/problem+json"
 
-// newOpenAPI describes what is there whatever the servers are.
-func newOpenAPI(gateway string, servers []string) *openAPI {
+// New describes what is there whatever the servers are.
+func New(gateway string, servers []string) *Document {
 	names, err := json.Marshal(servers)
 	if err != nil {
 		panic("marshal names: " + err.Error())
@@ -100,7 +106,7 @@ func newOpenAPI(gateway string, servers []string) *openAPI {
 	prompt := get("getPrompt", "Fill in a prompt", object, server,
 		parameter{Name: "prompt", In: "path", Required: true, Description: "the prompt's name", Schema: schema(`{"type":"string"}`)}).Get
 	prompt.RequestBody = &body{Content: map[string]media{httpio.TypeJSON: {schema(`{"type":"object","additionalProperties":{"type":"string"}}`)}}}
-	return &openAPI{
+	return &Document{
 		OpenAPI: "3.1.1",
 		Info: info{
 			Title: gateway, Version: "1",
@@ -145,30 +151,11 @@ func answers(description string, content map[string]media) map[string]response {
 	}
 }
 
-func (d *openAPI) json() ([]byte, error) {
+// JSON writes the document, in an order that depends on nothing but its content.
+func (d *Document) JSON() ([]byte, error) {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
 	err := e.Encode(d)
 	return out.Bytes(), err
-}
-
-// document serves the document of the servers that the caller may use, or of one.
-func (x *exchange) document() *Problem {
-	scope := x.scope
-	scope.Server = x.query
-	servers, err := x.Policy.Resolve(x.Caller, scope)
-	if err != nil {
-		return problemOf(err)
-	}
-	d := newOpenAPI(x.Policy.Gateway, servers)
-	for i, listed := range x.tools(servers) {
-		d.add(servers[i], listed)
-	}
-	out, err := d.json()
-	if err != nil {
-		return &Problem{Status: http.StatusInternalServerError, Detail: "the document can't be written: " + err.Error()}
-	}
-	write(x.w, http.StatusOK, httpio.TypeJSON, out)
-	return nil
 }

@@ -1,72 +1,48 @@
-package restfront
+package openapi
 
 import (
-	"cmp"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
-	"sync"
 
-	"mcpgateway/policy"
 	"mcpgateway/proxy/httpio"
 	"mcpgateway/proxy/mcp"
 )
 
-// listed is what a server lists, or why it lists nothing.
-type listed struct {
-	tools   [][]byte
-	problem *Problem
-}
-
-// tools asks all servers at once for their tools, in the order of the servers. One
-// that does not answer in time is left out.
-func (x *exchange) tools(servers []string) []listed {
-	late := fmt.Errorf("it did not list its tools within %s", listWait)
-	ctx, cancel := context.WithTimeoutCause(x.r.Context(), listWait, late)
-	defer cancel()
-	all := make([]listed, len(servers))
-	var running sync.WaitGroup
-	for i, server := range servers {
-		running.Go(func() {
-			tools, _, problem := x.list(ctx, policy.Scope{Server: server}, mcp.MethodToolsList, "tools")
-			slices.SortStableFunc(tools, func(a, b []byte) int { return cmp.Compare(nameOf(a), nameOf(b)) })
-			all[i] = listed{tools, problem}
-		})
-	}
-	running.Wait()
-	return all
-}
-
-// add describes a server's tools.
-func (d *openAPI) add(server string, l listed) {
-	d.Tags = append(d.Tags, tag{server, "the tools of the server " + server})
-	if l.problem != nil {
-		if l.problem.Kind != notOffered { // else the server has none
-			d.fault(server, "", l.problem.Detail)
-			d.Info.Description += fmt.Sprintf(" Not described: the tools of %s (%s).", server, cut(l.problem.Detail))
-		}
-		return
-	}
-	for _, tool := range l.tools {
+// Add describes the tools of a server, which are raw and parsed.
+func (d *Document) Add(server string, tools [][]byte) {
+	d.tag(server)
+	before := len(d.Faults)
+	for _, tool := range tools {
 		d.addTool(server, tool)
 	}
+	if most := before + maxFaultsTold; len(d.Faults) > most {
+		d.Faults = append(d.Faults[:most], fault{server, "", "there is more that can't be described"})
+	}
 }
 
-// Bounds of what is said of faults.
+// Missing says that a server's tools are not described, and why.
+func (d *Document) Missing(server, reason string) {
+	d.tag(server)
+	d.fault(server, "", reason)
+	d.Info.Description += fmt.Sprintf(" Not described: the tools of %s (%s).", server, cut(reason))
+}
+
+func (d *Document) tag(server string) {
+	d.Tags = append(d.Tags, tag{server, "the tools of the server " + server})
+}
+
+// Bounds of what is said of a server's faults.
 const (
-	maxFaultsTold  = 200
+	maxFaultsTold  = 100
 	maxFaultDetail = 200
 )
 
-func (d *openAPI) fault(server, tool, detail string) {
-	if len(d.Faults) < maxFaultsTold {
-		d.Faults = append(d.Faults, fault{server, cut(tool), cut(detail)})
-	}
+func (d *Document) fault(server, tool, detail string) {
+	d.Faults = append(d.Faults, fault{server, cut(tool), cut(detail)})
 }
 
 func cut(text string) string {
@@ -74,7 +50,7 @@ func cut(text string) string {
 }
 
 // addTool describes one tool, if there is a path that leads to it.
-func (d *openAPI) addTool(server string, tool []byte) {
+func (d *Document) addTool(server string, tool []byte) {
 	var name, title, description string
 	var input, output []byte
 	for member, value := range mcp.Members(tool) {
@@ -128,7 +104,7 @@ const maxName = 1 << 10
 
 // schema makes a component of a tool's schema and returns a reference to it. In
 // the place of one that can't be used stands any object.
-func (d *openAPI) schema(server, tool, key string, schema []byte) string {
+func (d *Document) schema(server, tool, key string, schema []byte) string {
 	ref := "#/components/schemas/" + key
 	out := []byte(`{"type":"object"}`)
 	if !mcp.IsObject(schema) {

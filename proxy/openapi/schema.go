@@ -1,4 +1,4 @@
-package restfront
+package openapi
 
 import (
 	"errors"
