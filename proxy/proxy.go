@@ -18,6 +18,7 @@ import (
 	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/egress"
+	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/httpfront"
 	"mcpgateway/runtime/control"
@@ -26,7 +27,7 @@ import (
 // Proxy is the unprivileged side of the gateway.
 type Proxy struct {
 	log      *slog.Logger
-	pool     *backend.Pool
+	fleet    *fleet.Fleet
 	sessions *gate.Sessions
 	current  atomic.Pointer[httpfront.Current]
 	first    chan struct{} // closed when the first generation is in force
@@ -37,7 +38,7 @@ type Proxy struct {
 func New(opener backend.Opener, log *slog.Logger) *Proxy {
 	return &Proxy{
 		log:      log,
-		pool:     backend.NewPool(opener, serveNetwork(egress.Log(log)), log),
+		fleet:    fleet.New(opener, serveNetwork(egress.Log(log)), log),
 		sessions: gate.NewSessions(),
 		first:    make(chan struct{}),
 	}
@@ -53,7 +54,7 @@ func (p *Proxy) Apply(generation uint64, document []byte) error {
 	previous := p.current.Swap(&httpfront.Current{
 		Policy: next,
 		Keys:   authn.NewAPIKeys(next.Keys),
-		Gate:   gate.New(next, p.pool, p.sessions),
+		Gate:   gate.New(next, p.fleet, p.sessions),
 	})
 	if previous == nil {
 		close(p.first)
@@ -63,7 +64,7 @@ func (p *Proxy) Apply(generation uint64, document []byte) error {
 }
 
 // Exited takes the daemon's notice that a sandbox has ended.
-func (p *Proxy) Exited(exit control.Exit) { p.pool.Exited(exit) }
+func (p *Proxy) Exited(exit control.Exit) { p.fleet.Exited(exit) }
 
 // Await returns when the first policy is in force, or with the reason why ctx ended.
 func (p *Proxy) Await(ctx context.Context) error {

@@ -20,7 +20,7 @@ type Listeners struct{ HTTP, GRPC, WebSocket, SSE []net.Listener }
 // when nothing runs any more. It refuses listeners of a transport that is off in
 // the policy in force.
 func (p *Proxy) Serve(ctx context.Context, l Listeners) error {
-	defer p.pool.Close()
+	defer p.fleet.Close()
 	if current := p.current.Load(); current != nil { // else nobody is served yet
 		if err := l.judge(current.Policy, p.log); err != nil {
 			return err

@@ -1,5 +1,6 @@
 // Package backend is the connection to server processes: one Conn to one
-// process, with its ids, its calls in flight and its end; and the Pool of them.
+// process, with its ids, its calls in flight and its end; and the Pool of all.
+// A process speaks one era of MCP, and a Conn never mixes two.
 // A server is hostile until proven otherwise: whatever it sends is bounded, and
 // whatever it does ends with an answer to its callers. The package starts no
 // process itself; it asks for one by name.
@@ -35,7 +36,8 @@ type Spec struct {
 	Server          string
 	Project         string
 	Gateway         string        // name under which the gateway itself initialises an instance
-	Timeout         time.Duration // longest wait for one answer, > 0
+	Timeout         time.Duration // longest wait for an answer, or for the next progress, > 0
+	MaxTimeout      time.Duration // longest wait for an answer, whatever the progress; Timeout if it is less
 	IdleTimeout     time.Duration // an instance unused for so long is stopped, > 0
 	FreezeAfter     time.Duration // an instance unused for so long is frozen; 0: never
 	MaxMessageBytes int           // longest line of the server, > 0
@@ -43,6 +45,9 @@ type Spec struct {
 	// gateway's help.
 	Network *policy.Network
 }
+
+// longest is the longest wait for an answer, whatever happens meanwhile.
+func (s Spec) longest() time.Duration { return max(s.Timeout, s.MaxTimeout) }
 
 // Bounds of one instance.
 const (
@@ -63,4 +68,5 @@ var (
 	errIdle     = errors.New("the instance was stopped because it was not used")
 	errShutdown = errors.New("the gateway is shutting down")
 	errSession  = errors.New("the session has ended")
+	errUnwanted = errors.New("the instance is not wanted any more")
 )

@@ -202,7 +202,7 @@ func TestProgressComesBeforeTheResponse(t *testing.T) {
 // Two programs with one key may use the same progress token at the same time.
 func TestSharedInstanceSeparatesProgressTokens(t *testing.T) {
 	pool, _ := newPool(t)
-	conn, err := pool.ForCaller(t.Context(), spec("echo"), "key:a")
+	conn, err := pool.StartInitialized(t.Context(), spec("echo"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func TestServerRequestReachesTheCall(t *testing.T) {
 
 func TestSharedInstanceRefusesServerRequests(t *testing.T) {
 	pool, _ := newPool(t)
-	conn, err := pool.ForCaller(t.Context(), spec("echo"), "key:a")
+	conn, err := pool.StartInitialized(t.Context(), spec("echo"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,65 +325,6 @@ func TestCancelledByTheClient(t *testing.T) {
 	// The server saw its own id, and serves on.
 	if got := call(t, conn, `{"jsonrpc":"2.0","id":2,"method":"ping"}`)[0]; got.Err() != nil {
 		t.Errorf("got %s", got.Raw())
-	}
-}
-
-func TestForCallerSharesAndStartsAgain(t *testing.T) {
-	pool, opener := newPool(t)
-	ask := func(subject string) string {
-		t.Helper()
-		conn, err := pool.ForCaller(t.Context(), spec("crash"), subject)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return conn.files.Sandbox
-	}
-	if a, b := ask("key:a"), ask("key:a"); a != b {
-		t.Errorf("got sandboxes %s and %s for one caller, want one", a, b)
-	}
-	if a, b := ask("key:a"), ask("key:b"); a == b {
-		t.Errorf("got sandbox %s for two callers", a)
-	}
-	conn, err := pool.ForCaller(t.Context(), spec("crash"), "key:a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	call(t, conn, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}`)
-	if a := ask("key:a"); a == conn.files.Sandbox {
-		t.Errorf("got the dead sandbox %s again", a)
-	}
-	if got := len(opener.Opened()); got != 3 {
-		t.Errorf("got %d sandboxes started, want 3", got)
-	}
-}
-
-func TestForCallerReportsWhy(t *testing.T) {
-	pool, opener := newPool(t)
-	opener.Fail = map[string]error{"missing": errors.New("the command is not visible")}
-	for _, test := range []struct{ server, want string }{
-		{"missing", `start server "missing": the command is not visible`},
-		{"exit", `start server "exit": server "exit" exited with status 7`},
-		{"modern", "only revision 2026-07-28 are not supported yet"},
-	} {
-		_, err := pool.ForCaller(t.Context(), spec(test.server), "key:a")
-		if err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("server %s: got error %v, want %q", test.server, err, test.want)
-		}
-	}
-}
-
-func TestWarmInstanceGoesToTheFirstCaller(t *testing.T) {
-	pool, opener := newPool(t)
-	if err := pool.Warm(t.Context(), spec("echo")); err != nil {
-		t.Fatal(err)
-	}
-	for _, subject := range []string{"key:a", "key:b"} {
-		if _, err := pool.ForCaller(t.Context(), spec("echo"), subject); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := len(opener.Opened()); got != 2 {
-		t.Errorf("got %d sandboxes started, want 2", got)
 	}
 }
 

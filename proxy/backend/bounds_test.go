@@ -132,7 +132,7 @@ func TestCloseEndsAStartThatHangs(t *testing.T) {
 	pool := NewPool(opener, nil, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	failed := make(chan error)
 	go func() {
-		_, err := pool.ForCaller(t.Context(), spec("echo"), "key:a")
+		_, err := pool.Start(t.Context(), spec("echo"))
 		failed <- err
 	}()
 	<-opener.asked
@@ -140,7 +140,7 @@ func TestCloseEndsAStartThatHangs(t *testing.T) {
 	if err := <-failed; !errors.Is(err, errShutdown) {
 		t.Errorf("got error %v, want %v", err, errShutdown)
 	}
-	if _, err := pool.ForCaller(t.Context(), spec("echo"), "key:a"); !errors.Is(err, errShutdown) {
+	if _, err := pool.Start(t.Context(), spec("echo")); !errors.Is(err, errShutdown) {
 		t.Errorf("after the end: got error %v, want %v", err, errShutdown)
 	}
 }

@@ -17,21 +17,30 @@ import (
 // there is none.
 type Call struct {
 	*link.Queue
-	conn  *Conn
-	timer *time.Timer
+	conn   *Conn
+	id     uint64 // toward the server
+	method string
+	wants  Wants
+	token  []byte // progress token toward the server; nil without
 
-	id          uint64 // toward the server
-	method      string
+	failure error // why the gateway itself ended it; set before the response
+
+	// Guarded by conn.mu:
+	timer       *time.Timer // nil without a limit
+	started     time.Time
+	limit       time.Duration
 	clientID    []byte
-	token       []byte // progress token toward the server; nil without
 	clientToken []byte
-
-	failure  error // why the gateway itself ended it; set before the response
-	detached bool  // nobody reads the queue; guarded by conn.mu
+	detached    bool // nobody reads the queue
 }
 
-// Method is the method of the request.
-func (c *Call) Method() string { return c.method }
+// Wants is what a caller is to get beside the answer and its progress. It says
+// whom a message is for that names no call.
+type Wants struct {
+	Owner string // callers of different owners must not see each other's messages
+	Logs  bool
+	Input bool // the server's own requests
+}
 
 // Cancel ends the call and tells the server, which may ignore it. The call gets
 // a response that says so, unless it has one.
@@ -51,48 +60,115 @@ func (c *Call) Detach() {
 	left := c.Take()
 	c.conn.mu.Unlock()
 	for _, m := range left {
-		if m.Kind() != mcp.Response {
+		if m.Kind() != mcp.Response && c.conn.mode == ofSession {
 			c.conn.relay(m)
 		}
 	}
 }
 
+// Rebind makes the call that of another request, a repetition of the one it was
+// made for: messages carry its id and progress token from now on.
+func (c *Call) Rebind(request mcp.Message) {
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	c.clientID = request.ID()
+	c.clientToken = request.At(request.Param("_meta", "progressToken"))
+}
+
+// Pause lets the call take so long from now on, whatever its limits: it is not the
+// server that is waited for.
+func (c *Call) Pause(longest time.Duration) {
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	c.timer.Reset(longest)
+}
+
+// Resume gives the server its time anew.
+func (c *Call) Resume() {
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	c.started, c.limit = time.Now(), c.conn.spec.Timeout
+	c.timer.Reset(c.limit)
+}
+
 // finish gives the call its response. The caller must have taken the call out of
 // the table, so that this happens once.
 func (c *Call) finish(response mcp.Message) {
-	c.timer.Stop()
+	c.conn.mu.Lock()
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	id := c.clientID
+	c.conn.mu.Unlock()
+	if response.ID() != nil {
+		response = response.WithID(id)
+	}
+	if c.method == mcp.MethodListen {
+		if span := response.InResult("_meta", mcp.MetaSubscription); !span.Empty() {
+			response = response.Replace(span, id)
+		}
+	}
 	c.Force(response)
 }
 
 // fail ends a call with an error of the gateway's own.
 func (c *Call) fail(text string) {
 	c.failure = errors.New(text)
-	c.finish(mcp.NewError(c.clientID, mcp.CodeInternal, text, nil))
+	c.finish(mcp.NewError([]byte("0"), mcp.CodeInternal, text, nil))
 }
 
 // expire ends a call that took too long.
 func (c *Call) expire() {
+	c.conn.mu.Lock()
+	limit := c.limit
+	c.conn.mu.Unlock()
 	if c.conn.take(c.id) == nil {
 		return
 	}
 	c.conn.sendCancelled(c.id, "timeout")
-	c.fail(c.conn.lateText(c.method))
+	c.fail(c.conn.lateText(c.method, limit))
 }
 
-// Call sends a request to the server. It waits under ctx for room in the queue
-// toward the server, but not for the answer. An *link.EndedError says that the
-// instance is no more; link.ErrBusy that there are too many calls.
+// extendLocked gives the server its time anew, up to the cap: it has shown that it
+// works. conn.mu must be held.
+func (c *Call) extendLocked(d time.Duration) {
+	if c.timer == nil {
+		return
+	}
+	elapsed, total := time.Since(c.started), c.conn.spec.longest()
+	c.limit = min(elapsed+d, total).Round(time.Millisecond)
+	c.timer.Reset(min(d, total-elapsed))
+}
+
+// Call sends a request of the client whose instance this is. It waits under ctx
+// for room in the queue toward the server, but not for the answer. A
+// *link.EndedError says that the instance is no more; link.ErrBusy that there are
+// too many calls.
 func (c *Conn) Call(ctx context.Context, request mcp.Message) (link.Call, error) {
-	call, err := c.call(ctx, request)
+	return c.link(c.Ask(ctx, request, Wants{}))
+}
+
+// Do passes on a request of the stateless era, to a server of that era. Callers of
+// different owners see nothing of each other.
+func (c *Conn) Do(ctx context.Context, owner string, request mcp.Message) (link.Call, error) {
+	logs := !request.Param("_meta", mcp.MetaLogLevel).Empty()
+	return c.link(c.Ask(ctx, request, Wants{Owner: owner, Logs: logs}))
+}
+
+// link keeps a nil *Call from becoming a link.Call that is not nil.
+func (*Conn) link(call *Call, err error) (link.Call, error) {
 	if err != nil {
-		return nil, err // not a nil *Call
+		return nil, err
 	}
 	return call, nil
 }
 
-func (c *Conn) call(ctx context.Context, request mcp.Message) (*Call, error) {
-	call := &Call{Queue: link.NewQueue(), conn: c, method: request.Method(), clientID: request.ID()}
-	if span := request.Param("_meta", "progressToken"); !span.Empty() {
+// Ask sends a request as it is but for its id and progress token, and says what
+// its caller is to get.
+func (c *Conn) Ask(ctx context.Context, request mcp.Message, wants Wants) (*Call, error) {
+	call := &Call{Queue: link.NewQueue(), conn: c, method: request.Method(), wants: wants, clientID: request.ID(), started: time.Now()}
+	span := request.Param("_meta", "progressToken")
+	if !span.Empty() {
 		call.clientToken = request.At(span)
 		call.token = call.clientToken
 	}
@@ -100,15 +176,13 @@ func (c *Conn) call(ctx context.Context, request mcp.Message) (*Call, error) {
 		return nil, err
 	}
 	id := strconv.AppendUint(nil, call.id, 10)
-	if c.shared && call.token != nil {
-		// Callers that know nothing of each other may use the same token.
-		call.token = id
-		request = request.Replace(request.Param("_meta", "progressToken"), id)
+	if c.mode != ofSession && call.token != nil {
+		request = request.Replace(span, id)
 	}
 	err := c.put(ctx, request, id)
 	var ended *link.EndedError
 	if err != nil && !errors.As(err, &ended) { // else the call is answered with the cause of the end
-		if c.take(call.id) != nil {
+		if c.take(call.id) != nil && call.timer != nil {
 			call.timer.Stop()
 		}
 		return nil, err
@@ -142,7 +216,14 @@ func (c *Conn) register(call *Call, task bool) error {
 	c.lastUsed = time.Now()
 	c.tasks = c.tasks || task
 	call.id = c.lastID
-	call.timer = time.AfterFunc(c.spec.Timeout, call.expire)
+	if c.mode != ofSession && call.token != nil {
+		// Callers that know nothing of each other may use the same token.
+		call.token = strconv.AppendUint(nil, call.id, 10)
+	}
+	if call.method != mcp.MethodListen || c.mode != stateless { // which is answered when it ends
+		call.limit = c.spec.Timeout
+		call.timer = time.AfterFunc(c.spec.Timeout, call.expire)
+	}
 	c.calls[call.id] = call
 	return nil
 }
@@ -163,8 +244,8 @@ func (c *Conn) sendCancelled(id uint64, reason string) {
 	c.outbox.tell(mcp.NewRequest(nil, mcp.MethodCancelled, []byte(params)))
 }
 
-// Send passes on a notification or response of the client whose instance this
-// is. It waits under ctx for room in the queue toward the server.
+// Send passes on a notification or response of the client. It waits under ctx for
+// room in the queue toward the server.
 func (c *Conn) Send(ctx context.Context, m mcp.Message) error {
 	c.mu.Lock()
 	c.lastUsed = time.Now()

@@ -15,12 +15,26 @@ import (
 	"mcpgateway/runtime/control"
 )
 
-// Conn is the connection to one server process. It belongs to one session, or,
-// if shared, to all requests of one caller. Its methods may be called
+// mode is whom a process takes for its client.
+type mode int
+
+const (
+	ofSession mode = iota // the one client of a handshake-era session, whose messages pass as they are
+	ofGateway             // the gateway, in the handshake era, in the name of whoever calls
+	stateless             // nobody: each request stands for itself
+)
+
+// role is what a Conn is for.
+type role struct {
+	mode   mode
+	offers []string // of the gateway as a client: the methods that a server may call
+}
+
+// Conn is the connection to one server process. Its methods may be called
 // concurrently.
 type Conn struct {
-	spec   Spec
-	shared bool
+	spec Spec
+	role
 	log    *slog.Logger
 	files  control.Opened
 	exit   <-chan control.Exit
@@ -28,7 +42,7 @@ type Conn struct {
 	inbox  *link.Queue // what relates to no call
 	idle   *time.Timer
 	done   chan struct{}
-	hello  mcp.Message // the server's answer to initialize, if the gateway sent it
+	hello  mcp.Message // the server's answer to initialize or server/discover, if the gateway asked
 
 	garbage  atomic.Int64 // lines that were no messages
 	throttle throttle     // of the log about them; the reader's own
@@ -38,15 +52,17 @@ type Conn struct {
 	lastID    uint64
 	lastUsed  time.Time
 	listening bool
+	watchers  map[*watcher]struct{}
+	held      bool
 	tasks     bool  // a client has asked for one, which is worked on between its requests
 	ended     error // why it ended or is to end
 }
 
 // newConn takes over an opened server.
-func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, shared bool, log *slog.Logger) *Conn {
+func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role, log *slog.Logger) *Conn {
 	c := &Conn{
 		spec:     spec,
-		shared:   shared,
+		role:     as,
 		log:      log.With("server", spec.Server, "sandbox", opened.Sandbox),
 		files:    opened,
 		exit:     exit,
@@ -54,6 +70,7 @@ func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, shared 
 		inbox:    link.NewQueue(),
 		done:     make(chan struct{}),
 		calls:    map[uint64]*Call{},
+		watchers: map[*watcher]struct{}{},
 		lastUsed: time.Now(),
 	}
 	c.mu.Lock() // the timer may fire before it is assigned
@@ -74,6 +91,24 @@ func (c *Conn) Err() error {
 
 // Close ends the instance because its session has ended. It does not wait.
 func (c *Conn) Close() { c.shut(errSession) }
+
+// Discard ends an instance that nobody needs. It does not wait.
+func (c *Conn) Discard() { c.shut(errUnwanted) }
+
+// Hold keeps an instance from ending for idleness, or lets it.
+func (c *Conn) Hold(held bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = held
+	c.lastUsed = time.Now()
+}
+
+// InFlight is the number of calls in flight.
+func (c *Conn) InFlight() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.calls)
+}
 
 // Listen makes the caller the one reader of the messages that relate to no call;
 // ok is false if there is one already. stop ends it. An instance with a listener
@@ -192,13 +227,16 @@ func (c *Conn) end(cause error) {
 		c.ended = cause
 	}
 	cause = c.ended
-	calls := c.calls
-	c.calls = map[uint64]*Call{}
+	calls, watchers := c.calls, c.watchers
+	c.calls, c.watchers = map[uint64]*Call{}, map[*watcher]struct{}{}
 	c.mu.Unlock()
 	c.idle.Stop()
 	c.outbox.close(cause)
 	for _, call := range calls {
 		call.fail(cause.Error())
+	}
+	for w := range watchers {
+		w.ended(cause)
 	}
 }
 
@@ -216,7 +254,7 @@ func (c *Conn) stop(opener Opener) {
 
 func (c *Conn) logEnd(cause error, tail []byte) {
 	level := slog.LevelWarn
-	if errors.Is(cause, errIdle) || errors.Is(cause, errSession) || errors.Is(cause, errShutdown) {
+	if errors.Is(cause, errIdle) || errors.Is(cause, errSession) || errors.Is(cause, errUnwanted) || errors.Is(cause, errShutdown) {
 		level, tail = slog.LevelInfo, nil
 	}
 	c.log.Log(context.Background(), level, "instance ended", "err", cause, "not_messages", c.garbage.Load(), "stderr", string(tail))
@@ -227,7 +265,7 @@ func (c *Conn) checkIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	rest := c.spec.IdleTimeout - time.Since(c.lastUsed)
-	if len(c.calls) > 0 || c.listening {
+	if len(c.calls) > 0 || c.listening || c.held || len(c.watchers) > 0 {
 		rest = c.spec.IdleTimeout
 	}
 	if rest > 0 && c.ended == nil {
@@ -237,8 +275,8 @@ func (c *Conn) checkIdle() {
 	c.shutLocked(errIdle)
 }
 
-func (c *Conn) lateText(method string) string {
-	text := fmt.Sprintf("server %q did not answer %.100q within %s, its limit", c.spec.Server, method, c.spec.Timeout)
+func (c *Conn) lateText(method string, waited time.Duration) string {
+	text := fmt.Sprintf("server %q did not answer %.100q within %s, its limit", c.spec.Server, method, waited)
 	if n := c.garbage.Load(); n > 0 {
 		text += fmt.Sprintf("; it wrote %d lines that are no MCP messages", n)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"mcpgateway/runtime/control"
 )
@@ -18,58 +19,61 @@ type Pool struct {
 	running sync.WaitGroup
 	closing chan struct{}
 
-	mu      sync.Mutex
-	closed  bool
-	conns   map[*Conn]struct{}
-	callers map[caller]*slot
-	warm    map[string]*Conn // by server: initialised, and used by nobody yet
-}
-
-// caller is whom a shared instance belongs to.
-type caller struct{ server, subject string }
-
-// slot is a shared instance that is there or on its way.
-type slot struct {
-	ready chan struct{} // closed when conn or err is set
-	conn  *Conn
-	err   error
+	mu     sync.Mutex
+	closed bool
+	conns  map[*Conn]struct{}
 }
 
 // NewPool returns an empty pool.
 func NewPool(opener Opener, network Network, log *slog.Logger) *Pool {
-	return &Pool{
-		opener:  opener,
-		network: network,
-		log:     log,
-		closing: make(chan struct{}),
-		conns:   map[*Conn]struct{}{},
-		callers: map[caller]*slot{},
-		warm:    map[string]*Conn{},
-	}
+	return &Pool{opener: opener, network: network, log: log, closing: make(chan struct{}), conns: map[*Conn]struct{}{}}
 }
 
 // Exited brings a notice of the daemon to its instance.
 func (p *Pool) Exited(exit control.Exit) { p.exits.deliver(exit) }
 
-// Start starts an instance for one session.
+// Start starts an instance for one session of the handshake era, whose client
+// initialises it.
 func (p *Pool) Start(ctx context.Context, spec Spec) (*Conn, error) {
-	conn, err := p.start(ctx, spec, false)
+	return p.greeted(ctx, spec, role{mode: ofSession}, func(*Conn) error { return nil })
+}
+
+// StartInitialized starts an instance of the handshake era and initialises it in
+// the gateway's name. A *RefusedError says that it is perhaps of the other era.
+func (p *Pool) StartInitialized(ctx context.Context, spec Spec, offered Capabilities) (*Conn, error) {
+	return p.greeted(ctx, spec, role{ofGateway, offered.requests()}, func(c *Conn) error { return c.initialize(ctx, offered) })
+}
+
+// StartStateless starts an instance of the stateless era and asks who it is. A
+// *RefusedError says that it is perhaps of the other era, as one does that says
+// nothing for so long as wait.
+func (p *Pool) StartStateless(ctx context.Context, spec Spec, wait time.Duration) (*Conn, error) {
+	return p.greeted(ctx, spec, role{mode: stateless}, func(c *Conn) error { return c.discover(ctx, wait) })
+}
+
+func (p *Pool) greeted(ctx context.Context, spec Spec, as role, greet func(*Conn) error) (*Conn, error) {
+	opened, err := p.open(ctx, spec.Server)
 	if err != nil {
+		return nil, fmt.Errorf("start server %q: %w", spec.Server, err)
+	}
+	conn, err := p.adopt(opened, spec, as)
+	if err != nil {
+		return nil, fmt.Errorf("start server %q: %w", spec.Server, err)
+	}
+	if err := greet(conn); err != nil {
+		conn.shut(err)
 		return nil, fmt.Errorf("start server %q: %w", spec.Server, err)
 	}
 	return conn, nil
 }
 
-func (p *Pool) start(ctx context.Context, spec Spec, shared bool) (*Conn, error) {
-	opened, err := p.open(ctx, spec.Server)
-	if err != nil {
-		return nil, err
-	}
-	return p.adopt(opened, spec, shared)
-}
-
 // open asks for an instance, until ctx, the time limit or the pool ends.
 func (p *Pool) open(ctx context.Context, server string) (control.Opened, error) {
+	select {
+	case <-p.closing:
+		return control.Opened{}, errShutdown
+	default:
+	}
 	ctx, limit := context.WithTimeoutCause(ctx, openWait, fmt.Errorf("not started within %s", openWait))
 	defer limit()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -91,14 +95,14 @@ func (p *Pool) open(ctx context.Context, server string) (control.Opened, error) 
 }
 
 // adopt makes a Conn of an opened server and sees to it until its end.
-func (p *Pool) adopt(opened control.Opened, spec Spec, shared bool) (*Conn, error) {
+func (p *Pool) adopt(opened control.Opened, spec Spec, as role) (*Conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed { // the daemon stops the sandbox when the control connection ends
 		opened.Close()
 		return nil, errShutdown
 	}
-	conn := newConn(opened, p.exits.expect(opened.Sandbox), spec, shared, p.log)
+	conn := newConn(opened, p.exits.expect(opened.Sandbox), spec, as, p.log)
 	p.conns[conn] = struct{}{}
 	p.running.Go(func() {
 		conn.run(p.opener, p.network)
@@ -112,98 +116,6 @@ func (p *Pool) forget(conn *Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.conns, conn)
-	for key, s := range p.callers {
-		if s.conn == conn {
-			delete(p.callers, key)
-		}
-	}
-	if p.warm[conn.spec.Server] == conn {
-		delete(p.warm, conn.spec.Server)
-	}
-}
-
-// ForCaller returns the instance that serves all stateless requests of one
-// caller to one server. It is started and initialised if there is none.
-func (p *Pool) ForCaller(ctx context.Context, spec Spec, subject string) (*Conn, error) {
-	s := p.slot(ctx, spec, caller{spec.Server, subject})
-	select {
-	case <-s.ready:
-		return s.conn, s.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-// slot returns the slot of a caller, a new one if the instance in it has ended.
-func (p *Pool) slot(ctx context.Context, spec Spec, key caller) *slot {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if s := p.callers[key]; s != nil && !s.overLocked() {
-		return s
-	}
-	s := &slot{ready: make(chan struct{})}
-	if p.closed {
-		s.err = errShutdown
-		close(s.ready)
-		return s
-	}
-	p.callers[key] = s
-	if conn := p.warm[spec.Server]; conn != nil && conn.Err() == nil {
-		delete(p.warm, spec.Server)
-		s.conn = conn
-		close(s.ready)
-		return s
-	}
-	// Others wait for it too: it does not end with the request that came first.
-	ctx = context.WithoutCancel(ctx)
-	p.running.Go(func() { p.fill(ctx, spec, key, s) })
-	return s
-}
-
-func (p *Pool) fill(ctx context.Context, spec Spec, key caller, s *slot) {
-	conn, err := p.startInitialized(ctx, spec)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s.conn, s.err = conn, err
-	if err != nil && p.callers[key] == s {
-		delete(p.callers, key)
-	}
-	close(s.ready)
-}
-
-// overLocked reports whether the slot's instance has ended. p.mu must be held.
-func (s *slot) overLocked() bool {
-	select {
-	case <-s.ready:
-		return s.err != nil || s.conn.Err() != nil
-	default:
-		return false
-	}
-}
-
-func (p *Pool) startInitialized(ctx context.Context, spec Spec) (*Conn, error) {
-	conn, err := p.start(ctx, spec, true)
-	if err != nil {
-		return nil, fmt.Errorf("start server %q: %w", spec.Server, err)
-	}
-	if err := conn.initialize(ctx); err != nil {
-		conn.shut(err)
-		return nil, fmt.Errorf("start server %q: %w", spec.Server, err)
-	}
-	return conn, nil
-}
-
-// Warm starts and initialises an instance ahead, to see that it works. The first
-// stateless caller gets it.
-func (p *Pool) Warm(ctx context.Context, spec Spec) error {
-	conn, err := p.startInitialized(ctx, spec)
-	if err != nil {
-		return err
-	}
-	p.mu.Lock()
-	p.warm[spec.Server] = conn
-	p.mu.Unlock()
-	return nil
 }
 
 // Close ends every instance and returns when they are gone. Calls in flight are

@@ -13,21 +13,22 @@ import (
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 )
 
 // Gate serves one policy generation. It is immutable; a new generation is a new
-// Gate over the same pool and sessions.
+// Gate over the same instances and sessions.
 type Gate struct {
 	policy   *policy.Policy
-	pool     *backend.Pool
+	fleet    *fleet.Fleet
 	sessions *Sessions
 }
 
 // New returns the gate of a policy.
-func New(p *policy.Policy, pool *backend.Pool, sessions *Sessions) *Gate {
-	return &Gate{policy: p, pool: pool, sessions: sessions}
+func New(p *policy.Policy, instances *fleet.Fleet, sessions *Sessions) *Gate {
+	return &Gate{policy: p, fleet: instances, sessions: sessions}
 }
 
 // Request is one message of a caller.
@@ -52,6 +53,8 @@ var (
 	ErrNoSession    = errors.New("the request needs a session: send initialize first")
 	ErrSessionLimit = errors.New("there are too many sessions: try again later")
 	ErrListening    = errors.New("the session has a listener already")
+
+	errMerged = errors.New("many servers under one address are not there yet")
 )
 
 // SessionError says that a session does not exist, for this caller and scope.
@@ -103,24 +106,41 @@ func (g *Gate) dispatch(ctx context.Context, r Request) (Reply, error) {
 	return inSession(ctx, session, r.Message)
 }
 
-// spec is what the pool must know of a server.
-func (g *Gate) spec(server string) backend.Spec {
+// spec is what the fleet must know of a server.
+func (g *Gate) spec(server string) fleet.Spec {
 	s := g.policy.Servers[server]
-	return backend.Spec{
-		Server:          server,
-		Project:         s.Project,
-		Gateway:         g.policy.Gateway,
-		Timeout:         s.Timeout,
-		IdleTimeout:     s.IdleTimeout,
-		FreezeAfter:     s.FreezeAfter,
-		MaxMessageBytes: int(g.policy.Limits.MaxMessageBytes),
-		Network:         s.Network,
+	return fleet.Spec{
+		Spec: backend.Spec{
+			Server:          server,
+			Project:         s.Project,
+			Gateway:         g.policy.Gateway,
+			Timeout:         s.Timeout,
+			MaxTimeout:      s.MaxTimeout,
+			IdleTimeout:     s.IdleTimeout,
+			FreezeAfter:     s.FreezeAfter,
+			MaxMessageBytes: int(g.policy.Limits.MaxMessageBytes),
+			Network:         s.Network,
+		},
+		Program:   s.Program,
+		Instances: s.Instances,
+		Replicas:  max(1, s.Replicas),
+		Strategy:  s.Strategy,
+		Warm:      s.Warm,
 	}
 }
 
 // Warm starts and initialises one instance of a server, to see that it works.
 func (g *Gate) Warm(ctx context.Context, server string) error {
-	return g.pool.Warm(ctx, g.spec(server))
+	return g.fleet.Warm(ctx, g.spec(server))
+}
+
+// KeepWarm keeps ready, from now on, the instances that the policy wants ready.
+func (g *Gate) KeepWarm() {
+	specs := map[string]fleet.Spec{}
+	for name := range g.policy.Servers {
+		specs[name] = g.spec(name)
+	}
+	g.fleet.KeepWarm(specs)
 }
 
 // Tool returns the definition of a tool as the server lists it, raw; nil if it

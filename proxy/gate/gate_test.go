@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"mcpgateway/policy"
-	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/proxytest"
 )
@@ -19,17 +19,17 @@ func TestMain(m *testing.M) { os.Exit(proxytest.Main(m)) }
 func newGate(t *testing.T) (*Gate, *proxytest.Opener) {
 	t.Helper()
 	opener := &proxytest.Opener{}
-	pool := backend.NewPool(opener, nil, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	opener.Exited = pool.Exited
+	instances := fleet.New(opener, nil, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	opener.Exited = instances.Exited
 	t.Cleanup(func() {
-		pool.Close()
+		instances.Close()
 		opener.Wait()
 	})
 	server := policy.Server{Timeout: time.Minute, IdleTimeout: time.Hour}
 	return New(&policy.Policy{
 		Servers: map[string]policy.Server{"echo": server, "exit": server, "modern": server, "crash": server},
 		Limits:  policy.Limits{MaxMessageBytes: 1 << 20, MaxSessions: 2, MaxSessionsPerCaller: 2},
-	}, pool, NewSessions()), opener
+	}, instances, NewSessions()), opener
 }
 
 func caller(subject string, servers ...string) policy.Identity {
@@ -93,25 +93,5 @@ func TestFailedSessionsDoNotCount(t *testing.T) {
 	}
 	if ids[0] == ids[1] || len(ids[0]) < 26 {
 		t.Errorf("got session ids %v", ids)
-	}
-}
-
-func TestCapabilities(t *testing.T) {
-	t.Parallel()
-	tests := []struct{ name, offered, want string }{
-		{"none", ``, `{}`},
-		{"no object", `[]`, `{}`},
-		{"flags go, the rest stays", `{"tools":{"listChanged":true},"resources":{"subscribe":true,"x":1e3},"prompts":{}}`, `{"tools":{},"resources":{"x":1e3},"prompts":{}}`},
-		{"whole ones go", `{"logging":{},"tasks":{"list":{}},"completions":{}}`, `{"completions":{}}`},
-		{"unknown stay", `{"experimental":{"listChanged":true}}`, `{"experimental":{"listChanged":true}}`},
-		{"escaped names", `{"log\u0067ing":{},"t\u006fols":{"list\u0043hanged":true}}`, `{"tools":{}}`},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			if got := string(capabilities([]byte(test.offered))); got != test.want {
-				t.Errorf("got %s, want %s", got, test.want)
-			}
-		})
 	}
 }

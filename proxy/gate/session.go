@@ -107,21 +107,19 @@ func (g *Gate) open(ctx context.Context, r Request) (Reply, error) {
 
 // initialize returns no session if the server refused.
 func (g *Gate) initialize(ctx context.Context, r Request) (link.Session, mcp.Message, error) {
-	conn, err := g.pool.Start(ctx, g.spec(r.Scope.Server))
-	if err != nil {
-		return nil, mcp.Message{}, err
+	if r.Scope.Server != "" {
+		session, response, ok, err := g.fleet.Open(ctx, g.spec(r.Scope.Server), r.Message)
+		if ok || err != nil {
+			return session, response, err
+		}
 	}
-	call, err := conn.Call(ctx, r.Message)
-	if err != nil {
-		conn.Close()
-		return nil, mcp.Message{}, err
-	}
-	response, err := link.Await(ctx, call)
-	if err != nil || response.Err() != nil {
-		conn.Close()
-		return nil, response, err
-	}
-	return conn, response, nil
+	return g.translated(ctx, r)
+}
+
+// translated opens a session over what does not speak the handshake era, or not to
+// one client alone.
+func (g *Gate) translated(ctx context.Context, r Request) (link.Session, mcp.Message, error) {
+	return nil, mcp.Message{}, errMerged
 }
 
 // inSession passes on what comes in a session.

@@ -18,7 +18,7 @@ import (
 
 	"mcpgateway/policy"
 	"mcpgateway/policy/authn"
-	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/proxytest"
@@ -47,12 +47,12 @@ func newGateway(t *testing.T, change func(*policy.Policy)) *gateway {
 		change(g.policy)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	pool := backend.NewPool(g.opener, nil, log)
-	g.opener.Exited = pool.Exited
+	instances := fleet.New(g.opener, nil, log)
+	g.opener.Exited = instances.Exited
 	current := &Current{
 		Policy: g.policy,
 		Keys:   authn.NewAPIKeys(g.policy.Keys),
-		Gate:   gate.New(g.policy, pool, gate.NewSessions()),
+		Gate:   gate.New(g.policy, instances, gate.NewSessions()),
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -68,7 +68,7 @@ func newGateway(t *testing.T, change func(*policy.Policy)) *gateway {
 		if err := <-served; err != nil {
 			t.Errorf("serve: %v", err)
 		}
-		pool.Close()
+		instances.Close()
 		g.opener.Wait()
 		goleak.VerifyNone(t, goroutines)
 	})

@@ -186,6 +186,10 @@ func TestComplete(t *testing.T) {
 			`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"m"}}`},
 		{"other error", "resources/read", `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"m"}}`,
 			`{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"m"}}`},
+		{"described", "tools/call", `{"jsonrpc":"2.0","id":1,"result":{"content":[]},"x":1}`,
+			`{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}},"content":[]},"x":1}`},
+		{"described beside others", "tools/call", `{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","_meta":{"a":1}}}`,
+			`{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"},"a":1}}}`},
 		{"no object", "tools/call", `{"jsonrpc":"2.0","id":1,"result":7}`, `{"jsonrpc":"2.0","id":1,"result":7}`},
 	}
 	for _, test := range tests {
@@ -195,7 +199,11 @@ func TestComplete(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := m.Complete(test.method)
+			var info []byte
+			if strings.HasPrefix(test.name, "described") {
+				info = []byte(`{"name":"s"}`)
+			}
+			got := m.Complete(test.method, info)
 			if string(got.Raw()) != test.want {
 				t.Errorf("got  %s\nwant %s", got.Raw(), test.want)
 			}
@@ -263,7 +271,7 @@ func FuzzParse(f *testing.F) {
 		if bytes.ContainsAny(m.Raw(), "\r\n") {
 			t.Fatalf("more than one line: %q", m.Raw())
 		}
-		edits := []Message{m.Complete("tools/list")}
+		edits := []Message{m.Complete("tools/list", []byte(`{"name":"s"}`))}
 		if token := m.Param("_meta", "progressToken"); !token.Empty() {
 			edits = append(edits, m.Replace(token, []byte("1")))
 		}

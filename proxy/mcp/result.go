@@ -3,8 +3,9 @@ package mcp
 // Complete turns a handshake-era response into the shape of the stateless era:
 // results get a resultType, those of cacheable methods ttlMs and cacheScope
 // (2026-07-28, server/utilities/caching), and error codes that era no longer has
-// become their successors. What the server said itself stays.
-func (m Message) Complete(method string) Message {
+// become their successors. The server's own description, raw, goes into _meta unless it is
+// nil. What the server said itself stays.
+func (m Message) Complete(method string, serverInfo []byte) Message {
 	if !m.err.Empty() {
 		code := m.InError("code")
 		if string(m.At(code)) == "-32002" { // CodeResourceNotFound
@@ -32,6 +33,17 @@ func (m Message) Complete(method string) Message {
 			added = append(added, ',')
 		}
 		added = append(append(append(added, Quote(name)...), ':'), values[i]...)
+	}
+	if serverInfo != nil && m.InResult("_meta", MetaServerInfo).Empty() {
+		info := append([]byte(`"`+MetaServerInfo+`":`), serverInfo...)
+		if meta := m.InResult("_meta"); kindAt(m.At(meta)) == '{' {
+			m = m.Insert(meta, info)
+		} else if meta.Empty() {
+			if len(added) > 0 {
+				added = append(added, ',')
+			}
+			added = append(append(append(added, `"_meta":{`...), info...), '}')
+		}
 	}
 	if len(added) == 0 {
 		return m

@@ -123,6 +123,26 @@ func checked(value []byte) *jsontext.Decoder {
 // WithID returns the message with another raw id. The message must have an id.
 func (m Message) WithID(id []byte) Message { return m.Replace(m.id, id) }
 
+// InSubscription returns a notification that names the subscription it is of, by the
+// raw id of the request that opened it (2026-07-28, basic/patterns/subscriptions).
+func (m Message) InSubscription(id []byte) Message {
+	member := append([]byte(`"`+MetaSubscription+`":`), id...)
+	if named := m.Param("_meta", MetaSubscription); !named.Empty() {
+		return m.Replace(named, id)
+	}
+	if meta := m.Param("_meta"); kindAt(m.At(meta)) == '{' {
+		return m.Insert(meta, member)
+	}
+	meta := append(append([]byte(`"_meta":{`), member...), '}')
+	if kindAt(m.Params()) == '{' {
+		return m.Insert(m.params, meta)
+	}
+	return NewRequest(nil, m.method, append(append([]byte{'{'}, meta...), '}'))
+}
+
+// WithParams returns a request or notification that has params with other ones.
+func (m Message) WithParams(params []byte) Message { return m.Replace(m.params, params) }
+
 // Replace returns the message with another value at a span that was found in it.
 func (m Message) Replace(at Span, value []byte) Message {
 	return m.splice(at.Start, at.End, value)

@@ -93,8 +93,8 @@ func (s *server) misbehave(behaviour string, e envelope) {
 func (s *server) handle(behaviour string, e envelope, line []byte) {
 	switch {
 	case behaviour == "silent" || behaviour == "garbage-only":
-	case e.Method == "initialize" && behaviour == "modern":
-		s.send(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32022,"message":"Unsupported protocol version","data":{"supported":["2026-07-28"]}}}`, e.ID)
+	case behaviour == "modern":
+		s.modern(e, line)
 	case e.Method == "initialize":
 		s.send(`{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true},"logging":{},"resources":{"subscribe":true,"x":1e3}},"serverInfo":{"name":%q,"version":"1.0"},"instructions":"be kind","big":9007199254740993}}`, e.ID, behaviour)
 	case e.Method == "ping":

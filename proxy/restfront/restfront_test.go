@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"mcpgateway/policy"
-	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/httpio"
 	"mcpgateway/proxy/proxytest"
@@ -48,7 +48,7 @@ func newGateway(t *testing.T, change func(*policy.Policy), servers ...string) *g
 		change(p)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	pool := backend.NewPool(g.opener, nil, log)
+	pool := fleet.New(g.opener, nil, log)
 	g.opener.Exited = pool.Exited
 	gate := gate.New(p, pool, gate.NewSessions())
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

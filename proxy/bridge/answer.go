@@ -1,0 +1,59 @@
+package bridge
+
+import (
+	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/mcp"
+)
+
+// leg is one request of the stateless era on its way through a call of the
+// handshake era. A call whose server asks for input has several legs, one after
+// the other.
+type leg struct {
+	*backend.Call
+	bridge  *Stateless
+	owner   string
+	request mcp.Message
+	level   int // least severity of log messages; below 0: none
+}
+
+// Take returns what has come, in order. A request of the server ends the leg: the
+// caller repeats its request with what was asked for.
+func (l *leg) Take() []mcp.Message {
+	var passed, asked []mcp.Message
+	for _, m := range l.Call.Take() {
+		switch {
+		case m.Kind() == mcp.Response:
+			return append(passed, l.answer(m))
+		case m.Kind() == mcp.Request:
+			asked = append(asked, m)
+		case l.passes(m):
+			passed = append(passed, m)
+		}
+	}
+	if asked != nil {
+		passed = append(passed, l.bridge.park(l, asked))
+	}
+	return passed
+}
+
+// passes keeps back what the caller did not ask for, and what its revision does
+// not know.
+func (l *leg) passes(m mcp.Message) bool {
+	switch m.Method() {
+	case mcp.MethodLogged:
+		level, _ := m.Text(m.Param("level"))
+		return l.level >= 0 && severity(level) >= l.level
+	case "notifications/elicitation/complete":
+		return false
+	}
+	return true
+}
+
+func (l *leg) answer(m mcp.Message) mcp.Message {
+	if string(m.At(m.InError("code"))) == "-32042" {
+		if wanted, ok := l.urlsWanted(m); ok {
+			return wanted
+		}
+	}
+	return m.Complete(l.request.Method(), l.bridge.info)
+}

@@ -1,0 +1,147 @@
+// Package fleet decides which instance of a server serves whom: one of the caller's
+// session, one of the caller, or one of several that all share; in the era that the
+// server speaks. It starts instances when they are needed, keeps some ready, and
+// lets none be used by anybody else than it belongs to.
+//
+// Runs in: proxy.
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"mcpgateway/policy"
+	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/bridge"
+	"mcpgateway/proxy/link"
+	"mcpgateway/proxy/mcp"
+	"mcpgateway/runtime/control"
+)
+
+// Spec is what the fleet must know of a server.
+type Spec struct {
+	backend.Spec
+	Program   string // the same for servers of which one speaks the eras of the other
+	Instances policy.Instances
+	Replicas  int // of a shared server, > 0
+	Strategy  policy.Strategy
+	Warm      int
+}
+
+// program is what the era of the server is remembered by.
+func (s Spec) program() string { return cmp.Or(s.Program, s.Server) }
+
+// Owner is on whose behalf an instance is used.
+type Owner struct {
+	Subject string // the caller
+	Session string // unique among all sessions, and no secret; "" in the stateless era
+}
+
+// Fleet is all instances of all servers. Its methods may be called concurrently.
+type Fleet struct {
+	pool *backend.Pool
+	log  *slog.Logger
+	eras eras
+
+	mu     sync.Mutex
+	closed bool
+	slots  map[key]*slot
+	turns  map[string]int // by server: of the strategy round-robin
+	spares map[string]*spares
+
+	running sync.WaitGroup
+	ctx     context.Context //nolint:containedctx // of the fleet's whole life: starts are nobody's in particular
+	cancel  context.CancelFunc
+}
+
+// New returns an empty fleet.
+func New(opener backend.Opener, network backend.Network, log *slog.Logger) *Fleet {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Fleet{
+		pool: backend.NewPool(opener, network, log), log: log,
+		eras:  eras{known: map[string]*eraOf{}},
+		slots: map[key]*slot{}, turns: map[string]int{}, spares: map[string]*spares{},
+		ctx: ctx, cancel: cancel,
+	}
+}
+
+// Exited brings a notice of the daemon to its instance.
+func (f *Fleet) Exited(exit control.Exit) { f.pool.Exited(exit) }
+
+// Close ends every instance and returns when they are gone. Calls in flight are
+// answered with an error.
+func (f *Fleet) Close() {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.cancel()
+	f.pool.Close()
+	f.running.Wait()
+}
+
+// Server returns a server for one owner: its requests go to an instance that the
+// owner may use, which is started if there is none.
+func (f *Fleet) Server(spec Spec, owner Owner) link.Server { return &route{f, spec, owner} }
+
+type route struct {
+	fleet *Fleet
+	spec  Spec
+	owner Owner
+}
+
+// Do passes a request on.
+func (r *route) Do(ctx context.Context, request mcp.Message) (link.Call, error) {
+	for again := false; ; again = true {
+		instance, err := r.fleet.acquire(ctx, r.spec, r.owner, offered(request))
+		if err != nil {
+			return nil, err
+		}
+		call, err := instance.server.Do(ctx, r.owner.Subject+"\x00"+r.owner.Session, request)
+		var ended *link.EndedError
+		if again || !errors.As(err, &ended) { // else between being found and being called: there is a new one now
+			return call, err
+		}
+	}
+}
+
+// server is a link.Server that keeps owners apart.
+type server interface {
+	Do(ctx context.Context, owner string, request mcp.Message) (link.Call, error)
+}
+
+// instance is one process and how it is spoken to.
+type instance struct {
+	conn   *backend.Conn
+	server server
+}
+
+// handshakes is an instance of the handshake era, which the gateway initialised.
+func handshakes(conn *backend.Conn) *instance { return &instance{conn, bridge.NewStateless(conn)} }
+
+// offered is what a client of the stateless era lets its server ask.
+func offered(request mcp.Message) (set backend.Capabilities) {
+	has := func(path ...string) bool {
+		value := request.At(request.Param(append([]string{"_meta", mcp.MetaCapabilities}, path...)...))
+		return len(value) > 0 && value[0] == '{'
+	}
+	if has("roots") {
+		set |= backend.Roots
+	}
+	if has("sampling") {
+		set |= backend.Sampling
+	}
+	if has("sampling", "tools") {
+		set |= backend.SamplingTools
+	}
+	if has("elicitation", "url") {
+		set |= backend.ElicitationURLs
+	}
+	// An empty object means forms, as before there was anything else.
+	if has("elicitation", "form") || (has("elicitation") && !has("elicitation", "url")) {
+		set |= backend.Elicitation
+	}
+	return set
+}

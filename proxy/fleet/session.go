@@ -1,0 +1,69 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+
+	"mcpgateway/policy"
+	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/link"
+	"mcpgateway/proxy/mcp"
+)
+
+// Open starts an instance for one session of the handshake era and passes the
+// client's initialize to it as it is. The session is nil if the server refused. ok
+// is false if the server's instances are not for one session each, or if it does
+// not speak this era: then the session needs a translation, over Server.
+func (f *Fleet) Open(ctx context.Context, spec Spec, initialize mcp.Message) (session link.Session, answer mcp.Message, ok bool, err error) {
+	known := f.eras.of(spec.program())
+	if spec.Instances == policy.InstancesPerIdentity || spec.Instances == policy.InstancesShared || known.refusesInitialize() {
+		return nil, mcp.Message{}, false, nil
+	}
+	// The client's own era is tried first, and not server/discover: most servers
+	// speak it, some speak both, and nothing is as true as no translation.
+	conn, err := f.pool.Start(ctx, spec.Spec)
+	if err != nil {
+		return nil, mcp.Message{}, true, err
+	}
+	answer, err = open(ctx, conn, initialize)
+	if err == nil && answer.Err() == nil {
+		return conn, answer, true, nil
+	}
+	conn.Close()
+	if err != nil || known.get() == handshake {
+		return nil, answer, true, err
+	}
+	return nil, answer, f.speaksHandshake(ctx, spec), nil
+}
+
+func open(ctx context.Context, conn *backend.Conn, initialize mcp.Message) (mcp.Message, error) {
+	call, err := conn.Call(ctx, initialize)
+	if err != nil {
+		return mcp.Message{}, err
+	}
+	return link.Await(ctx, call)
+}
+
+// speaksHandshake finds out whether a server that refused a client's initialize
+// refuses the gateway's own as well, but speaks the stateless era. Whatever else is
+// wrong with it is no reason to translate.
+func (f *Fleet) speaksHandshake(ctx context.Context, spec Spec) bool {
+	known := f.eras.of(spec.program())
+	known.probing.Lock()
+	defer known.probing.Unlock()
+	var refused *backend.RefusedError
+	found, err := f.startHandshake(ctx, spec, 0)
+	if err == nil {
+		found.conn.Discard()
+		return true
+	}
+	if !errors.As(err, &refused) {
+		return true
+	}
+	if found, err = f.startStateless(ctx, spec, spec.Timeout); err != nil {
+		return true
+	}
+	f.keep(spec.Server, found)
+	known.setRefuses(true)
+	return false
+}

@@ -1,0 +1,209 @@
+package fleet
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"strconv"
+
+	"mcpgateway/policy"
+	"mcpgateway/proxy/backend"
+)
+
+var errShutdown = errors.New("the gateway is shutting down")
+
+// key is what an instance is found by. What its client offered the server is part
+// of it, since the handshake era says that once for all calls.
+type key struct {
+	server, owner string
+	offered       backend.Capabilities
+}
+
+// slot is an instance that is there or on its way.
+type slot struct {
+	ready    chan struct{} // closed when instance or err is set
+	instance *instance
+	err      error
+}
+
+// acquire returns the instance that serves an owner. It is started if there is
+// none.
+func (f *Fleet) acquire(ctx context.Context, spec Spec, owner Owner, offered backend.Capabilities) (*instance, error) {
+	s := f.slot(spec, owner, offered)
+	select {
+	case <-s.ready:
+		return s.instance, s.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// slot returns the slot of an owner, a new one if the instance in it has ended.
+func (f *Fleet) slot(spec Spec, owner Owner, offered backend.Capabilities) *slot {
+	shared := spec.Instances == policy.InstancesShared
+	if shared || f.eras.of(spec.program()).get() == stateless {
+		// What a shared instance asks can't be put to the right one of its callers, and
+		// in the stateless era each request says what it offers.
+		offered = 0
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k := key{spec.Server, ownerKey(spec, owner), offered}
+	if shared {
+		k.owner = f.replicaLocked(spec, owner)
+	}
+	if s := f.slots[k]; s != nil && !s.over() {
+		return s
+	}
+	s := &slot{ready: make(chan struct{})}
+	if f.closed {
+		s.err = errShutdown
+		close(s.ready)
+		return s
+	}
+	f.slots[k] = s
+	if spare := f.spareLocked(spec.Server, offered); spare != nil {
+		s.instance = spare
+		close(s.ready)
+		f.running.Go(func() { f.sweep(k, s) })
+		return s
+	}
+	// Others wait for it too: it does not end with the request that came first.
+	f.running.Go(func() { f.fill(spec, k, s) })
+	return s
+}
+
+func (f *Fleet) fill(spec Spec, k key, s *slot) {
+	s.instance, s.err = f.start(f.ctx, spec, k.offered)
+	if s.err != nil {
+		f.remove(k, s)
+		close(s.ready)
+		return
+	}
+	k = f.settle(spec, k, s)
+	close(s.ready)
+	f.sweep(k, s)
+}
+
+// settle puts the first instance of a program where others will look for it, now
+// that its era is known.
+func (f *Fleet) settle(spec Spec, k key, s *slot) key {
+	if k.offered == 0 || f.eras.of(spec.program()).get() != stateless {
+		return k
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := key{k.server, k.owner, 0}
+	if f.slots[all] == nil && f.slots[k] == s {
+		delete(f.slots, k)
+		f.slots[all] = s
+		return all
+	}
+	return k
+}
+
+// sweep forgets a slot when its instance has ended.
+func (f *Fleet) sweep(k key, s *slot) {
+	<-s.instance.conn.Done()
+	f.remove(k, s)
+}
+
+func (f *Fleet) remove(k key, s *slot) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.slots[k] == s {
+		delete(f.slots, k)
+	}
+}
+
+// over reports whether the slot's instance has ended.
+func (s *slot) over() bool {
+	select {
+	case <-s.ready:
+		return s.err != nil || s.instance.conn.Err() != nil
+	default:
+		return false
+	}
+}
+
+// busy is how many calls the slot's instance has in flight; one that starts has
+// somebody who waits for it.
+func (s *slot) busy() int {
+	select {
+	case <-s.ready:
+		return s.instance.conn.InFlight()
+	default:
+		return 1
+	}
+}
+
+// ownerKey says who shares an instance that is not shared by all.
+func ownerKey(spec Spec, owner Owner) string {
+	if owner.Session != "" && spec.Instances != policy.InstancesPerIdentity {
+		return "session:" + owner.Session
+	}
+	return "identity:" + owner.Subject
+}
+
+func replicaKey(i int) string { return "replica:" + strconv.Itoa(i) }
+
+// replicaLocked chooses the replica of a shared server for a request. f.mu must be
+// held.
+func (f *Fleet) replicaLocked(spec Spec, owner Owner) string {
+	switch spec.Strategy {
+	case policy.StrategyRoundRobin:
+		f.turns[spec.Server]++
+		return replicaKey(f.turns[spec.Server] % spec.Replicas)
+	case policy.StrategyConsistentHash:
+		return replicaKey(rendezvous(owner.Subject, spec.Replicas))
+	}
+	best, least := 0, int(^uint(0)>>1)
+	unused := -1
+	for i := range spec.Replicas {
+		s := f.slots[key{server: spec.Server, owner: replicaKey(i)}]
+		switch {
+		case s == nil || s.over():
+			if unused < 0 {
+				unused = i
+			}
+		case s.busy() < least:
+			best, least = i, s.busy()
+		}
+	}
+	if unused >= 0 && least > 0 { // all that run have something to do
+		return replicaKey(unused)
+	}
+	return replicaKey(best)
+}
+
+// rendezvous keeps an identity on its replica when the number of replicas changes,
+// but for those that must move (highest random weight).
+func rendezvous(subject string, replicas int) (best int) {
+	var highest uint64
+	for i := range replicas {
+		hash := sha256.Sum256([]byte(replicaKey(i) + "\x00" + subject))
+		if weight := binary.BigEndian.Uint64(hash[:]); weight >= highest {
+			best, highest = i, weight
+		}
+	}
+	return best
+}
+
+// End ends the instances that are a session's alone. It does not wait.
+func (f *Fleet) End(session string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for k, s := range f.slots {
+		if k.owner != "session:"+session {
+			continue
+		}
+		delete(f.slots, k)
+		f.running.Go(func() {
+			<-s.ready
+			if s.instance != nil {
+				s.instance.conn.Discard()
+			}
+		})
+	}
+}

@@ -1,0 +1,156 @@
+package fleet
+
+import (
+	"context"
+	"time"
+
+	"mcpgateway/proxy/backend"
+)
+
+// warmRetry is the wait before a spare instance that did not start is tried again.
+const warmRetry = 30 * time.Second
+
+// spares are the instances of a server that are started, initialised and nobody's.
+type spares struct {
+	spec   Spec
+	want   int
+	have   []*instance
+	filled chan struct{} // holds a token if there may be something to do
+}
+
+// Warm starts and initialises an instance ahead, to see that it works. The first
+// caller without capabilities of its own gets it.
+func (f *Fleet) Warm(ctx context.Context, spec Spec) error {
+	spare, err := f.start(ctx, spec, 0)
+	if err != nil {
+		return err
+	}
+	f.keep(spec.Server, spare)
+	return nil
+}
+
+func (f *Fleet) keep(server string, spare *instance) {
+	spare.conn.Hold(true)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.spares[server]
+	if s == nil {
+		s = newSpares()
+		f.spares[server] = s
+	}
+	s.have = append(s.have, spare)
+}
+
+func newSpares() *spares { return &spares{filled: make(chan struct{}, 1)} }
+
+// spareLocked takes a spare instance for a caller who offers the server nothing;
+// nil if there is none. f.mu must be held.
+func (f *Fleet) spareLocked(server string, offered backend.Capabilities) *instance {
+	s := f.spares[server]
+	if s == nil || offered != 0 {
+		return nil
+	}
+	for len(s.have) > 0 {
+		spare := s.have[0]
+		s.have = s.have[1:]
+		s.wake()
+		if spare.conn.Err() == nil {
+			spare.conn.Hold(false)
+			return spare
+		}
+	}
+	return nil
+}
+
+func (s *spares) wake() {
+	select {
+	case s.filled <- struct{}{}:
+	default:
+	}
+}
+
+// KeepWarm keeps as many spare instances as each server's spec wants from now on.
+// Those of servers that are gone, or want fewer, end.
+func (f *Fleet) KeepWarm(specs map[string]Spec) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for server, spec := range specs {
+		s := f.spares[server]
+		switch {
+		case spec.Warm == 0:
+		case s == nil || s.want == 0:
+			if s == nil {
+				s = newSpares()
+				f.spares[server] = s
+			}
+			s.spec, s.want = spec, spec.Warm
+			f.running.Go(func() { f.replenish(s) })
+		default:
+			s.spec, s.want = spec, spec.Warm
+		}
+		if s != nil {
+			s.wake()
+		}
+	}
+	for server, s := range f.spares {
+		if specs[server].Warm < s.want {
+			s.want = specs[server].Warm
+			s.wake()
+		}
+	}
+}
+
+// replenish keeps the spare instances of a server at their number until none is
+// wanted.
+func (f *Fleet) replenish(s *spares) {
+	retry := time.NewTimer(warmRetry)
+	defer retry.Stop()
+	for {
+		f.mu.Lock()
+		spec, missing, surplus := s.reckonLocked()
+		done := s.want == 0 || f.closed
+		f.mu.Unlock()
+		for _, spare := range surplus {
+			spare.conn.Discard()
+		}
+		if done {
+			return
+		}
+		if missing {
+			spare, err := f.start(f.ctx, spec, 0)
+			if err == nil {
+				f.keep(spec.Server, spare)
+				f.running.Go(func() { <-spare.conn.Done(); s.wake() })
+				continue
+			}
+			f.log.Warn("spare instance not started, and tried again later", "server", spec.Server, "after", warmRetry, "err", err)
+			retry.Reset(warmRetry)
+		}
+		select {
+		case <-s.filled:
+			if missing { // a failed start waits its time
+				select {
+				case <-retry.C:
+				case <-f.ctx.Done():
+				}
+			}
+		case <-retry.C:
+		case <-f.ctx.Done():
+		}
+	}
+}
+
+// reckonLocked counts the spares that live. The fleet's mu must be held.
+func (s *spares) reckonLocked() (spec Spec, missing bool, surplus []*instance) {
+	var alive []*instance
+	for _, spare := range s.have {
+		if spare.conn.Err() == nil {
+			alive = append(alive, spare)
+		}
+	}
+	if len(alive) > s.want {
+		alive, surplus = alive[:s.want], alive[s.want:]
+	}
+	s.have = alive
+	return s.spec, len(alive) < s.want, surplus
+}
