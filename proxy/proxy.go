@@ -59,6 +59,7 @@ func (p *Proxy) Apply(generation uint64, document []byte) error {
 	if previous == nil {
 		close(p.first)
 	}
+	p.current.Load().Gate.KeepWarm()
 	p.log.Info("policy applied", "generation", generation, "servers", len(next.Servers), "keys", len(next.Keys))
 	return nil
 }

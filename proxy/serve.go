@@ -21,6 +21,7 @@ type Listeners struct{ HTTP, GRPC, WebSocket, SSE []net.Listener }
 // the policy in force.
 func (p *Proxy) Serve(ctx context.Context, l Listeners) error {
 	defer p.fleet.Close()
+	defer p.sessions.Close()
 	if current := p.current.Load(); current != nil { // else nobody is served yet
 		if err := l.judge(current.Policy, p.log); err != nil {
 			return err

@@ -40,6 +40,9 @@ type Owner struct {
 	Session string // unique among all sessions, and no secret; "" in the stateless era
 }
 
+// String is unique among all owners.
+func (o Owner) String() string { return o.Subject + "\x00" + o.Session }
+
 // Fleet is all instances of all servers. Its methods may be called concurrently.
 type Fleet struct {
 	pool *backend.Pool
@@ -71,6 +74,9 @@ func New(opener backend.Opener, network backend.Network, log *slog.Logger) *Flee
 // Exited brings a notice of the daemon to its instance.
 func (f *Fleet) Exited(exit control.Exit) { f.pool.Exited(exit) }
 
+// Log is where the fleet writes what its servers do.
+func (f *Fleet) Log() *slog.Logger { return f.log }
+
 // Close ends every instance and returns when they are gone. Calls in flight are
 // answered with an error.
 func (f *Fleet) Close() {
@@ -99,7 +105,7 @@ func (r *route) Do(ctx context.Context, request mcp.Message) (link.Call, error) 
 		if err != nil {
 			return nil, err
 		}
-		call, err := instance.server.Do(ctx, r.owner.Subject+"\x00"+r.owner.Session, request)
+		call, err := instance.server.Do(ctx, r.owner.String(), request)
 		var ended *link.EndedError
 		if again || !errors.As(err, &ended) { // else between being found and being called: there is a new one now
 			return call, err

@@ -107,7 +107,7 @@ func TestOwnersHaveInstancesOfTheirOwn(t *testing.T) {
 			if got := len(fleet.slots); got != 3 {
 				t.Errorf("got %d instances for two callers and a session, want 3", got)
 			}
-			fleet.End("s")
+			fleet.end("s")
 			if got := len(fleet.slots); got != 2 {
 				t.Errorf("got %d instances after the session's end, want 2", got)
 			}

@@ -190,8 +190,18 @@ func rendezvous(subject string, replicas int) (best int) {
 	return best
 }
 
-// End ends the instances that are a session's alone. It does not wait.
-func (f *Fleet) End(session string) {
+// EndAfter ends the instances that are a session's alone once it is over.
+func (f *Fleet) EndAfter(session string, over <-chan struct{}) {
+	f.running.Go(func() {
+		select {
+		case <-over:
+			f.end(session)
+		case <-f.ctx.Done():
+		}
+	})
+}
+
+func (f *Fleet) end(session string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for k, s := range f.slots {

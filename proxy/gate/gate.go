@@ -26,9 +26,11 @@ type Gate struct {
 	sessions *Sessions
 }
 
-// New returns the gate of a policy.
+// New returns the gate of a policy, which translated sessions use from now on.
 func New(p *policy.Policy, instances *fleet.Fleet, sessions *Sessions) *Gate {
-	return &Gate{policy: p, fleet: instances, sessions: sessions}
+	g := &Gate{policy: p, fleet: instances, sessions: sessions}
+	sessions.latest.Store(g)
+	return g
 }
 
 // Request is one message of a caller.
@@ -53,8 +55,6 @@ var (
 	ErrNoSession    = errors.New("the request needs a session: send initialize first")
 	ErrSessionLimit = errors.New("there are too many sessions: try again later")
 	ErrListening    = errors.New("the session has a listener already")
-
-	errMerged = errors.New("many servers under one address are not there yet")
 )
 
 // SessionError says that a session does not exist, for this caller and scope.
@@ -141,10 +141,4 @@ func (g *Gate) KeepWarm() {
 		specs[name] = g.spec(name)
 	}
 	g.fleet.KeepWarm(specs)
-}
-
-// Tool returns the definition of a tool as the server lists it, raw; nil if it
-// lists no such tool. fresh asks the server again if the definition is remembered.
-func (g *Gate) Tool(ctx context.Context, caller policy.Identity, scope policy.Scope, name string, fresh bool) ([]byte, error) {
-	return nil, errors.ErrUnsupported
 }

@@ -5,15 +5,24 @@ import (
 	"crypto/rand"
 	"errors"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"mcpgateway/policy"
+	"mcpgateway/proxy/bridge"
+	"mcpgateway/proxy/catalog"
+	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 )
 
-// Sessions are the sessions of the handshake era. Each has an instance of its
-// own and belongs to the caller who opened it. They outlive policy generations.
+// Sessions are the sessions of the handshake era, each of which belongs to the
+// caller who opened it, and what servers have listed to whom. They outlive policy
+// generations.
 type Sessions struct {
+	lists  *catalog.Lists
+	latest atomic.Pointer[Gate]
+
 	mu      sync.Mutex
 	opening map[string]int // by subject
 	byID    map[string]session
@@ -27,7 +36,18 @@ type session struct {
 }
 
 // NewSessions returns an empty table.
-func NewSessions() *Sessions { return &Sessions{byID: map[string]session{}, opening: map[string]int{}} }
+func NewSessions() *Sessions {
+	return &Sessions{lists: catalog.NewLists(), byID: map[string]session{}, opening: map[string]int{}}
+}
+
+// Close ends all sessions. It does not wait.
+func (s *Sessions) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, held := range s.byID {
+		held.Close()
+	}
+}
 
 // reserve makes room for one session more and forgets those that have ended.
 func (s *Sessions) reserve(caller string, limits policy.Limits) error {
@@ -119,7 +139,46 @@ func (g *Gate) initialize(ctx context.Context, r Request) (link.Session, mcp.Mes
 // translated opens a session over what does not speak the handshake era, or not to
 // one client alone.
 func (g *Gate) translated(ctx context.Context, r Request) (link.Session, mcp.Message, error) {
-	return nil, mcp.Message{}, errMerged
+	over := &addressed{g.sessions, r.Caller, r.Scope, fleet.Owner{Subject: r.Caller.Subject, Session: rand.Text()}}
+	idle := g.policy.Servers[r.Scope.Server].IdleTimeout
+	if r.Scope.Server == "" {
+		idle = mergedIdleTimeout
+	}
+	session := bridge.NewSession(over, bridge.Info{Gateway: g.policy.Gateway, IdleTimeout: idle, Log: g.fleet.Log()})
+	g.fleet.EndAfter(over.owner.Session, session.Done())
+	call, err := session.Call(ctx, r.Message)
+	if err != nil {
+		session.Close()
+		return nil, mcp.Message{}, err
+	}
+	response, err := link.Await(ctx, call)
+	if err != nil || response.Err() != nil {
+		session.Close()
+		return nil, response, err
+	}
+	return session, response, nil
+}
+
+// mergedIdleTimeout is how long a session with many servers may be unused: each of
+// its instances has its own time.
+const mergedIdleTimeout = time.Hour
+
+// addressed is what a translated session is a client of. It is found anew for each
+// request, by the policy of the time.
+type addressed struct {
+	sessions *Sessions
+	caller   policy.Identity
+	scope    policy.Scope
+	owner    fleet.Owner
+}
+
+// Do passes a request on.
+func (a *addressed) Do(ctx context.Context, request mcp.Message) (link.Call, error) {
+	server, err := a.sessions.latest.Load().server(a.caller, a.scope, a.owner)
+	if err != nil {
+		return nil, err
+	}
+	return server.Do(ctx, request)
 }
 
 // inSession passes on what comes in a session.

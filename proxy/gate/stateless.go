@@ -3,6 +3,8 @@ package gate
 import (
 	"context"
 
+	"mcpgateway/policy"
+	"mcpgateway/proxy/catalog"
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
@@ -13,7 +15,7 @@ func (g *Gate) stateless(ctx context.Context, r Request) (Reply, error) {
 	if r.Message.Kind() != mcp.Request {
 		return Reply{}, nil // that era has no notification that means anything but to a Duplex
 	}
-	server, err := g.server(r, fleet.Owner{Subject: r.Caller.Subject})
+	server, err := g.server(r.Caller, r.Scope, fleet.Owner{Subject: r.Caller.Subject})
 	if err != nil {
 		return Reply{}, err
 	}
@@ -24,14 +26,38 @@ func (g *Gate) stateless(ctx context.Context, r Request) (Reply, error) {
 	return Reply{Call: call}, nil
 }
 
-// server is what a request is addressed to, for one owner.
-func (g *Gate) server(r Request, owner fleet.Owner) (link.Server, error) {
-	names, err := g.policy.Resolve(r.Caller, r.Scope)
+// server is what a scope means for one owner: a server, or the catalogue of all that
+// the caller may use.
+func (g *Gate) server(caller policy.Identity, scope policy.Scope, owner fleet.Owner) (link.Server, error) {
+	names, err := g.policy.Resolve(caller, scope)
 	if err != nil {
 		return nil, err
 	}
-	if r.Scope.Server == "" {
-		return nil, errMerged
+	if scope.Server != "" {
+		return g.fleet.Server(g.spec(scope.Server), owner), nil
 	}
-	return g.fleet.Server(g.spec(names[0]), owner), nil
+	return g.catalog(names, owner), nil
+}
+
+func (g *Gate) catalog(names []string, owner fleet.Owner) *catalog.Catalog {
+	members := make([]catalog.Member, len(names))
+	for i, name := range names {
+		members[i] = catalog.Member{Name: name, Server: g.fleet.Server(g.spec(name), owner)}
+	}
+	return catalog.New(members, g.sessions.lists, owner.String(), g.policy.Gateway)
+}
+
+// Tool returns the definition of a tool as its server lists it, raw; nil if there
+// is no such tool. fresh asks the server again if the definition is remembered.
+func (g *Gate) Tool(ctx context.Context, caller policy.Identity, scope policy.Scope, name string, fresh bool) ([]byte, error) {
+	names, err := g.policy.Resolve(caller, scope)
+	if err != nil {
+		return nil, err
+	}
+	owner := fleet.Owner{Subject: caller.Subject}
+	if scope.Server == "" {
+		return g.catalog(names, owner).Tool(ctx, name, fresh)
+	}
+	member := catalog.Member{Name: scope.Server, Server: g.fleet.Server(g.spec(scope.Server), owner)}
+	return g.sessions.lists.Tool(ctx, owner.String(), member, name, fresh)
 }

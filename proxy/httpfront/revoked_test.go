@@ -23,7 +23,7 @@ func TestStreamsEndWithTheirKey(t *testing.T) {
 		for _, name := range servers {
 			p.Servers[name] = policy.Server{}
 		}
-		return &Current{Policy: p, Keys: authn.NewAPIKeys(keys), Gate: gate.New(p, nil, nil)}
+		return &Current{Policy: p, Keys: authn.NewAPIKeys(keys), Gate: gate.New(p, nil, gate.NewSessions())}
 	}
 	expired, onlyOther := key, key
 	expired.Expires = time.Now().Add(-time.Second)
