@@ -21,7 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"mcpgateway/policy"
-	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/proxytest"
@@ -51,7 +51,7 @@ func newGateway(t *testing.T, change func(*Front, *Admitted)) *gateway {
 	goroutines := goleak.IgnoreCurrent()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	g := &gateway{t: t, front: New(log), opener: &proxytest.Opener{}, exits: make(chan struct{}, 16), closing: make(chan struct{})}
-	pool := backend.NewPool(g.opener, nil, log)
+	pool := fleet.New(g.opener, nil, log)
 	g.opener.Exited = func(exit control.Exit) {
 		pool.Exited(exit)
 		g.exits <- struct{}{}
