@@ -43,6 +43,7 @@ func layers() map[string]int {
 		"policy/view":     2,
 		"proxy/backend":   2,
 		"proxy/catalog":   2,
+		"proxy/hub":       2,
 		"runtime/config":  2,
 
 		"proxy/bridge":    3,
