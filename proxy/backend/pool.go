@@ -62,7 +62,6 @@ func (p *Pool) greeted(ctx context.Context, spec Spec, as role, greet func(*Conn
 	}
 	if err := greet(conn); err != nil {
 		conn.shut(err)
-		<-conn.Done() // whoever tries again, in the other era perhaps, needs its place
 		return nil, fmt.Errorf("start server %q: %w", spec.Server, err)
 	}
 	return conn, nil

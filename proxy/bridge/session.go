@@ -38,8 +38,8 @@ type Info struct {
 }
 
 // Session is one handshake-era client in front of a stateless-era server. It
-// remembers for the server what that era says with every request. It is a
-// link.Session. If the server itself has ended, so has the session.
+// remembers for the server what that era says with every request, and so outlives
+// the processes that serve it. It is a link.Session.
 type Session struct {
 	server  link.Server
 	info    Info
@@ -84,7 +84,7 @@ func NewSession(server link.Server, info Info) *Session {
 }
 
 // Call passes a request on, or answers it. Errors are those of the server's Do,
-// link.ErrBusy, and an *link.EndedError after the end of the session.
+// link.ErrBusy, and a *link.EndedError after the end of the session.
 func (s *Session) Call(ctx context.Context, request mcp.Message) (link.Call, error) {
 	client, err := s.use()
 	if err != nil {
@@ -158,12 +158,10 @@ func (s *Session) Err() error {
 }
 
 // Close ends the session, its calls and its subscription. It does not wait.
-func (s *Session) Close() { s.end(errClosed) }
-
-func (s *Session) end(cause error) {
+func (s *Session) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.endLocked(cause)
+	s.endLocked(errClosed)
 }
 
 func (s *Session) endLocked(cause error) {
@@ -208,8 +206,8 @@ func (s *Session) use() (*client, error) {
 	return s.client, nil
 }
 
-// do passes a request on to the server, waiting no longer than until ctx or until
-// while ends. The end of the server is that of the session.
+// do passes a request on to the server, waiting no longer than until ctx or while
+// ends. If the process has ended that should have served it, the session has not.
 func (s *Session) do(ctx, while context.Context, request mcp.Message) (link.Call, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -217,7 +215,7 @@ func (s *Session) do(ctx, while context.Context, request mcp.Message) (link.Call
 	call, err := s.server.Do(ctx, request)
 	var ended *link.EndedError
 	if errors.As(err, &ended) {
-		s.end(ended.Cause)
+		return nil, ended.Cause
 	}
 	return call, err
 }

@@ -227,27 +227,28 @@ func TestBoundsCalls(t *testing.T) {
 	}
 }
 
-func TestServerEndsSession(t *testing.T) {
+// A session outlives the processes that serve it, but not its own end.
+func TestEnds(t *testing.T) {
 	t.Parallel()
 	server := &fakeServer{}
 	s := driven{newSession(t, server, "2025-11-25", `{}`)}
 	waiting := s.call(t, `{"jsonrpc":"2.0","id":1,"method":"tools/call"}`)
 	server.refuses(&link.EndedError{Cause: errors.New("it crashed")})
-	for range 2 {
-		var ended *link.EndedError
-		if _, err := s.Call(t.Context(), message(t, `{"jsonrpc":"2.0","id":2,"method":"tools/call"}`)); !errors.As(err, &ended) || err.Error() != "it crashed" {
-			t.Errorf("got error %v, want the end of the server", err)
-		}
+	again := message(t, `{"jsonrpc":"2.0","id":2,"method":"tools/call"}`)
+	var ended *link.EndedError
+	if _, err := s.Call(t.Context(), again); errors.As(err, &ended) || err.Error() != "it crashed" || s.Err() != nil {
+		t.Errorf("got error %v and end %v, want the end of the process alone", err, s.Err())
 	}
-	if answer := response(t, waiting); !strings.Contains(string(answer.Raw()), "it crashed") {
+	s.Close()
+	if answer := response(t, waiting); !strings.Contains(string(answer.Raw()), errClosed.Error()) {
 		t.Errorf("got %s, want the cause of the end", answer.Raw())
 	}
 	<-s.Done()
-	if err := s.Err(); err == nil || err.Error() != "it crashed" {
-		t.Errorf("got end %v, want the server's", err)
+	if _, err := s.Call(t.Context(), again); !errors.As(err, &ended) || !errors.Is(err, errClosed) {
+		t.Errorf("got error %v, want the end of the session", err)
 	}
-	if err := s.Send(t.Context(), message(t, `{"jsonrpc":"2.0","method":"notifications/initialized"}`)); err == nil {
-		t.Error("a session that has ended took a message")
+	if err := s.Send(t.Context(), message(t, `{"jsonrpc":"2.0","method":"notifications/initialized"}`)); !errors.As(err, &ended) {
+		t.Errorf("got error %v, want the end of the session", err)
 	}
 }
 

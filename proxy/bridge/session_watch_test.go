@@ -277,7 +277,7 @@ func TestWatchLost(t *testing.T) {
 		{"the server ended it", func(_ *fakeServer, c *fakeCall) { c.result(`{"resultType":"complete"}`) }},
 		{"the instance ended", func(_ *fakeServer, c *fakeCall) { c.error(-32603, "it crashed", "{}") }},
 		{"and did not start", func(s *fakeServer, c *fakeCall) {
-			s.refuses(link.ErrBusy)
+			s.refuses(&link.EndedError{Cause: errors.New("it crashed")})
 			c.error(-32603, "it crashed", "{}")
 			time.Sleep(10 * time.Second)
 			s.refuses(nil)
@@ -333,21 +333,6 @@ func TestWatchListsRefused(t *testing.T) {
 		time.Sleep(time.Hour)
 		if got := server.count(); got != 1 {
 			t.Errorf("got %d subscriptions, want one try", got)
-		}
-	})
-}
-
-func TestWatchEndsWithServer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server := telling()
-		s := driven{newSession(t, server, "2025-11-25", `{}`)}
-		s.send(t, ready)
-		synctest.Wait()
-		server.refuses(&link.EndedError{Cause: errors.New("it crashed")})
-		server.at(t, 0).result("{}")
-		<-s.Done()
-		if err := s.Err(); err == nil || err.Error() != "it crashed" {
-			t.Errorf("got end %v, want the server's", err)
 		}
 	})
 }

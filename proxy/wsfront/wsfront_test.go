@@ -207,7 +207,6 @@ func TestBothEras(t *testing.T) {
 		t.Errorf("close: %v", err)
 	}
 	g.front.Wait()
-	<-g.exits                                // the one that was asked for its era
 	<-g.exits                                // the session's server
 	if got := g.opener.Running(); got != 1 { // that of the stateless requests
 		t.Errorf("got %d servers after the connection's end, want 1", got)
