@@ -50,7 +50,7 @@ type gateway struct {
 
 // addresses is the ready file.
 type addresses struct {
-	HTTP, Admin, Key string
+	HTTP, GRPC, WebSocket, SSE, Admin, Key string
 }
 
 // output keeps what a process writes.
@@ -214,6 +214,16 @@ func (g *gateway) cli(t *testing.T, args ...string) string {
 		t.Fatalf("mcp-gateway %s: %v: %s", strings.Join(args, " "), err, problems.String())
 	}
 	return strings.TrimSpace(string(out))
+}
+
+// refusedReload is what a reload that fails says.
+func (g *gateway) refusedReload(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command(filepath.Join(built.bin, "mcp-gateway"), "reload", "--state", g.state()).CombinedOutput()
+	if err == nil {
+		t.Errorf("reload: got %s, want that it fails", out)
+	}
+	return string(out)
 }
 
 // instance is a line of mcp-gateway ps.
