@@ -226,3 +226,6 @@ func errorOf(response mcp.Message) string {
 }
 
 var errDead = errors.New(`server "x" exited with status 3`)
+
+// later lets the time of a synctest bubble pass.
+func later(d time.Duration) { <-time.After(d) }

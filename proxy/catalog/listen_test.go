@@ -173,17 +173,17 @@ func TestPartThatEndsIsOpenedAgain(t *testing.T) {
 				}
 				a.last().answer(ending)
 				synctest.Wait()
-				time.Sleep(pause - 1)
+				later(pause - 1)
 				if got := a.calls(mcp.MethodListen); got != attempt+1 {
 					t.Errorf("got %d attempts before the pause of %s is over, want %d", got, pause, attempt+1)
 				}
-				time.Sleep(1)
+				later(time.Nanosecond)
 				pause = min(2*pause, lastPause)
 			}
 			synctest.Wait()
-			time.Sleep(lastPause) // it holds now
+			later(lastPause) // it holds now
 			a.last().answer(ending)
-			time.Sleep(firstPause)
+			later(firstPause)
 			synctest.Wait()
 			if got := a.calls(mcp.MethodListen); got != 11 {
 				t.Errorf("got %d attempts, want a short pause after a long time", got)
@@ -208,7 +208,7 @@ func TestPartThatCannotBeOpened(t *testing.T) {
 		if got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
-		time.Sleep(firstPause)
+		later(firstPause)
 		synctest.Wait()
 		if dead.calls(mcp.MethodListen) != 2 || old.calls(mcp.MethodListen) != 1 {
 			t.Errorf("got %d and %d attempts, want 2 and 1", dead.calls(mcp.MethodListen), old.calls(mcp.MethodListen))

@@ -16,6 +16,7 @@ const (
 	maxPages     = 200
 	maxItems     = 10_000
 	maxListBytes = 8 << 20 // the page that goes over it is the last one
+	itemBytes    = 256     // what remembering an item takes, beside its page
 )
 
 // listing is what a server lists of one kind. It is immutable.
@@ -166,6 +167,7 @@ func (l *listing) add(q question, page mcp.Message) {
 			return
 		}
 		l.index[key] = len(l.items)
+		l.bytes += itemBytes
 		l.items = append(l.items, item{key: key, at: at, raw: raw})
 		if q.kind.renamed() {
 			l.items[len(l.items)-1].altered = altered(q.member.Name, key)

@@ -143,7 +143,7 @@ func (l *Lists) ask(ctx context.Context, q question, age time.Duration) (*listin
 	}
 	l.mu.Unlock()
 
-	timer := time.NewTimer(wait)
+	timer := time.NewTimer(wait - time.Since(f.started))
 	defer timer.Stop()
 	select {
 	case <-f.done:

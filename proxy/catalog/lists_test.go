@@ -28,7 +28,7 @@ func TestToolIsRemembered(t *testing.T) {
 		tool("key:a", "y", false, "", 1)
 		tool("key:a", "y", true, "", 2)
 		tool("key:b", "x", false, `{"name":"x","d":1e3}`, 3) // nobody gets what another was told
-		time.Sleep(l.keep)
+		later(l.keep)
 		tool("key:a", "x", false, `{"name":"x","d":1e3}`, 4)
 		l.Forget("key:a", "b")
 		tool("key:a", "x", false, `{"name":"x","d":1e3}`, 4)
@@ -44,7 +44,7 @@ func TestToolOfAServerThatFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l, a := newLists(t), withTools("x")
-		if _, err := l.Tool(t.Context(), "o", Member{"a", &fake{fail: errDead}}, "x", false); err != errDead {
+		if _, err := l.Tool(t.Context(), "o", Member{"a", &fake{fail: errDead}}, "x", false); !errors.Is(err, errDead) {
 			t.Errorf("got error %v, want the server's", err)
 		}
 		if got, err := l.Tool(t.Context(), "o", Member{"none", &fake{}}, "x", false); got != nil || err != nil {
@@ -54,7 +54,7 @@ func TestToolOfAServerThatFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.fail = errDead
-		if got, err := l.Tool(t.Context(), "o", Member{"a", a}, "x", true); got != nil || err != errDead {
+		if got, err := l.Tool(t.Context(), "o", Member{"a", a}, "x", true); got != nil || !errors.Is(err, errDead) {
 			t.Errorf("got %s, %v, want no old definition for a new one", got, err)
 		}
 	})
@@ -69,7 +69,7 @@ func TestListingServesAsLongAsItsServerSays(t *testing.T) {
 			if got, err := l.Tool(t.Context(), "o", Member{"a", a}, "x", false); got == nil || err != nil {
 				t.Errorf("got %s, %v", got, err)
 			}
-			time.Sleep(time.Hour - time.Second)
+			later(time.Hour - time.Second)
 		}
 		if got := a.calls(mcp.MethodToolsList); got != 2 {
 			t.Errorf("got %d requests in two hours, want 2", got)

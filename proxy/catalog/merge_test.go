@@ -106,12 +106,12 @@ func TestRememberedListAges(t *testing.T) {
 		a := &fake{answers: map[string]string{mcp.MethodToolsList: `{"tools":[],"ttlMs":5000}`}}
 		c := newCatalog(t, map[string]*fake{"a": a})
 		answerOf(t, c, request(mcp.MethodToolsList, `{}`))
-		time.Sleep(4 * time.Second)
+		later(4 * time.Second)
 		response := answerOf(t, c, request(mcp.MethodToolsList, `{}`))
 		if got := string(response.At(response.InResult("ttlMs"))); got != "1000" || a.calls(mcp.MethodToolsList) != 1 {
 			t.Errorf("got ttlMs %s and %d requests, want 1000 and 1", got, a.calls(mcp.MethodToolsList))
 		}
-		time.Sleep(time.Second)
+		later(time.Second)
 		answerOf(t, c, request(mcp.MethodToolsList, `{}`))
 		if got := a.calls(mcp.MethodToolsList); got != 2 {
 			t.Errorf("got %d requests after the time to live, want 2", got)
@@ -152,8 +152,8 @@ func TestListReportsFaults(t *testing.T) {
 	}
 }
 
-// A slow server delays nobody for longer than the wait, and the second time hardly;
-// its answer counts when it comes.
+// A slow server delays nobody for longer than the wait, and not again while its
+// answer is still to come; then it counts. The next time it is given a short while.
 func TestSlowServer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -165,7 +165,7 @@ func TestSlowServer(t *testing.T) {
 			response := answerOf(t, c, request(mcp.MethodToolsList, `{}`))
 			return keysOf(response, tools), unavailableIn(response), time.Since(start)
 		}
-		for _, want := range []time.Duration{c.lists.wait, c.lists.grace} {
+		for _, want := range []time.Duration{c.lists.wait, 0} {
 			keys, faults, took := list()
 			if keys != "a__one" || !strings.Contains(faults, `"slow"`) || took != want {
 				t.Errorf("got %s, faults %s after %s, want the rest and a fault after %s", keys, faults, took, want)

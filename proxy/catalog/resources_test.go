@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"mcpgateway/proxy/mcp"
 )
@@ -79,7 +78,7 @@ func TestReadOfNothing(t *testing.T) {
 			t.Errorf("got data %s", got)
 		}
 		a.answers[mcp.MethodResourcesList] = listOf(resources, "x:1", "y:1")
-		time.Sleep(c.lists.recheck)
+		later(c.lists.recheck)
 		if response := read("y:1"); response.Err() != nil {
 			t.Errorf("got %s of a resource that is new", response.Err())
 		}

@@ -1,11 +1,11 @@
 package catalog
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
@@ -90,7 +90,7 @@ func TestNameThatIsNewIsFound(t *testing.T) {
 		if got, want := ask("x.2"), "-32602 unknown tool: "+altered("a", "x.2"); got != want || a.calls(mcp.MethodToolsList) != 1 {
 			t.Errorf("got %s after %d lists, want %s after one", got, a.calls(mcp.MethodToolsList), want)
 		}
-		time.Sleep(c.lists.recheck)
+		later(c.lists.recheck)
 		if got := ask("x.2"); got != "found" || a.calls(mcp.MethodToolsList) != 2 {
 			t.Errorf("got %s after %d lists, want it found after 2", got, a.calls(mcp.MethodToolsList))
 		}
@@ -136,7 +136,7 @@ func TestNameOnAServerThatDoesNotAnswer(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	_, err := c.Do(t.Context(), request(mcp.MethodToolsCall, `{"name":"a__x"}`))
-	if err != errDead {
+	if !errors.Is(err, errDead) {
 		t.Errorf("got error %v, want the server's", err)
 	}
 }
@@ -188,7 +188,7 @@ func TestToolOfTheCatalogue(t *testing.T) {
 			t.Errorf("%s: got %s, error %v, want %s", name, got, err, want)
 		}
 	}
-	if _, err := c.Tool(t.Context(), "b__x", false); err != errDead {
+	if _, err := c.Tool(t.Context(), "b__x", false); !errors.Is(err, errDead) {
 		t.Errorf("got error %v, want the server's", err)
 	}
 	if _, err := c.Tool(t.Context(), altered("b", "x"), false); err == nil {
