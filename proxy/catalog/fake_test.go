@@ -19,6 +19,7 @@ type fake struct {
 	hold    map[string]chan struct{} // by method; the answer waits until it is closed
 	fail    error                    // of Do
 	stuck   bool                     // Do waits for its context
+	lingers time.Duration            // and then as long again
 
 	mu        sync.Mutex
 	got       []mcp.Message
@@ -45,6 +46,7 @@ func (f *fake) Do(ctx context.Context, request mcp.Message) (link.Call, error) {
 	f.mu.Unlock()
 	if f.stuck {
 		<-ctx.Done()
+		later(f.lingers)
 		return nil, context.Cause(ctx)
 	}
 	if fail != nil {

@@ -98,10 +98,14 @@ func TestListenEndsWhenCancelled(t *testing.T) {
 		"detach": func(call link.Call) { call.Detach() },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			a, stuck := withTools(), &fake{stuck: true}
+			a, stuck := withTools(), &fake{stuck: true, lingers: time.Second}
 			call := listening(t, newCatalog(t, map[string]*fake{"a": a, "stuck": stuck}), `{"toolsListChanged":true}`)
 			synctest.Wait()
 			end(call)
+			if got := taken(call); got != "" {
+				t.Errorf("%s: got %s before all parts have ended", name, got)
+			}
+			later(time.Second)
 			if got := taken(call); !strings.HasPrefix(got, "-32603 the request was cancelled: ") {
 				t.Errorf("%s: got %s", name, got)
 			}
@@ -158,6 +162,8 @@ func TestPartThatEndsIsOpenedAgain(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			a := withResources([]string{"x:1"})
 			c := newCatalog(t, map[string]*fake{"a": a})
+			a.answers[mcp.MethodToolsList] = listOf(tools, "x")
+			answerOf(t, c, request(mcp.MethodToolsList, `{}`))
 			call := listening(t, c, `{"toolsListChanged":true,"resourceSubscriptions":["x:1"]}`)
 			defer call.Cancel("")
 			pause := firstPause
@@ -170,6 +176,9 @@ func TestPartThatEndsIsOpenedAgain(t *testing.T) {
 				}
 				if got := taken(call); got != want {
 					t.Errorf("attempt %d: got %s\nwant %s", attempt, got, want)
+				}
+				if got := c.lists.remembered("key:a", "a", tools) != nil; got != (attempt == 0) {
+					t.Errorf("attempt %d: the list is remembered: %v", attempt, got)
 				}
 				a.last().answer(ending)
 				synctest.Wait()

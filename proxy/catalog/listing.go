@@ -105,14 +105,14 @@ func problem(method string, response mcp.Message) error {
 }
 
 func (q question) check(response mcp.Message) error {
-	array := q.kind.shape().array
-	if array == "" && mcp.IsObject(response.Result()) {
-		return nil
+	shape := q.kind.shape()
+	if !mcp.IsObject(response.Result()) {
+		return fmt.Errorf("it answered %s without a result", shape.method)
 	}
-	if list := response.At(response.InResult(array)); array != "" && len(list) > 0 && list[0] == '[' {
-		return nil
+	if list := response.At(response.InResult(shape.array)); shape.array != "" && (len(list) == 0 || list[0] != '[') {
+		return fmt.Errorf("it answered %s without a list", shape.method)
 	}
-	return fmt.Errorf("it answered %s without a list", q.kind.shape().method)
+	return nil
 }
 
 func (q question) params(cursor []byte) []byte {

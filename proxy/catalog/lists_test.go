@@ -74,6 +74,14 @@ func TestListingServesAsLongAsItsServerSays(t *testing.T) {
 		if got := a.calls(mcp.MethodToolsList); got != 2 {
 			t.Errorf("got %d requests in two hours, want 2", got)
 		}
+		for range 2 {
+			if _, err := l.Tool(t.Context(), "o", Member{"a", a}, "x", true); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := a.calls(mcp.MethodToolsList); got != 4 {
+			t.Errorf("got %d requests, want one for each that must be fresh", got)
+		}
 	})
 }
 
@@ -123,13 +131,61 @@ func TestRequestEndsWithItsLastAsker(t *testing.T) {
 		if got := errorOf(call.Take()[0]); got != "-32603 the request was cancelled: enough" {
 			t.Errorf("got %s", got)
 		}
+		start := time.Now()
 		l.flights.Wait()
-		if a.reasons() == "" {
-			t.Error("the server was not told")
+		if a.reasons() == "" || time.Since(start) != 0 {
+			t.Errorf("the request ended after %s, cancelled %q, want at once", time.Since(start), a.reasons())
 		}
 		a.hold = nil
 		if got, err := l.Tool(t.Context(), "o", Member{"a", a}, "x", false); got == nil || err != nil {
 			t.Errorf("got %s, %v after it, want a new request", got, err)
+		}
+	})
+}
+
+// A call does not end with the context that it was made under.
+func TestListOutlivesItsContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := withTools("x")
+		held := make(chan struct{})
+		a.hold = map[string]chan struct{}{mcp.MethodToolsList: held}
+		ctx, cancel := context.WithCancel(t.Context())
+		call, err := newCatalog(t, map[string]*fake{"a": a}).Do(ctx, request(mcp.MethodToolsList, `{}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		synctest.Wait()
+		close(held)
+		<-call.Ready()
+		if got := keysOf(call.Take()[0], tools); got != "a__x" {
+			t.Errorf("got %s, want the list", got)
+		}
+	})
+}
+
+// Who asks while a cancelled request is still ending must not share its end.
+func TestRequestAfterACancelledOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLists(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() {
+			_, err := l.Tool(ctx, "o", Member{"a", &fake{stuck: true, lingers: time.Second}}, "x", false)
+			ended <- err
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("got error %v", err)
+		}
+		for range 2 { // and what it ends with must not count
+			if got, err := l.Tool(t.Context(), "o", Member{"a", withTools("x")}, "x", false); got == nil || err != nil {
+				t.Errorf("got %s, %v", got, err)
+			}
+			l.flights.Wait()
 		}
 	})
 }
@@ -182,14 +238,22 @@ func TestMemoryIsBounded(t *testing.T) {
 	big := &fake{answers: map[string]string{mcp.MethodToolsList: fmt.Sprintf(`{"tools":[{"name":"x","d":%q}]}`, strings.Repeat("d", maxListBytes-1000))}}
 	const owners = maxRememberedBytes/maxListBytes + 3
 	for i := range owners {
-		if _, err := l.Tool(t.Context(), fmt.Sprint(i), Member{"a", big}, "x", false); err != nil {
-			t.Fatal(err)
+		for _, owner := range []string{fmt.Sprint(i), "1"} { // owner 1 asks again and again
+			if _, err := l.Tool(t.Context(), owner, Member{"a", big}, "x", owner != "1"); err != nil {
+				t.Fatal(err)
+			}
 		}
+	}
+	if _, err := l.Tool(t.Context(), "1", Member{"a", big}, "x", true); err != nil {
+		t.Fatal(err)
+	}
+	if got := big.calls(mcp.MethodToolsList); got != owners+1 {
+		t.Errorf("got %d requests, want the list of who asks often to stay", got)
 	}
 	if l.bytes > maxRememberedBytes || l.bytes < maxRememberedBytes-maxListBytes {
 		t.Errorf("got %d bytes, want at most %d", l.bytes, maxRememberedBytes)
 	}
-	for owner, want := range map[string]bool{"0": false, "1": false, fmt.Sprint(owners - 1): true, fmt.Sprint(owners - 2): true} {
+	for owner, want := range map[string]bool{"0": false, "1": true, "2": false, fmt.Sprint(owners - 1): true, fmt.Sprint(owners - 2): true} {
 		if got := l.remembered(owner, "a", tools) != nil; got != want {
 			t.Errorf("owner %s: remembered %v, want %v", owner, got, want)
 		}
@@ -199,6 +263,9 @@ func TestMemoryIsBounded(t *testing.T) {
 		if _, err := l.Tool(t.Context(), fmt.Sprint("small", i), Member{"a", small}, "x", false); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if l.bytes < maxRemembered*itemBytes {
+		t.Errorf("got %d bytes, want what the items take counted", l.bytes)
 	}
 	if len(l.entries) != maxRemembered || l.recent.Len() != maxRemembered {
 		t.Errorf("got %d entries, want %d", len(l.entries), maxRemembered)

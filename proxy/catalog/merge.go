@@ -137,7 +137,7 @@ func ttl(answers []answer) time.Duration {
 	least := time.Duration(-1)
 	now := time.Now()
 	for _, a := range answers {
-		if a.err != nil || a.listing == nil {
+		if a.err != nil {
 			return 0
 		}
 		if left := a.listing.left(now); !a.listing.none && (least < 0 || left < least) {

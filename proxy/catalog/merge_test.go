@@ -14,7 +14,7 @@ func TestListMergesAllPagesInOrder(t *testing.T) {
 	t.Parallel()
 	servers := map[string]*fake{
 		"b": withTools("two", "one"),
-		"a": {answers: map[string]string{mcp.MethodToolsList: `{"tools":[{"name":"x"},{"name":"y"},{"name":"x"}],"nextCursor":"1"}|` + listOf(tools, "z", "y")}},
+		"a": {answers: map[string]string{mcp.MethodToolsList: `{"tools":[{"name":"x"},{"name":""},{"name":5},{},"y",{"name":"y"},{"name":"x"}],"nextCursor":"1"}|` + listOf(tools, "z", "y")}},
 		"c": {}, // has no tools
 	}
 	c := unhurriedCatalog(servers)
@@ -76,7 +76,9 @@ func TestHints(t *testing.T) {
 		{"the least", map[string]*fake{"a": list(`,"ttlMs":5000,"cacheScope":"public"`), "b": list(`,"ttlMs":3000`)}, "3000"},
 		{"without tools", map[string]*fake{"a": list(`,"ttlMs":5000`), "b": {}}, "5000"},
 		{"none", map[string]*fake{"a": list(`,"ttlMs":5000`), "b": list(``)}, "0"},
-		{"negative", map[string]*fake{"a": list(`,"ttlMs":-1`)}, "0"},
+		{"negative", map[string]*fake{"a": list(`,"ttlMs":-1,"nextCursor":"1"}|{"tools":[],"ttlMs":5000`)}, "0"},
+		{"less on another page", map[string]*fake{"a": list(`,"ttlMs":5000,"nextCursor":"1"}|{"tools":[],"ttlMs":3000`)}, "3000"},
+		{"more on another page", map[string]*fake{"a": list(`,"ttlMs":3000,"nextCursor":"1"}|{"tools":[],"ttlMs":5000`)}, "3000"},
 		{"a fault", map[string]*fake{"a": list(`,"ttlMs":5000`), "b": {fail: errDead}}, "0"},
 		{"nobody", nil, "0"},
 	}
@@ -129,7 +131,9 @@ func TestListReportsFaults(t *testing.T) {
 		{"dead", &fake{fail: errDead}, `server \"x\" exited with status 3`},
 		{"an error", &fake{answers: map[string]string{mcp.MethodToolsList: "!-32603 oh no"}}, `it answered tools/list with error -32603: \"oh no\"`},
 		{"no list", &fake{answers: map[string]string{mcp.MethodToolsList: `{"tools":{}}`}}, `it answered tools/list without a list`},
-		{"no result", &fake{answers: map[string]string{mcp.MethodToolsList: `7`}}, `it answered tools/list without a list`},
+		{"null", &fake{answers: map[string]string{mcp.MethodToolsList: `{"tools":null}`}}, `it answered tools/list without a list`},
+		{"no member", &fake{answers: map[string]string{mcp.MethodToolsList: `{}`}}, `it answered tools/list without a list`},
+		{"no result", &fake{answers: map[string]string{mcp.MethodToolsList: `7`}}, `it answered tools/list without a result`},
 		{"long", &fake{answers: map[string]string{mcp.MethodToolsList: "!1 " + strings.Repeat("é", 10_000)}}, `it answered tools/list with error 1: \"` + strings.Repeat("é", 128)},
 		{"does not start", &fake{stuck: true}, `it did not answer tools/list within 5s`},
 		{"endless", &fake{answers: map[string]string{mcp.MethodToolsList: `{"tools":[],"nextCursor":""}`}}, `it lists more than 200 pages`},
@@ -146,6 +150,9 @@ func TestListReportsFaults(t *testing.T) {
 				got := unavailableIn(response)
 				if !strings.HasPrefix(got, `[{"server":"x","reason":"`+test.want) || len(got) > maxReason+100 {
 					t.Errorf("got %s, want reason %s", got, test.want)
+				}
+				if got := test.server.calls(mcp.MethodToolsList); got > maxPages {
+					t.Errorf("got %d requests, want at most %d", got, maxPages)
 				}
 			})
 		})
@@ -177,9 +184,23 @@ func TestSlowServer(t *testing.T) {
 		close(slow.hold[mcp.MethodToolsList])
 		c.lists.flights.Wait()
 		slow.hold[mcp.MethodToolsList] = make(chan struct{})
-		keys, faults, took := list()
-		if keys != "a__one slow__late" || !strings.Contains(faults, `"slow"`) || took != c.lists.grace {
-			t.Errorf("got %s, faults %s after %s, want the list before", keys, faults, took)
+		// Now the list before is at hand. An answer within the wait makes good again.
+		for _, want := range []time.Duration{c.lists.grace, c.lists.wait} {
+			keys, faults, took := list()
+			if keys != "a__one slow__late" || !strings.Contains(faults, `"slow"`) || took != want {
+				t.Errorf("got %s, faults %s after %s, want the list before after %s", keys, faults, took, want)
+			}
+			close(slow.hold[mcp.MethodToolsList])
+			c.lists.flights.Wait()
+			slow.hold[mcp.MethodToolsList] = make(chan struct{})
+		}
+		slow.hold, slow.fail = nil, errDead
+		if keys, faults, _ := list(); keys != "a__one slow__late" || !strings.Contains(faults, "exited") {
+			t.Errorf("got %s, faults %s of a server that has ended, want the list before", keys, faults)
+		}
+		later(c.lists.keep)
+		if keys, faults, _ := list(); keys != "a__one" || !strings.Contains(faults, "exited") {
+			t.Errorf("got %s, faults %s, want no list that old", keys, faults)
 		}
 	})
 }
@@ -261,14 +282,27 @@ func TestListIsBounded(t *testing.T) {
 	for i := range maxItems + 1 {
 		names = append(names, fmt.Sprint("x:", i))
 	}
-	c := unhurriedCatalog(map[string]*fake{"a": {answers: map[string]string{mcp.MethodResourcesList: listOf(resources, names...)}}})
+	first := strings.Replace(listOf(resources, names...), `{`, `{"nextCursor":"1",`, 1)
+	a := &fake{answers: map[string]string{mcp.MethodResourcesList: first + "|" + listOf(resources, "x:more")}}
+	c := unhurriedCatalog(map[string]*fake{"a": a})
 	response := answerOf(t, c, request(mcp.MethodResourcesList, `{}`))
 	if got := unavailableIn(response); !strings.Contains(got, "more than 10000") {
 		t.Errorf("got %s, want a report that the list is cut", got)
 	}
 	listing := c.lists.remembered("key:a", "a", resources)
-	if len(listing.items) != maxItems {
-		t.Errorf("got %d items, want %d", len(listing.items), maxItems)
+	if len(listing.items) != maxItems || a.calls(mcp.MethodResourcesList) != 1 {
+		t.Errorf("got %d items after %d requests, want %d after one", len(listing.items), a.calls(mcp.MethodResourcesList), maxItems)
+	}
+}
+
+func TestListIsBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	page := fmt.Sprintf(`{"tools":[{"name":"%%d","d":%q}],"nextCursor":"%%d"}`, strings.Repeat("d", maxListBytes*3/5))
+	a := &fake{answers: map[string]string{mcp.MethodToolsList: fmt.Sprintf(page+"|"+page+"|"+page, 0, 1, 1, 2, 2, 0)}}
+	c := unhurriedCatalog(map[string]*fake{"a": a})
+	response := answerOf(t, c, request(mcp.MethodToolsList, `{}`))
+	if got := unavailableIn(response); !strings.Contains(got, "more than 8 MiB") || a.calls(mcp.MethodToolsList) != 2 {
+		t.Errorf("got %s after %d requests, want a report after 2", got, a.calls(mcp.MethodToolsList))
 	}
 }
 

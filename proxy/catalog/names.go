@@ -39,9 +39,8 @@ func (c *Catalog) exposed(server, name string) string {
 // of several the longest. The name is "" if there is no such member.
 func (c *Catalog) split(full string) (member Member, name string) {
 	for _, m := range c.members {
-		rest, ok := strings.CutPrefix(full, m.Name+separator)
-		if ok && rest != "" && len(m.Name) >= len(member.Name) {
-			member, name = m, rest
+		if rest, ok := strings.CutPrefix(full, m.Name+separator); ok && rest != "" {
+			member, name = m, rest // they are in order, the longer behind the shorter
 		}
 	}
 	return member, name

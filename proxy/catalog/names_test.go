@@ -18,7 +18,7 @@ func TestExposed(t *testing.T) {
 		server, name, want string
 		altered            bool
 	}{
-		{"files", "read_file", "files__read_file", false},
+		{"files", "read_file-2", "files__read_file-2", false},
 		{"files", "__x__", "files____x__", false},
 		{"files", long[:57], "files__" + long[:57], false},
 		{"files", long[:58], "files__" + long[:46], true},
@@ -44,6 +44,13 @@ func TestExposed(t *testing.T) {
 		if !hashed(got) || got[:len(got)-1-hashDigits] != test.want[:min(len(test.want), maxStem)] || got != altered(test.server, test.name) {
 			t.Errorf("%s, %s: got %s, want %s and a hash", test.server, test.name, got, test.want)
 		}
+	}
+}
+
+func TestHashTellsServersApart(t *testing.T) {
+	t.Parallel()
+	if altered("a", "b__x") == altered("a__b", "x") {
+		t.Error("got one name for two tools whose full names are alike")
 	}
 }
 

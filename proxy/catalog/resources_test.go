@@ -30,6 +30,7 @@ func TestReadGoesToItsServer(t *testing.T) {
 		{"scheme of a template", "note:x", "a"},
 		{"nothing", "other:x", ""},
 		{"no scheme", "x", ""},
+		{"colon in a path", "odd/scheme:y", ""},
 		{"empty", "", ""},
 		{"long", "file:///" + strings.Repeat("x", maxURI), ""},
 	}
@@ -83,6 +84,7 @@ func TestReadOfNothing(t *testing.T) {
 			t.Errorf("got %s of a resource that is new", response.Err())
 		}
 		asked := a.calls(mcp.MethodResourcesList)
+		later(c.lists.recheck)
 		read("x:1")
 		if got := a.calls(mcp.MethodResourcesList); got != asked {
 			t.Errorf("got %d requests for lists, want those before: %d", got, asked)
@@ -123,6 +125,7 @@ func TestMatches(t *testing.T) {
 		{"{a}é", "x:é", true},
 		{"{a}", "", true},
 		{"", "", true},
+		{strings.Repeat("x", maxURI+1), strings.Repeat("x", maxURI+1), false},
 		{strings.Repeat("{+a}", maxExpressions), "x", true},
 		{strings.Repeat("{+a}", maxExpressions+1), "x", false},
 	}

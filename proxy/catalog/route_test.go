@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -51,22 +52,25 @@ func TestCallIsTheServersOwn(t *testing.T) {
 
 func TestNameThatMustBeLookedUp(t *testing.T) {
 	t.Parallel()
-	servers := map[string]*fake{"my.server": withTools("x"), "other": withTools("x")}
-	servers["my.server"].answers[mcp.MethodToolsList] = `{"tools":[{"name":"\u0078"}]}`
-	c := unhurriedCatalog(servers)
-	call := request(mcp.MethodToolsCall, fmt.Sprintf(`{"name":%q}`, altered("my.server", "x")))
-	for range 2 {
-		answerOf(t, c, call)
-	}
-	if got := string(servers["my.server"].last().request.Params()); got != `{"name":"\u0078"}` {
-		t.Errorf("the server got %s, want the name as it lists it", got)
-	}
-	if got := servers["my.server"].calls(mcp.MethodToolsList); got != 1 {
-		t.Errorf("the server was asked %d times, want once", got)
-	}
-	if got := len(servers["other"].got); got != 0 {
-		t.Errorf("a server that can't be meant got %d requests", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		servers := map[string]*fake{"my.server": withTools("x"), "other": withTools("x")}
+		servers["my.server"].answers[mcp.MethodToolsList] = `{"tools":[{"name":"\u0078"}]}`
+		c := newCatalog(t, servers)
+		call := request(mcp.MethodToolsCall, fmt.Sprintf(`{"name":%q}`, altered("my.server", "x")))
+		for range 2 {
+			answerOf(t, c, call)
+			later(c.lists.recheck)
+		}
+		if got := string(servers["my.server"].last().request.Params()); got != `{"name":"\u0078"}` {
+			t.Errorf("the server got %s, want the name as it lists it", got)
+		}
+		if got := servers["my.server"].calls(mcp.MethodToolsList); got != 1 {
+			t.Errorf("the server was asked %d times, want once", got)
+		}
+		if got := len(servers["other"].got); got != 0 {
+			t.Errorf("a server that can't be meant got %d requests", got)
+		}
+	})
 }
 
 // A tool that was added is found without a list_changed: the list is asked for once
@@ -114,6 +118,7 @@ func TestRefusals(t *testing.T) {
 		{"no uri", mcp.MethodResourcesRead, `{}`, "-32602 params.uri is missing, or not a string"},
 		{"reference", mcp.MethodComplete, `{"ref":{"type":"x"}}`, `-32602 ref.type "x" is neither ref/prompt nor ref/resource`},
 		{"no reference", mcp.MethodComplete, `{"ref":{"type":"ref/prompt"}}`, `-32602 params.ref.name is missing, or not a string`},
+		{"many resources", mcp.MethodListen, `{"notifications":{"resourceSubscriptions":["x:1"` + many(maxSubscribed) + `]}}`, "-32602 params.notifications is not a filter, or lists more than 1000 resources"},
 		{"filter", mcp.MethodListen, `{}`, "-32602 params.notifications is not a filter, or lists more than 1000 resources"},
 		{"method", "tasks/get", `{}`, `-32601 method "tasks/get" does not exist at an address of many servers`},
 		{"handshake", mcp.MethodInitialize, `{}`, `-32601 method "initialize" does not exist at an address of many servers`},
@@ -124,6 +129,13 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
 		}
 	}
+}
+
+func many(n int) (uris string) {
+	for i := range n {
+		uris += fmt.Sprintf(`,"y:%d"`, i)
+	}
+	return uris
 }
 
 // A server that can't be asked may have the tool: it is not called unknown.
@@ -141,15 +153,32 @@ func TestNameOnAServerThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
+// Who gives up while members are asked is told nothing of them.
+func TestNameIsLookedUpUnderContext(t *testing.T) {
+	t.Parallel()
+	c := unhurriedCatalog(map[string]*fake{"a": {stuck: true}})
+	for method, params := range map[string]string{
+		mcp.MethodToolsCall:     fmt.Sprintf(`{"name":%q}`, altered("a", "x.y")),
+		mcp.MethodResourcesRead: `{"uri":"x:1"}`,
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := c.Do(ctx, request(method, params)); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: got error %v", method, err)
+		}
+	}
+}
+
 func TestPromptsAndCompletion(t *testing.T) {
 	t.Parallel()
 	a := &fake{answers: map[string]string{
-		mcp.MethodPromptsList: listOf(prompts, "greet"),
-		mcp.MethodPromptsGet:  `{"messages":[]}`,
-		mcp.MethodComplete:    `{"completion":{"values":[]}}`,
+		mcp.MethodPromptsList:   listOf(prompts, "greet"),
+		mcp.MethodTemplatesList: listOf(templates, "x:{number}/{any}", "y:{any}"),
+		mcp.MethodPromptsGet:    `{"messages":[]}`,
+		mcp.MethodComplete:      `{"completion":{"values":[]}}`,
 	}}
 	b := &fake{answers: map[string]string{
-		mcp.MethodTemplatesList: listOf(templates, "x:{n}"),
+		mcp.MethodTemplatesList: listOf(templates, "x:{n}", "y:{n}"),
 		mcp.MethodComplete:      `{"completion":{"values":[]}}`,
 	}}
 	c := unhurriedCatalog(map[string]*fake{"a": a, "b": b})
@@ -163,6 +192,7 @@ func TestPromptsAndCompletion(t *testing.T) {
 		{a, mcp.MethodPromptsGet, `{"name":"a__greet"}`, `{"name":"greet"}`},
 		{a, mcp.MethodComplete, `{"ref":{"type":"ref/prompt","name":"a__greet"},"argument":{}}`, `{"ref":{"type":"ref/prompt","name":"greet"},"argument":{}}`},
 		{b, mcp.MethodComplete, `{"ref":{"type":"ref/resource","uri":"x:{n}"}}`, `{"ref":{"type":"ref/resource","uri":"x:{n}"}}`},
+		{b, mcp.MethodComplete, `{"ref":{"type":"ref/resource","uri":"y:{n}"}}`, `{"ref":{"type":"ref/resource","uri":"y:{n}"}}`},
 		{b, mcp.MethodComplete, `{"ref":{"type":"ref/resource","uri":"x:7"}}`, `{"ref":{"type":"ref/resource","uri":"x:7"}}`},
 	} {
 		if response := answerOf(t, c, request(test.method, test.params)); response.Err() != nil {
@@ -206,6 +236,7 @@ func TestDiscover(t *testing.T) {
 		"b": about(`{"tools":{},"prompts":{},"logging":{},"completions":5}`, `,"instructions":"`+strings.Repeat("x", 10_000)+`"`),
 		"c": about(`{"resources":{"listChanged":1}}`, ``),
 		"d": {fail: errDead},
+		"e": {answers: map[string]string{mcp.MethodDiscover: `[]`}},
 	})
 	response := answerOf(t, c, request(mcp.MethodDiscover, `{}`))
 	for name, want := range map[string]string{
@@ -213,7 +244,8 @@ func TestDiscover(t *testing.T) {
 		"capabilities":      `{"tools":{"listChanged":true},"prompts":{},"resources":{"subscribe":true},"logging":{}}`,
 		"resultType":        `"complete"`,
 		"ttlMs":             `0`,
-		"_meta":             `{"io.modelcontextprotocol/serverInfo":{"name":"gateway","version":"1"},"mcpgateway/unavailable":[{"server":"d","reason":"server \"x\" exited with status 3"}]}`,
+		"_meta": `{"io.modelcontextprotocol/serverInfo":{"name":"gateway","version":"1"},"mcpgateway/unavailable":[{"server":"d","reason":"server \"x\" exited with status 3"},` +
+			`{"server":"e","reason":"it answered server/discover without a result"}]}`,
 	} {
 		if got := string(response.At(response.InResult(name))); got != want {
 			t.Errorf("got %s %s, want %s", name, got, want)
