@@ -229,6 +229,10 @@ func TestForgottenWhileAskedFor(t *testing.T) {
 		if got, err := l.Tool(t.Context(), "o", Member{"a", a}, "new", false); got == nil || err != nil {
 			t.Errorf("got %s, %v, want the new one", got, err)
 		}
+		l.Forget("o", "a")
+		if l.bytes != 0 {
+			t.Errorf("got %d bytes of nothing", l.bytes)
+		}
 	})
 }
 

@@ -136,6 +136,15 @@ func TestMatches(t *testing.T) {
 	}
 }
 
+func TestMatchingIsBounded(t *testing.T) {
+	t.Parallel()
+	s := stock{templates: &listing{items: make([]item, maxTemplates+1)}}
+	s.templates.items[maxTemplates-1].key, s.templates.items[maxTemplates].key = "x:{a}", "y:{a}"
+	if !s.hasTemplate("x:1") || s.hasTemplate("y:1") {
+		t.Errorf("got not %d templates tried", maxTemplates)
+	}
+}
+
 // What a template expands to must match it.
 func FuzzTemplate(f *testing.F) {
 	f.Add("x:{a}/{+b}", "1", "2/3")

@@ -206,7 +206,7 @@ func TestPromptsAndCompletion(t *testing.T) {
 
 func TestToolOfTheCatalogue(t *testing.T) {
 	t.Parallel()
-	a := &fake{answers: map[string]string{mcp.MethodToolsList: `{"tools":[{"name":"x","d":1},{"name":"y.z","d":2}]}`}}
+	a := &fake{answers: map[string]string{mcp.MethodToolsList: `{"tools":[{"name":"x","d":1},{"name":"y.z","d":2},{"name":"x","d":3}]}`}}
 	c := unhurriedCatalog(map[string]*fake{"a": a, "b": {fail: errDead}})
 	for name, want := range map[string]string{
 		"a__x":              `{"name":"x","d":1}`,
