@@ -34,15 +34,16 @@ func contradictions(cfg *config.Config) (texts []string) {
 // else being served.
 func promised(cfg *config.Config) (sum int) {
 	for _, s := range cfg.Servers {
-		switch {
-		case !s.Enabled:
-		case s.Instances == policy.InstancesShared:
-			sum += s.Replicas
-		case s.Eager:
-			sum += max(1, s.Warm)
-		default:
-			sum += s.Warm
+		if !s.Enabled {
+			continue
 		}
+		if s.Instances == policy.InstancesShared {
+			sum += s.Replicas
+		}
+		if s.Eager {
+			s.Warm = max(1, s.Warm)
+		}
+		sum += s.Warm
 	}
 	return sum
 }

@@ -33,9 +33,9 @@ func TestCheckJudges(t *testing.T) {
 		loads         bool
 	}{
 		{"nothing", "", "", true},
-		{"all of the room", "gateway: {max_servers: 7}\nservers:\n  a: {command: sh, instances: shared, replicas: 4, warm: 2}\n  b: {command: sh, warm: 2}\n  c: {command: sh, eager: true}\n  d: {enabled: false, warm: 9}\n", "", true},
-		{"too many", "gateway: {max_servers: 6}\nservers:\n  a: {command: sh, instances: shared, replicas: 4, warm: 2}\n  b: {command: sh, warm: 2, eager: true}\n  c: {command: sh, eager: true}\n",
-			"gateway.max_servers: is 6, but warm and eager instances and replicas are 7 together", false},
+		{"all of the room", "gateway: {max_servers: 9}\nservers:\n  a: {command: sh, instances: shared, replicas: 4, warm: 2}\n  b: {command: sh, warm: 2}\n  c: {command: sh, eager: true}\n  d: {enabled: false, warm: 9}\n", "", true},
+		{"too many", "gateway: {max_servers: 8}\nservers:\n  a: {command: sh, instances: shared, replicas: 4, warm: 2}\n  b: {command: sh, warm: 2, eager: true}\n  c: {command: sh, eager: true}\n",
+			"gateway.max_servers: is 8, but warm and eager instances and replicas are 9 together", false},
 		{"no transport", "transports: {http: {enabled: false}}", "transports: none is enabled", false},
 		{"certificate", "transports: {http: {address: 0.0.0.0, tls: " + good + "}, sse: {enabled: true, port: 9}}", "", true},
 		{"another's key", "transports: {grpc: {enabled: true, tls: " + bad + "}}", "transports.grpc.tls: certificate and key: ", false},
