@@ -26,6 +26,8 @@ type server struct {
 	pending json.RawMessage // id of the call that waits for the client's answer
 	asking  json.RawMessage // id of the call that waits for a cancellation of another
 	heard   string          // the last cancellation
+	visits  int             // calls of the tool "visit"
+	told    []string        // methods of the requests that change what it sends
 }
 
 // serve is a server with a behaviour: "echo" behaves well, the others do not.
@@ -103,6 +105,9 @@ func (s *server) handle(behaviour string, e envelope, line []byte) {
 		s.send(`{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"echo","description":"says it again","inputSchema":{"type":"object"}}]}}`, e.ID)
 	case e.Method == "resources/read":
 		s.send(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32002,"message":"Resource not found"}}`, e.ID)
+	case e.Method == "resources/subscribe", e.Method == "resources/unsubscribe", e.Method == "logging/setLevel":
+		s.told = append(s.told, e.Method)
+		s.send(`{"jsonrpc":"2.0","id":%s,"result":{}}`, e.ID)
 	case e.Method == "tools/call":
 		s.call(e, line)
 	case e.Method == "notifications/cancelled":
@@ -137,6 +142,23 @@ func (s *server) call(e envelope, line []byte) {
 		s.send(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"hello"}}`)
 		s.send(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
 		s.text(e.ID, "done")
+	case "told":
+		s.text(e.ID, strings.Join(s.told, " "))
+	case "touch":
+		s.send(`{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///a/b"}}`)
+		s.send(`{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///other"}}`)
+		s.text(e.ID, "done")
+	case "debug":
+		s.send(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"debug","data":"little"}}`)
+		s.send(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error","data":"much"}}`)
+		s.text(e.ID, "done")
+	case "visit":
+		s.visits++
+		if s.visits > 1 {
+			s.text(e.ID, "welcome")
+			return
+		}
+		s.send(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32042,"message":"visit first","data":{"elicitations":[{"mode":"url","elicitationId":"e1","url":"https://example.com/","message":"sign in"}]}}}`, e.ID)
 	case "ping":
 		s.pending = e.ID
 		s.send(`{"jsonrpc":"2.0","id":"ping-1","method":"ping"}`)
