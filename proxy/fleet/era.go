@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/hub"
 )
 
 // probeWait is how long a server may take to answer its first request before it is
@@ -119,7 +120,7 @@ func (f *Fleet) startStateless(ctx context.Context, spec Spec, wait time.Duratio
 		return nil, err
 	}
 	f.eras.of(spec.program()).set(stateless)
-	return &instance{conn, conn}, nil
+	return &instance{conn, hub.New(conn)}, nil
 }
 
 func (f *Fleet) startHandshake(ctx context.Context, spec Spec, offered backend.Capabilities) (*instance, error) {
