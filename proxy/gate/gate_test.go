@@ -21,7 +21,9 @@ func newGate(t *testing.T) (*Gate, *proxytest.Opener) {
 	opener := &proxytest.Opener{}
 	instances := fleet.New(opener, nil, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	opener.Exited = instances.Exited
+	sessions := NewSessions()
 	t.Cleanup(func() {
+		sessions.Close()
 		instances.Close()
 		opener.Wait()
 	})
@@ -29,7 +31,7 @@ func newGate(t *testing.T) (*Gate, *proxytest.Opener) {
 	return New(&policy.Policy{
 		Servers: map[string]policy.Server{"echo": server, "exit": server, "modern": server, "crash": server},
 		Limits:  policy.Limits{MaxMessageBytes: 1 << 20, MaxSessions: 2, MaxSessionsPerCaller: 2},
-	}, instances, NewSessions()), opener
+	}, instances, sessions), opener
 }
 
 func caller(subject string, servers ...string) policy.Identity {

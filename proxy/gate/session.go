@@ -23,6 +23,8 @@ type Sessions struct {
 	lists  *catalog.Lists
 	latest atomic.Pointer[Gate]
 
+	running sync.WaitGroup
+
 	mu      sync.Mutex
 	opening map[string]int // by subject
 	byID    map[string]session
@@ -40,13 +42,15 @@ func NewSessions() *Sessions {
 	return &Sessions{lists: catalog.NewLists(), byID: map[string]session{}, opening: map[string]int{}}
 }
 
-// Close ends all sessions. It does not wait.
+// Close ends all sessions and returns when nothing of them is left. No others must
+// be opened any more.
 func (s *Sessions) Close() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, held := range s.byID {
 		held.Close()
 	}
+	s.mu.Unlock()
+	s.running.Wait()
 }
 
 // reserve makes room for one session more and forgets those that have ended.
@@ -87,6 +91,7 @@ func (s *Sessions) settle(r Request, opened link.Session, response mcp.Message) 
 	id = rand.Text() // at least 128 random bits, and only visible ASCII
 	revision, _ := response.Text(response.InResult("protocolVersion"))
 	s.byID[id] = session{opened, r.Caller.Subject, r.Scope, revision}
+	s.running.Go(func() { <-opened.Done() })
 	return id
 }
 
@@ -146,17 +151,22 @@ func (g *Gate) translated(ctx context.Context, r Request) (link.Session, mcp.Mes
 	}
 	session := bridge.NewSession(over, bridge.Info{Gateway: g.policy.Gateway, IdleTimeout: idle, Log: g.fleet.Log()})
 	g.fleet.EndAfter(over.owner.Session, session.Done())
-	call, err := session.Call(ctx, r.Message)
-	if err != nil {
-		session.Close()
-		return nil, mcp.Message{}, err
-	}
-	response, err := link.Await(ctx, call)
+	response, err := call(ctx, session, r.Message)
 	if err != nil || response.Err() != nil {
 		session.Close()
+		<-session.Done()
 		return nil, response, err
 	}
 	return session, response, nil
+}
+
+// call passes on a request and waits for its answer.
+func call(ctx context.Context, session link.Session, request mcp.Message) (mcp.Message, error) {
+	call, err := session.Call(ctx, request)
+	if err != nil {
+		return mcp.Message{}, err
+	}
+	return link.Await(ctx, call)
 }
 
 // mergedIdleTimeout is how long a session with many servers may be unused: each of
