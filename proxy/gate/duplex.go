@@ -27,6 +27,7 @@ type Duplex struct {
 	session   string
 	inSession int  // calls of the session
 	over      bool // the session has ended
+	finishing bool // the client has said all
 	pending   map[*pending]struct{}
 	bytes     int // of what is pending
 }
@@ -170,6 +171,7 @@ func (d *Duplex) begin(m mcp.Message) (ctx context.Context, finish func(), ok bo
 		defer d.mu.Unlock()
 		delete(d.pending, p)
 		d.bytes -= size
+		d.doneLocked()
 	}, true
 }
 
@@ -204,8 +206,17 @@ func (d *Duplex) ended() {
 	d.doneLocked()
 }
 
+// Finish says that the client will send nothing more. When all is answered the
+// connection is done.
+func (d *Duplex) Finish() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.finishing = true
+	d.doneLocked()
+}
+
 func (d *Duplex) doneLocked() {
-	if d.over && d.inSession == 0 {
+	if d.inSession == 0 && (d.over || d.finishing && len(d.pending) == 0) {
 		d.cancel()
 	}
 }
