@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"sync"
 
 	"mcpgateway/policy"
+	"mcpgateway/proxy/grpcfront"
 	"mcpgateway/proxy/httpfront"
 )
 
@@ -19,7 +21,7 @@ type Listeners struct{ HTTP, GRPC, WebSocket, SSE []net.Listener }
 // Serve serves clients until ctx ends, then stops every instance and returns
 // when nothing runs any more. It refuses listeners of a transport that is off in
 // the policy in force.
-func (p *Proxy) Serve(ctx context.Context, l Listeners) error {
+func (p *Proxy) Serve(parent context.Context, l Listeners) error {
 	defer p.fleet.Close()
 	defer p.sessions.Close()
 	if current := p.current.Load(); current != nil { // else nobody is served yet
@@ -27,10 +29,19 @@ func (p *Proxy) Serve(ctx context.Context, l Listeners) error {
 			return err
 		}
 	}
-	if len(l.GRPC)+len(l.WebSocket)+len(l.SSE) > 0 {
-		return errors.New("this version serves HTTP only")
+	if len(l.WebSocket)+len(l.SSE) > 0 {
+		return errors.New("this version serves HTTP and gRPC only")
 	}
-	return httpfront.New(p.current.Load, p.log).Serve(ctx, l.HTTP...)
+	ctx, stop := context.WithCancelCause(parent)
+	defer stop(nil)
+	var serving sync.WaitGroup
+	serving.Go(func() { stop(httpfront.New(p.current.Load, p.log).Serve(ctx, l.HTTP...)) })
+	serving.Go(func() { stop(grpcfront.New(p.current.Load, p.ready, p.log).Serve(ctx, l.GRPC...)) })
+	serving.Wait()
+	if parent.Err() != nil {
+		return nil
+	}
+	return context.Cause(ctx)
 }
 
 // judge refuses listeners of transports that are off, and tells of those that

@@ -1,0 +1,114 @@
+package grpcfront
+
+import (
+	"context"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
+
+	"mcpgateway/policy"
+	"mcpgateway/proxy/gate"
+)
+
+// admitted is what is known of a call when it is let in.
+type admitted struct {
+	*gate.Current // the generation that the call uses throughout
+	caller        policy.Identity
+	credentials   http.Header
+}
+
+type admittedKey struct{}
+
+func admittedOf(ctx context.Context) *admitted {
+	a, ok := ctx.Value(admittedKey{}).(*admitted)
+	if !ok {
+		panic("a call that was not admitted")
+	}
+	return a
+}
+
+// admit decides on every call, but health checks, before its message is read: a
+// stranger makes nobody hold anything. It is called for each call in turn, and so
+// does not wait.
+func (f *Front) admit(ctx context.Context, call *tap.Info) (context.Context, error) {
+	if strings.HasPrefix(call.FullMethodName, "/"+healthpb.Health_ServiceDesc.ServiceName+"/") {
+		return ctx, nil // what supervises the gateway has no key
+	}
+	a := &admitted{Current: f.current(), credentials: credentialsOf(call.Header)}
+	if a.Current == nil {
+		return nil, status.Error(codes.Unavailable, "the gateway is starting")
+	}
+	var err error
+	if a.caller, err = a.Keys.Authenticate(a.credentials); err != nil {
+		return nil, status.Error(codes.Unauthenticated, err.Error())
+	}
+	if !f.calls.enter(a.caller.Subject) {
+		return nil, status.Errorf(codes.ResourceExhausted, "this caller has %d calls in flight, the limit", maxCallsPerCaller)
+	}
+	// The context of a call ends with it, in whatever way.
+	context.AfterFunc(ctx, func() { f.calls.leave(a.caller.Subject) })
+	return context.WithValue(ctx, admittedKey{}, a), nil
+}
+
+// credentialsOf takes out of a call's metadata what authn looks at.
+func credentialsOf(md metadata.MD) http.Header {
+	return http.Header{"Authorization": md.Get("authorization"), "X-Api-Key": md.Get("x-api-key")}
+}
+
+// stillAllowed asks again whether the caller of a long stream may have it: a key is
+// revoked, or ends, and streams with it.
+func (f *Front) stillAllowed(a *admitted, scope policy.Scope) bool {
+	now := f.current()
+	caller, err := now.Keys.Authenticate(a.credentials)
+	return err == nil && now.Gate.Authorize(caller, scope) == nil
+}
+
+// calls counts those of each caller.
+type calls struct {
+	mu   sync.Mutex
+	held map[string]int
+}
+
+func (c *calls) enter(subject string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held[subject] >= maxCallsPerCaller {
+		return false
+	}
+	c.held[subject]++
+	return true
+}
+
+func (c *calls) leave(subject string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held[subject]--; c.held[subject] == 0 {
+		delete(c.held, subject)
+	}
+}
+
+func (f *Front) containUnary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (response any, err error) {
+	defer f.contain(&err)
+	return handle(ctx, request)
+}
+
+func (f *Front) containStream(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
+	defer f.contain(&err)
+	return handle(server, stream)
+}
+
+// contain makes a panic the end of one call.
+func (f *Front) contain(err *error) {
+	if problem := recover(); problem != nil {
+		f.log.Error("call panicked", "err", problem, "stack", string(debug.Stack()))
+		*err = status.Error(codes.Internal, "internal error")
+	}
+}
