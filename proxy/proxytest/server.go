@@ -135,6 +135,12 @@ func (s *server) call(e envelope, line []byte) {
 			s.send(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":%d}}`, params.Meta.ProgressToken, i+1)
 		}
 		s.text(e.ID, "done")
+	case "slow": // works for N tenths of a second, and says so
+		for i := range params.Arguments.N {
+			<-time.NewTimer(time.Second / 10).C
+			s.send(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":%d}}`, params.Meta.ProgressToken, i+1)
+		}
+		s.text(e.ID, "done")
 	case "ask":
 		s.pending = e.ID
 		s.send(`{"jsonrpc":"2.0","id":"ask-1","method":"sampling/createMessage","params":{"messages":[],"maxTokens":9007199254740993}}`)

@@ -1,0 +1,60 @@
+package backend
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// Progress gives a server its time anew, but no more than the cap. Who does not
+// tell of progress has the time-out alone.
+func TestProgressExtendsTheDeadline(t *testing.T) {
+	const token = `,"_meta":{"progressToken":1}`
+	for _, test := range []struct {
+		name, meta   string
+		timeout, cap time.Duration
+		want         string
+	}{
+		{"with progress", token, time.Second, time.Minute, `"done"`},
+		{"over the cap", token, time.Second, 1200 * time.Millisecond, "within 1.2s"},
+		{"without a token", "", time.Second, time.Minute, "within 1s"},
+		{"without a cap", token, time.Second, 0, "within 1s"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			pool, _ := newPool(t)
+			s := spec("echo")
+			s.Timeout, s.MaxTimeout = test.timeout, test.cap
+			all := call(t, start(t, pool, s), `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow","arguments":{"n":15}`+test.meta+`}}`)
+			if got := string(all[len(all)-1].Raw()); !strings.Contains(got, test.want) {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// A call whose server waits for somebody outside has the time that this takes.
+func TestPausedCallDoesNotExpire(t *testing.T) {
+	pool, _ := newPool(t)
+	s := spec("echo")
+	s.Timeout = 200 * time.Millisecond
+	conn := start(t, pool, s)
+	paused, err := conn.Ask(t.Context(), parse(t, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`), Wants{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	paused.Pause(time.Minute)
+	other, err := conn.Ask(t.Context(), parse(t, `{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"wait"}}`), Wants{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, other) // for its time-out
+	select {
+	case <-paused.Ready():
+		t.Fatalf("got %s", paused.Take()[0].Raw())
+	default:
+	}
+	paused.Resume()
+	if got := wait(t, paused); !strings.Contains(string(got[0].Raw()), "within 200ms") {
+		t.Errorf("got %s", got[0].Raw())
+	}
+}
