@@ -26,29 +26,21 @@ func (c *Catalog) discover(ctx context.Context, request mcp.Message) link.Call {
 
 // capabilities is the union of the members' own, of those that the catalogue can
 // carry: an extension may have methods that name no tool and no resource, and so
-// no server.
+// no server. Of changed lists the catalogue itself tells, too.
 func capabilities(answers []answer) []byte {
 	union := []byte{'{'}
-	for _, part := range []struct {
-		name  string
-		flags []string
-	}{
-		{"tools", []string{"listChanged"}},
-		{"prompts", []string{"listChanged"}},
-		{"resources", []string{"listChanged", "subscribe"}},
-		{"completions", nil},
-		{"logging", nil},
-	} {
-		if !offered(answers, part.name) {
+	for _, name := range []string{"tools", "prompts", "resources", "completions", "logging"} {
+		if !offered(answers, name) {
 			continue
 		}
 		flags := []byte{'{'}
-		for _, flag := range part.flags {
-			if offered(answers, part.name, flag) {
-				flags = appendMember(flags, flag, []byte("true"))
-			}
+		if name == "tools" || name == "prompts" || name == "resources" {
+			flags = appendMember(flags, "listChanged", []byte("true"))
 		}
-		union = appendMember(union, part.name, append(flags, '}'))
+		if offered(answers, name, "subscribe") {
+			flags = appendMember(flags, "subscribe", []byte("true"))
+		}
+		union = appendMember(union, name, append(flags, '}'))
 	}
 	return append(union, '}')
 }

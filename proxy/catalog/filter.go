@@ -73,15 +73,6 @@ func (f filter) raw() []byte {
 
 func (f filter) empty() bool { return f.lists == [kinds]bool{} && len(f.uris) == 0 }
 
-// with is the union of two filters.
-func (f filter) with(other filter) filter {
-	for k, wanted := range other.lists {
-		f.lists[k] = f.lists[k] || wanted
-	}
-	f.uris = append(f.uris[:len(f.uris):len(f.uris)], other.uris...)
-	return f
-}
-
 // within is what of a filter was asked for, too.
 func (f filter) within(asked filter) filter {
 	for k, wanted := range asked.lists {

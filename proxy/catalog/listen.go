@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,8 +35,11 @@ type subscription struct {
 }
 
 // run opens all parts, acknowledges them as one, and passes on what comes until ctx
-// ends.
+// ends. Changes of lists are honoured whatever the members do: what a member lists
+// too late changes the list, too.
 func (s *subscription) run(ctx context.Context, asked filter) {
+	late, stop := s.catalog.lists.watch(s.catalog.owner)
+	defer stop()
 	parts := s.parts(ctx, asked)
 	outcomes := make(chan outcome, len(parts))
 	var running sync.WaitGroup
@@ -43,13 +47,32 @@ func (s *subscription) run(ctx context.Context, asked filter) {
 	for _, p := range parts {
 		running.Go(func() { s.follow(ctx, p, outcomes) })
 	}
-	honoured, answers := s.collect(ctx, parts, outcomes)
+	uris, answers := s.collect(ctx, parts, outcomes)
 	if ctx.Err() != nil {
 		return
 	}
-	s.acknowledge(honoured, answers)
+	s.acknowledge(filter{asked.lists, uris}, answers)
 	close(s.opened)
-	<-ctx.Done()
+	for {
+		select {
+		case list := <-late:
+			s.announce(asked, list)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// announce tells the caller that a list has changed because a member was late.
+func (s *subscription) announce(asked filter, list key) {
+	if !slices.ContainsFunc(s.catalog.members, func(m Member) bool { return m.Name == list.server }) {
+		return
+	}
+	for _, flag := range listFlags() {
+		if asked.lists[flag.kind] && (flag.kind == list.kind || flag.kind == resources && list.kind == templates) {
+			s.to.Offer(s.tagged(mcp.NewRequest(nil, flag.method, nil)))
+		}
+	}
 }
 
 // parts divides what is asked for: each list is asked of all, each resource of the
@@ -74,9 +97,9 @@ func (s *subscription) parts(ctx context.Context, asked filter) []part {
 	return parts
 }
 
-// collect waits for all parts, but not for long. What a late one may still honour
-// counts as honoured, because it will be passed on.
-func (s *subscription) collect(ctx context.Context, parts []part, outcomes <-chan outcome) (honoured filter, answers []answer) {
+// collect waits for all parts, but not for long, and returns the resources that they
+// honour. Those of a late one count, because what it has to say will be passed on.
+func (s *subscription) collect(ctx context.Context, parts []part, outcomes <-chan outcome) (uris []string, answers []answer) {
 	timer := time.NewTimer(s.catalog.lists.wait)
 	defer timer.Stop()
 	waiting := map[string]part{}
@@ -88,20 +111,20 @@ func (s *subscription) collect(ctx context.Context, parts []part, outcomes <-cha
 		select {
 		case o := <-outcomes:
 			delete(waiting, o.part.member.Name)
-			honoured = honoured.with(o.honours)
+			uris = append(uris, o.honours.uris...)
 			answers = append(answers, answer{member: o.part.member, err: o.err})
 		case <-timer.C:
 			late = true
 		case <-ctx.Done():
-			return honoured, answers
+			return uris, answers
 		}
 	}
 	for _, p := range waiting {
-		honoured = honoured.with(p.asked)
+		uris = append(uris, p.asked.uris...)
 		err := fmt.Errorf("it did not answer %s within %s", mcp.MethodListen, s.catalog.lists.wait)
 		answers = append(answers, answer{member: p.member, err: err})
 	}
-	return honoured, answers
+	return uris, answers
 }
 
 // acknowledge tells the caller what it will get.

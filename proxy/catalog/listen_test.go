@@ -99,7 +99,8 @@ func TestListenEndsWhenCancelled(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			a, stuck := withTools(), &fake{stuck: true, lingers: time.Second}
-			call := listening(t, newCatalog(t, map[string]*fake{"a": a, "stuck": stuck}), `{"toolsListChanged":true}`)
+			c := newCatalog(t, map[string]*fake{"a": a, "stuck": stuck})
+			call := listening(t, c, `{"toolsListChanged":true}`)
 			synctest.Wait()
 			end(call)
 			if got := taken(call); got != "" {
@@ -109,8 +110,8 @@ func TestListenEndsWhenCancelled(t *testing.T) {
 			if got := taken(call); !strings.HasPrefix(got, "-32603 the request was cancelled: ") {
 				t.Errorf("%s: got %s", name, got)
 			}
-			if a.reasons() == "" {
-				t.Errorf("%s: the server was not told", name)
+			if a.reasons() == "" || len(c.lists.watches) != 0 {
+				t.Errorf("%s: the server was not told, or lists are still watched", name)
 			}
 		})
 	}
@@ -136,21 +137,75 @@ func TestListenToNobody(t *testing.T) {
 func TestListenWithALateMember(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, late := withTools(), withTools()
+		a, late := withTools(), withResources([]string{"x:1"})
 		c := newCatalog(t, map[string]*fake{"a": a, "late": late})
-		call := listening(t, c, `{"toolsListChanged":true}`)
+		call := listening(t, c, `{"toolsListChanged":true,"resourceSubscriptions":["x:1"]}`)
 		defer call.Cancel("")
 		synctest.Wait()
 		start := time.Now()
 		a.acknowledge(`{}`)
 		<-call.Ready()
-		want := `subscriptions/acknowledged {"_meta":{"io.modelcontextprotocol/subscriptionId":"r","mcpgateway/unavailable":[{"server":"late","reason":"it did not answer subscriptions/listen within 5s"}]},"notifications":{"toolsListChanged":true}}`
+		want := `subscriptions/acknowledged {"_meta":{"io.modelcontextprotocol/subscriptionId":"r","mcpgateway/unavailable":[{"server":"late","reason":"it did not answer subscriptions/listen within 5s"}]},"notifications":{"toolsListChanged":true,"resourceSubscriptions":["x:1"]}}`
 		if got := taken(call); got != want || time.Since(start) != c.lists.wait {
 			t.Errorf("got  %s after %s\nwant %s", got, time.Since(start), want)
 		}
-		late.acknowledge(`{"toolsListChanged":true}`)
-		if got, want := taken(call), `tools/list_changed {`+tag+`}`; got != want {
+		late.acknowledge(`{"toolsListChanged":true,"resourceSubscriptions":["x:1"]}`)
+		if got, want := taken(call), `tools/list_changed {`+tag+"}\n"+`resources/updated {`+tag+`,"uri":"x:1"}`; got != want {
 			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+}
+
+// What was left out of a list because it came too late is announced when it comes,
+// unless it is what stood in the list all the same.
+func TestLateListIsAnnounced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow, other := withTools("late"), withTools("x")
+		servers := map[string]*fake{"slow": slow, "other": other}
+		c := newCatalog(t, servers)
+		elsewhere := New([]Member{{"other", other}}, c.lists, "key:a", "")
+		stranger := New(members(servers), c.lists, "key:b", "")
+		call := listening(t, c, `{"toolsListChanged":true,"resourcesListChanged":true}`)
+		silent := []link.Call{
+			listening(t, elsewhere, `{"toolsListChanged":true}`),
+			listening(t, stranger, `{"toolsListChanged":true}`),
+			listening(t, c, `{"promptsListChanged":true}`),
+		}
+		later(c.lists.wait)
+		for _, call := range append(silent, call) {
+			defer call.Cancel("")
+			if got := taken(call); !strings.HasPrefix(got, "subscriptions/acknowledged") {
+				t.Fatalf("got %s", got)
+			}
+		}
+		for _, test := range []struct {
+			list kind
+			keys []string
+			want string
+		}{
+			{tools, []string{"late"}, "tools/list_changed {" + tag + "}"},
+			{tools, []string{"late"}, ""},
+			{tools, []string{"late", "more"}, "tools/list_changed {" + tag + "}"},
+			{templates, []string{"x:{n}"}, "resources/list_changed {" + tag + "}"},
+			{prompts, nil, ""},
+		} {
+			method := test.list.shape().method
+			slow.hold = map[string]chan struct{}{method: make(chan struct{})}
+			slow.answers[method] = listOf(test.list, test.keys...)
+			answerOf(t, c, request(method, `{}`))
+			close(slow.hold[method])
+			if got := taken(call); got != test.want {
+				t.Errorf("%s: got %s, want %s", test.keys, got, test.want)
+			}
+			later(c.lists.wait) // or the next answer counts as late, too
+			slow.hold = nil
+			answerOf(t, c, request(method, `{}`))
+		}
+		for _, call := range silent {
+			if got := taken(call); got != "" {
+				t.Errorf("got %s for another owner, another server or another list", got)
+			}
 		}
 	})
 }

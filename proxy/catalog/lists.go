@@ -27,6 +27,7 @@ type Lists struct {
 	entries map[key]*list.Element // of *entry
 	recent  *list.List            // the last used first
 	bytes   int
+	watches map[*watch]bool
 	flights sync.WaitGroup
 }
 
@@ -60,7 +61,7 @@ func NewLists() *Lists {
 	return &Lists{
 		wait: 5 * time.Second, grace: time.Second, patience: time.Minute,
 		keep: 5 * time.Minute, recheck: 2 * time.Second,
-		entries: map[key]*list.Element{}, recent: list.New(),
+		entries: map[key]*list.Element{}, recent: list.New(), watches: map[*watch]bool{},
 	}
 }
 
@@ -195,22 +196,23 @@ func (l *Lists) land(e *entry, f *flight) {
 	defer close(f.done)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e.flight != f {
+	element, ok := l.entries[e.key]
+	if e.flight != f || !ok || element.Value.(*entry) != e {
 		return
 	}
 	e.flight = nil
-	element, ok := l.entries[e.key]
-	if !ok || element.Value.(*entry) != e {
+	e.late = time.Since(f.started) >= l.wait
+	if f.err != nil {
 		return
 	}
-	e.late = time.Since(f.started) >= l.wait
-	if f.err == nil {
-		l.bytes += f.answer.bytes
-		if e.listing != nil {
-			l.bytes -= e.listing.bytes
-		}
-		e.listing = f.answer
+	if f.wanted && !f.answer.equals(e.listing) {
+		l.tellLocked(e.key)
 	}
+	l.bytes += f.answer.bytes
+	if e.listing != nil {
+		l.bytes -= e.listing.bytes
+	}
+	e.listing = f.answer
 	l.trimLocked()
 }
 

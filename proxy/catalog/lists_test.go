@@ -173,7 +173,7 @@ func TestRequestAfterACancelledOne(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() {
-			_, err := l.Tool(ctx, "o", Member{"a", &fake{stuck: true, lingers: time.Second}}, "x", false)
+			_, err := l.Tool(ctx, "o", Member{"a", &fake{stuck: true, lingers: l.wait}}, "x", false)
 			ended <- err
 		}()
 		synctest.Wait()
@@ -186,6 +186,9 @@ func TestRequestAfterACancelledOne(t *testing.T) {
 				t.Errorf("got %s, %v", got, err)
 			}
 			l.flights.Wait()
+		}
+		if l.entries[key{"o", "a", tools}].Value.(*entry).late {
+			t.Error("the cancelled request counts as a late answer")
 		}
 	})
 }
@@ -222,13 +225,18 @@ func TestForgottenWhileAskedFor(t *testing.T) {
 		})
 		synctest.Wait()
 		l.Forget("o", "a")
-		close(held)
-		asking.Wait()
 		a.hold = nil
 		a.answers[mcp.MethodToolsList] = listOf(tools, "new")
-		if got, err := l.Tool(t.Context(), "o", Member{"a", a}, "new", false); got == nil || err != nil {
-			t.Errorf("got %s, %v, want the new one", got, err)
+		find := func() {
+			t.Helper()
+			if got, err := l.Tool(t.Context(), "o", Member{"a", a}, "new", false); got == nil || err != nil {
+				t.Errorf("got %s, %v, want the new one", got, err)
+			}
 		}
+		find()
+		close(held)
+		asking.Wait()
+		find()
 		l.Forget("o", "a")
 		if l.bytes != 0 {
 			t.Errorf("got %d bytes of nothing", l.bytes)

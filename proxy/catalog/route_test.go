@@ -241,7 +241,7 @@ func TestDiscover(t *testing.T) {
 	response := answerOf(t, c, request(mcp.MethodDiscover, `{}`))
 	for name, want := range map[string]string{
 		"supportedVersions": `["2026-07-28"]`,
-		"capabilities":      `{"tools":{"listChanged":true},"prompts":{},"resources":{"subscribe":true},"logging":{}}`,
+		"capabilities":      `{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"logging":{}}`,
 		"resultType":        `"complete"`,
 		"ttlMs":             `0`,
 		"_meta": `{"io.modelcontextprotocol/serverInfo":{"name":"gateway","version":"1"},"mcpgateway/unavailable":[{"server":"d","reason":"server \"x\" exited with status 3"},` +
@@ -250,6 +250,10 @@ func TestDiscover(t *testing.T) {
 		if got := string(response.At(response.InResult(name))); got != want {
 			t.Errorf("got %s %s, want %s", name, got, want)
 		}
+	}
+	alone := answerOf(t, New(c.members[2:3], unhurried(), "key:a", "gateway"), request(mcp.MethodDiscover, `{}`))
+	if got, want := string(alone.At(alone.InResult("capabilities"))), `{"resources":{"listChanged":true}}`; got != want {
+		t.Errorf("got capabilities %s, want %s", got, want)
 	}
 	text, _ := response.Text(response.InResult("instructions"))
 	if want := "# a\n\nbe kind \uFFFD\n\n# b\n\n" + strings.Repeat("x", maxInstructions) + "…"; text != want {
