@@ -252,3 +252,6 @@ func equal(t *testing.T, got []byte, want string) {
 		t.Errorf("got  %s\nwant %s", g, w)
 	}
 }
+
+// pass lets time pass on the clock of a synctest bubble.
+func pass(d time.Duration) { <-time.After(d) }

@@ -67,6 +67,18 @@ func TestInput(t *testing.T) {
 	}
 }
 
+// Forms are what a client has that can ask people and does not say how.
+func TestInputByForm(t *testing.T) {
+	t.Parallel()
+	for _, revision := range []string{"2025-06-18", "2025-11-25"} {
+		server := asking(1, `{"a":`+elicit+`}`, "")
+		s := driven{newSession(t, server, revision, `{"elicitation":{}}`)}
+		if question := take(t, s.call(t, toCall), 1)[0]; question.Method() != mcp.MethodElicit {
+			t.Errorf("%s: got %s, want a question", revision, question.Raw())
+		}
+	}
+}
+
 // Without a state there is none in the repeated request, and ids are never used
 // again.
 func TestInputRounds(t *testing.T) {
@@ -96,6 +108,7 @@ func TestInputRefused(t *testing.T) {
 	}
 	tests := []struct{ name, revision, capabilities, requests, state, want string }{
 		{"no capability", "2025-11-25", `{"roots":{}}`, `{"a":` + roots + `,"b":` + elicit + `}`, "", "not offered"},
+		{"no roots", "2025-11-25", `{"roots":true}`, `{"b":` + roots + `}`, "", "not offered"},
 		{"no sampling", "2025-11-25", `{}`, `{"b":` + sample + `}`, "", "not offered"},
 		{"not in that revision", "2025-03-26", allCapabilities, `{"b":` + elicit + `}`, "", "not offered"},
 		{"no links", "2025-06-18", allCapabilities, `{"b":{"method":"elicitation/create","params":{"mode":"url"}}}`, "", "not offered"},
@@ -272,7 +285,7 @@ func TestInputPauses(t *testing.T) {
 		s := driven{newSession(t, server, "2025-11-25", `{}`)}
 		start := time.Now()
 		call := s.call(t, toCall)
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		if n := server.count(); n < 6 || n > 8 {
 			t.Errorf("got %d calls in 10 s, want 0.1+0.2+0.4+0.8+1.6+3.2 s between", n)
 		}

@@ -73,6 +73,7 @@ func TestInitializeAgainAfterRefusal(t *testing.T) {
 		t.Errorf("got %s, want a result", answer.Raw())
 	}
 	unfit := bareSession(t, silent{`7`})
+	unfit.ask(t, hello)
 	equal(t, unfit.ask(t, hello).Raw(), `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"the server answered with a result that is no object"}}`)
 }
 
@@ -258,7 +259,7 @@ func TestIdleSessionEnds(t *testing.T) {
 		s := driven{NewSession(server, Info{IdleTimeout: time.Minute, Log: slog.New(slog.DiscardHandler)})}
 		s.ask(t, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}`)
 		call := s.call(t, `{"jsonrpc":"2.0","id":2,"method":"tools/call"}`)
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		if err := s.Err(); err != nil {
 			t.Fatalf("got end %v with a call in flight", err)
 		}
@@ -268,14 +269,14 @@ func TestIdleSessionEnds(t *testing.T) {
 		}
 		server.at(t, 0).result("{}")
 		response(t, call)
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		if err := s.Err(); err != nil {
 			t.Fatalf("got end %v with a listener", err)
 		}
 		stop()
-		time.Sleep(59 * time.Second)
+		pass(59 * time.Second)
 		s.ask(t, `{"jsonrpc":"2.0","id":3,"method":"ping"}`)
-		time.Sleep(59 * time.Second)
+		pass(59 * time.Second)
 		if err := s.Err(); err != nil {
 			t.Fatalf("got end %v, want a session that is used", err)
 		}

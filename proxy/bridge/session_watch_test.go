@@ -68,6 +68,7 @@ func TestWatchLists(t *testing.T) {
 					t.Errorf("got %d requests before the client was ready, want none", n)
 				}
 				s.send(t, ready)
+				synctest.Wait()
 				s.send(t, ready)
 				synctest.Wait()
 				if n := server.count(); n != 1 {
@@ -279,7 +280,7 @@ func TestWatchLost(t *testing.T) {
 		{"and did not start", func(s *fakeServer, c *fakeCall) {
 			s.refuses(&link.EndedError{Cause: errors.New("it crashed")})
 			c.error(-32603, "it crashed", "{}")
-			time.Sleep(10 * time.Second)
+			pass(10 * time.Second)
 			s.refuses(nil)
 		}},
 	}
@@ -294,7 +295,7 @@ func TestWatchLost(t *testing.T) {
 				synctest.Wait()
 				n := server.count()
 				test.lose(server, server.at(t, n-1))
-				time.Sleep(20 * time.Second)
+				pass(20 * time.Second)
 				if got := server.count(); got != n+1 {
 					t.Fatalf("got %d subscriptions, want %d", got, n+1)
 				}
@@ -318,7 +319,7 @@ func TestWatchLostAgainAndAgain(t *testing.T) {
 		}}
 		s := driven{newSession(t, server, "2025-11-25", `{}`)}
 		s.send(t, ready)
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		if got := server.count(); got < 60 || got > 70 {
 			t.Errorf("got %d subscriptions in an hour, want about one a minute", got)
 		}
@@ -326,15 +327,23 @@ func TestWatchLostAgainAndAgain(t *testing.T) {
 }
 
 func TestWatchListsRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server := &fakeServer{handle: func(c *fakeCall) { c.error(-32601, "m", "{}") }}
-		s := driven{newSession(t, server, "2025-11-25", `{}`)}
-		s.send(t, ready)
-		time.Sleep(time.Hour)
-		if got := server.count(); got != 1 {
-			t.Errorf("got %d subscriptions, want one try", got)
-		}
-	})
+	for name, handle := range map[string]func(*fakeCall){
+		"by an error":          func(c *fakeCall) { c.error(-32601, "m", "{}") },
+		"by what is honoured":  func(c *fakeCall) { c.acknowledge(`{"toolsListChanged":false}`) },
+		"by honouring nothing": func(c *fakeCall) { c.acknowledge(`{}`) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := &fakeServer{handle: handle}
+				s := driven{newSession(t, server, "2025-11-25", `{}`)}
+				s.send(t, ready)
+				pass(time.Hour)
+				if got := server.count(); got != 1 || (name != "by an error" && !server.at(t, 0).isCancelled()) {
+					t.Errorf("got %d subscriptions, want one try that is over", got)
+				}
+			})
+		})
+	}
 }
 
 func TestWatchBoundsResources(t *testing.T) {

@@ -79,7 +79,6 @@ func (h *Hub) Do(ctx context.Context, owner string, request mcp.Message) (link.C
 		return nil, link.ErrBusy
 	}
 	h.listeners[l] = struct{}{}
-	h.idle.Stop()
 	// What is asked of the process is not for this caller alone, and does not end
 	// with its request.
 	ctx = context.WithoutCancel(ctx)
@@ -233,7 +232,7 @@ func (h *Hub) follow(s *source, messages []mcp.Message) {
 				h.over(s, m)
 				return
 			}
-			h.tell(s, m)
+			h.tell(m)
 		}
 		<-s.Ready()
 		messages = s.Take()
@@ -241,12 +240,9 @@ func (h *Hub) follow(s *source, messages []mcp.Message) {
 }
 
 // tell brings a notification to those who want it.
-func (h *Hub) tell(s *source, m mcp.Message) {
+func (h *Hub) tell(m mcp.Message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if _, open := h.sources[s]; !open {
-		return
-	}
 	for l := range h.listeners {
 		if l.hears(m) {
 			l.Offer(l.own(m))

@@ -25,10 +25,12 @@ type process struct {
 
 type call struct {
 	*link.Queue
-	request   mcp.Message
-	owner     string
-	cancelled string
-	once      sync.Once
+	request mcp.Message
+	owner   string
+	once    sync.Once
+
+	mu     sync.Mutex
+	reason string // of its cancellation
 }
 
 func (p *process) Do(_ context.Context, owner string, request mcp.Message) (link.Call, error) {
@@ -95,12 +97,21 @@ func (c *call) end() {
 
 func (c *call) Cancel(reason string) {
 	c.once.Do(func() {
-		c.cancelled = reason
+		c.mu.Lock()
+		c.reason = reason
+		c.mu.Unlock()
 		c.Force(mcp.NewError(c.request.ID(), mcp.CodeInternal, "cancelled", nil))
 	})
 }
 
 func (*call) Detach() {}
+
+// cancelled is why the call was cancelled; "" if it was not.
+func (c *call) cancelled() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reason
+}
 
 const (
 	tools   = `{"toolsListChanged":true}`
@@ -175,8 +186,8 @@ func TestEachTopicOnce(t *testing.T) {
 		p.calls[0].notify(mcp.MethodToolsChanged, "")
 		expect(t, "a", told(a), "")
 		expect(t, "b", told(b), "b tools/list_changed")
-		if p.calls[0].cancelled != "" || p.calls[0].owner != "" {
-			t.Errorf("got a subscription of %q that was cancelled: %q", p.calls[0].owner, p.calls[0].cancelled)
+		if p.calls[0].cancelled() != "" || p.calls[0].owner != "" {
+			t.Errorf("got a subscription of %q that was cancelled: %q", p.calls[0].owner, p.calls[0].cancelled())
 		}
 		b.Cancel("gone")
 		c.Cancel("gone")
@@ -209,15 +220,15 @@ func TestRests(t *testing.T) {
 		h := newHub(t, p)
 		listen(t, h, "a", tools).Cancel("gone")
 		synctest.Wait()
-		time.Sleep(linger - time.Second)
+		pass(linger - time.Second)
 		b := listen(t, h, "b", tools)
 		expect(t, "b", told(b), "b "+tools)
-		time.Sleep(time.Hour)
-		expect(t, "process", p.asked()+p.calls[0].cancelled, tools)
+		pass(time.Hour)
+		expect(t, "process", p.asked()+p.calls[0].cancelled(), tools)
 		b.Cancel("gone")
-		time.Sleep(linger)
+		pass(linger)
 		synctest.Wait()
-		if p.calls[0].cancelled == "" {
+		if p.calls[0].cancelled() == "" {
 			t.Error("the process was not told that nobody listens")
 		}
 		start := time.Now()
@@ -268,12 +279,12 @@ func TestGathers(t *testing.T) {
 			call.Cancel("gone")
 		}
 		fresh := listen(t, h, "a", tools)
-		time.Sleep(settle)
+		pass(settle)
 		expect(t, "fresh", told(fresh), "a "+tools)
 		expect(t, "other", told(all[0]), "0 resources/updatedx:0")
 		for i, c := range p.calls {
-			if (c.cancelled == "") != (i == maxSources) {
-				t.Errorf("subscription %d: got cancellation %q", i, c.cancelled)
+			if (c.cancelled() == "") != (i == maxSources) {
+				t.Errorf("subscription %d: got cancellation %q", i, c.cancelled())
 			}
 		}
 		expect(t, "process", p.calls[maxSources].filter(), `{"toolsListChanged":true,"resourceSubscriptions":["x:0"]}`)
@@ -296,7 +307,7 @@ func TestGatheringFails(t *testing.T) {
 		p.refusal = errors.New("it crashed")
 		p.mu.Unlock()
 		fresh := listen(t, h, "a", tools)
-		time.Sleep(settle)
+		pass(settle)
 		expect(t, "fresh", told(fresh), `"a" it crashed`)
 		expect(t, "other", told(all[0]), `"0" it crashed`)
 	})
@@ -316,12 +327,39 @@ func TestNotAcknowledged(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := listen(t, newHub(t, &process{handle: test.handle}), "a", `{"toolsListChanged":true,"promptsListChanged":true}`)
-				time.Sleep(ackWait)
+				p := &process{handle: test.handle}
+				a := listen(t, newHub(t, p), "a", `{"toolsListChanged":true,"promptsListChanged":true}`)
+				pass(ackWait)
 				expect(t, "a", told(a), test.want)
+				if got := p.calls[0].cancelled(); strings.Contains(got, "acknowledge") != (test.name == "never") {
+					t.Errorf("got cancellation %q", got)
+				}
 			})
 		})
 	}
+}
+
+// Who has gone before the process could be asked, is not asked for. What the
+// process was asked for ends in the end, though nobody waits for it any more.
+func TestGoneBeforeAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &process{handle: func(*call) {}}
+		h := newHub(t, p)
+		a := listen(t, h, "a", tools)
+		synctest.Wait()
+		b := listen(t, h, "b", prompts)
+		b.Cancel("gone")
+		a.Cancel("gone")
+		pass(2 * linger)
+		p.calls[0].acknowledge(tools)
+		synctest.Wait()
+		expect(t, "process", p.asked()+p.calls[0].cancelled(), tools)
+		pass(linger)
+		synctest.Wait()
+		if p.calls[0].cancelled() == "" {
+			t.Error("the process was not told that nobody listens")
+		}
+	})
 }
 
 func TestPassesOthers(t *testing.T) {
@@ -354,3 +392,6 @@ func TestBounds(t *testing.T) {
 		}
 	})
 }
+
+// pass lets time pass on the clock of a synctest bubble.
+func pass(d time.Duration) { <-time.After(d) }
