@@ -32,6 +32,7 @@ func layers() map[string]int {
 		"policy/profile":   1,
 		"policy/ratelimit": 1,
 		"proxy/certs":      1,
+		"proxy/headers":    1,
 		"proxy/link":       1,
 		"proxy/openapi":    1,
 		"proxy/proxytest":  1,
@@ -44,6 +45,7 @@ func layers() map[string]int {
 		"proxy/backend":   2,
 		"proxy/catalog":   2,
 		"proxy/hub":       2,
+		"proxy/resume":    2,
 		"runtime/config":  2,
 
 		"proxy/bridge":    3,
@@ -57,6 +59,7 @@ func layers() map[string]int {
 
 		"proxy/grpcfront": 6,
 		"proxy/restfront": 6,
+		"proxy/ssefront":  6,
 		"proxy/wsfront":   6,
 
 		"proxy/httpfront": 7,
