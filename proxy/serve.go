@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -29,13 +28,11 @@ func (p *Proxy) Serve(parent context.Context, l Listeners) error {
 			return err
 		}
 	}
-	if len(l.WebSocket)+len(l.SSE) > 0 {
-		return errors.New("this version serves HTTP and gRPC only")
-	}
+	web := httpfront.Listeners{HTTP: l.HTTP, WebSocket: l.WebSocket, SSE: l.SSE}
 	ctx, stop := context.WithCancelCause(parent)
 	defer stop(nil)
 	var serving sync.WaitGroup
-	serving.Go(func() { stop(httpfront.New(p.current.Load, p.log).Serve(ctx, l.HTTP...)) })
+	serving.Go(func() { stop(httpfront.New(p.current.Load, p.log).Serve(ctx, web)) })
 	serving.Go(func() { stop(grpcfront.New(p.current.Load, p.ready, p.log).Serve(ctx, l.GRPC...)) })
 	serving.Wait()
 	if parent.Err() != nil {

@@ -1,6 +1,7 @@
-// Package httpfront serves the Streamable HTTP transport of MCP at
-// /servers/{server}/mcp: it decides whether a request may be looked at at all
-// (host, origin, credential, size, time), decodes it, passes it through the gate,
+// Package httpfront is the door for all clients that come by HTTP: it decides
+// whether a request may be looked at at all (host, origin, credential, size, time)
+// and finds the transport that its path is of. The others have fronts of their
+// own; Streamable HTTP is here: it decodes a message, passes it through the gate,
 // and encodes what comes back. It never talks to a server itself, and it trusts
 // nothing that a client says of itself.
 //
@@ -18,6 +19,8 @@ import (
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/httpio"
 	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/ssefront"
+	"mcpgateway/proxy/wsfront"
 )
 
 // Current is what the front enforces now: one policy generation.
@@ -25,16 +28,22 @@ type Current = gate.Current
 
 // Front is the HTTP handler for clients.
 type Front struct {
-	current func() *Current
-	log     *slog.Logger
-	bodies  *budget
-	closing chan struct{} // closed when no new stream may begin and listeners end
+	current  func() *Current
+	log      *slog.Logger
+	bodies   *budget
+	sessions *sessions
+	sse      *ssefront.Front
+	ws       *wsfront.Front
+	closing  chan struct{} // closed when no new stream may begin and listeners end
 }
 
 // New returns a front. current gives the generation in force, nil before the
 // first one; each request uses one generation throughout.
 func New(current func() *Current, log *slog.Logger) *Front {
-	return &Front{current: current, log: log, bodies: newBudget(), closing: make(chan struct{})}
+	return &Front{
+		current: current, log: log, bodies: newBudget(), sessions: newSessions(), sse: ssefront.New(log), ws: wsfront.New(log),
+		closing: make(chan struct{}),
+	}
 }
 
 // exchange is one HTTP request on its way.
@@ -43,14 +52,17 @@ type exchange struct {
 	*Current
 	out    *writer
 	r      *http.Request
+	at     address
 	caller policy.Identity
 	scope  policy.Scope
+	held   int64 // bytes of the body, counted in the budget
 }
 
 // ServeHTTP serves one request. A panic ends that request alone.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{Front: f, out: newWriter(w), r: r}
 	defer x.contain()
+	defer x.release()
 	x.Current = f.current()
 	x.out.w.Extend(httpio.WriteWait)
 	if r.ContentLength != 0 {
@@ -58,23 +70,38 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.out.w.LimitBody(time.Now().Add(bodyWait))
 	}
 	setHeaders(w.Header())
+	x.at = route(r.URL.EscapedPath())
 	if refused := x.admit(); refused != nil {
 		if x.caller.Subject == "" || r.ContentLength != 0 {
 			// A stranger keeps no connection, and a body is not read to its end.
 			w.Header().Set("Connection", "close")
 		}
-		x.out.refuse(*refused)
+		x.refuse(*refused)
 		return
 	}
-	switch r.Method {
+	switch {
+	case r.Method == http.MethodOptions:
+		x.preflight()
+	case x.at.endpoint == restAPI:
+		x.overREST()
+	case x.at.endpoint == wsPoint:
+		x.overWebSocket()
+	case x.at.endpoint == ssePoint:
+		x.overSSE()
+	default:
+		x.streamable()
+	}
+}
+
+// streamable serves Streamable HTTP.
+func (x *exchange) streamable() {
+	switch x.r.Method {
 	case http.MethodPost:
 		x.post()
 	case http.MethodGet:
 		x.get()
 	case http.MethodDelete:
 		x.delete()
-	case http.MethodOptions:
-		x.preflight()
 	}
 }
 
@@ -88,7 +115,7 @@ func (x *exchange) contain() {
 	if x.out.w.Begun() {
 		panic(http.ErrAbortHandler)
 	}
-	x.out.refuse(refusal{status: http.StatusInternalServerError, code: mcp.CodeInternal, text: "internal error"})
+	x.refuse(refusal{status: http.StatusInternalServerError, code: mcp.CodeInternal, text: "internal error"})
 }
 
 // admit decides whether the request is looked at: the cheap checks first, and
@@ -106,7 +133,7 @@ func (x *exchange) admit() *refusal {
 	switch x.r.Method {
 	case http.MethodOptions:
 		return nil
-	case http.MethodPost, http.MethodGet, http.MethodDelete:
+	case http.MethodPost, http.MethodGet, http.MethodDelete, http.MethodHead:
 	default:
 		return &refusal{status: http.StatusMethodNotAllowed, allow: "POST, GET, DELETE, OPTIONS", text: "method not allowed"}
 	}
@@ -114,28 +141,40 @@ func (x *exchange) admit() *refusal {
 	if strings.HasPrefix(x.r.URL.Path, "/.well-known/") {
 		return &refusal{status: http.StatusNotFound, text: "nothing is here"}
 	}
+	if x.at.endpoint == wsPoint {
+		wsfront.TakeKey(x.r.Header)
+	}
 	caller, err := x.Keys.Authenticate(x.r.Header)
 	if err != nil {
 		return &refusal{status: http.StatusUnauthorized, text: err.Error()}
 	}
-	x.caller = caller
-	// As it was sent: an escaped slash is no separator.
-	server, ok := serverOf(x.r.URL.EscapedPath())
-	if !ok {
+	known(x.r.Context())
+	x.caller, x.scope = caller, x.at.scope
+	switch {
+	case !x.isServed(x.at.endpoint):
 		return &refusal{status: http.StatusNotFound, text: "nothing is here: a server is at /servers/{server}/mcp"}
+	case x.at.endpoint == restAPI:
+		return nil // its front knows whom it asks for
+	case x.r.Method == http.MethodHead:
+		return &refusal{status: http.StatusMethodNotAllowed, allow: "POST, GET, DELETE, OPTIONS", text: "method not allowed"}
 	}
-	x.scope = policy.Scope{Server: server}
 	if err := x.Gate.Authorize(caller, x.scope); err != nil {
-		return x.refusalOf(err, nil)
+		return refusalOf(err, nil)
 	}
 	return nil
 }
 
-// serverOf takes the server's name out of /servers/{server}/mcp.
-func serverOf(path string) (server string, ok bool) {
-	rest, begins := strings.CutPrefix(path, "/servers/")
-	server, ends := strings.CutSuffix(rest, "/mcp")
-	return server, begins && ends && server != "" && !strings.Contains(server, "/")
+// isServed reports whether the listener of the request serves an endpoint.
+func (x *exchange) isServed(e endpoint) bool {
+	switch door := doorOf(x.r.Context()); {
+	case e == mcpPoint || e == restAPI:
+		return door == doorHTTP
+	case e == wsPoint:
+		return door == doorWebSocket || door == doorHTTP && x.Policy.HTTP.WebSocket
+	case e == ssePoint:
+		return door == doorSSE || door == doorHTTP && x.Policy.HTTP.SSE
+	}
+	return false
 }
 
 func setHeaders(h http.Header) {
@@ -156,6 +195,7 @@ const (
 const (
 	maxHeaderBytes = 32 << 10
 	maxConnections = 8192
+	maxStrangers   = 1024 // connections of one address without a valid key so far
 
 	maxAdminConnections = 64
 )

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"mcpgateway/proxy/headers"
 )
 
 // hostAllowed refuses requests for names that are not the gateway's: a web page
@@ -82,9 +84,23 @@ func (x *exchange) preflight() {
 	h.Set("Allow", "POST, GET, DELETE, OPTIONS")
 	if x.r.Header.Get("Origin") != "" {
 		h.Set("Access-Control-Allow-Methods", "POST, GET, DELETE")
-		h.Set("Access-Control-Allow-Headers",
-			"Authorization, X-API-Key, Content-Type, Accept, Mcp-Session-Id, Mcp-Protocol-Version, Mcp-Method, Mcp-Name, Last-Event-ID")
+		h.Set("Access-Control-Allow-Headers", strings.Join(append(parameterHeaders(x.r.Header),
+			"Authorization, X-API-Key, Content-Type, Accept, Mcp-Session-Id, Mcp-Protocol-Version, Mcp-Method, Mcp-Name, Last-Event-ID"), ", "))
+		h.Add("Vary", "Access-Control-Request-Headers")
 		h.Set("Access-Control-Max-Age", "600")
 	}
 	x.out.w.WriteHeader(http.StatusNoContent)
+}
+
+// parameterHeaders are those of the headers that a browser asks for that repeat
+// parameters of tools: their names are the servers'.
+func parameterHeaders(h http.Header) (asked []string) {
+	for _, value := range h.Values("Access-Control-Request-Headers") {
+		for name := range strings.SplitSeq(value, ",") {
+			if name = strings.TrimSpace(name); headers.IsParameter(name) {
+				asked = append(asked, name)
+			}
+		}
+	}
+	return asked
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"mcpgateway/proxy/mcp"
+	"mcpgateway/policy"
 )
 
 // A client that does not read its stream stalls nobody, not even itself.
@@ -50,39 +50,71 @@ func TestPanicEndsOneRequest(t *testing.T) {
 	}
 }
 
-func TestServerOf(t *testing.T) {
+func TestRoute(t *testing.T) {
 	t.Parallel()
-	for path, want := range map[string]string{
-		"/servers/files/mcp": "files", "/servers/a b/mcp": "a b",
-		"/servers//mcp": "", "/servers/mcp": "", "/servers/a/b/mcp": "", "/servers/a/mcp/": "", "/mcp": "", "": "",
+	one, project := policy.Scope{Server: "a b"}, policy.Scope{Project: "p"}
+	for path, want := range map[string]address{
+		"/servers/a b/mcp": {mcpPoint, one, ""}, "/servers/a b/sse": {ssePoint, one, ""}, "/servers/a b/sse/X": {ssePoint, one, "X"},
+		"/servers/a b/ws": {wsPoint, one, ""}, "/projects/p/mcp": {mcpPoint, project, ""}, "/projects/p/ws": {wsPoint, project, ""},
+		"/projects/p/sse/X": {ssePoint, project, "X"}, "/mcp": {endpoint: mcpPoint}, "/sse": {endpoint: ssePoint},
+		"/sse/X": {endpoint: ssePoint, message: "X"}, "/ws": {endpoint: wsPoint}, "/servers/mcp/mcp": {endpoint: mcpPoint, scope: policy.Scope{Server: "mcp"}},
+		"/api/v1/": {endpoint: restAPI}, "/api/v1/servers/a/tools": {endpoint: restAPI},
 	} {
-		got, ok := serverOf(path)
-		if ok != (want != "") || (ok && got != want) {
-			t.Errorf("%q: got %q, %v, want %q", path, got, ok, want)
+		if got := route(path); got != want {
+			t.Errorf("%q: got %+v, want %+v", path, got, want)
+		}
+	}
+	for _, path := range []string{
+		"", "/", "/servers//mcp", "/servers/mcp", "/servers/a/b/mcp", "/servers/a/mcp/", "/servers/a/", "/projects//mcp", "/sse/", "/sse/a/b",
+		"/mcp/x", "//mcp", "mcp/", "/api/v2", "/api/v1x", "/api/v1", "/servers/a/projects/b/mcp",
+	} {
+		if got := route(path); got.endpoint != nothing {
+			t.Errorf("%q: got %+v, want nothing", path, got)
 		}
 	}
 }
 
-// Headers come from anybody: no value may panic, and none may pass for another.
-func FuzzHeaders(f *testing.F) {
-	f.Add("2026-07-28", "tools/call", "=?base64?eA==?=", "localhost:80", "http://[::1]:1", "x")
-	f.Fuzz(func(t *testing.T, revision, method, name, host, origin, tool string) {
-		h := http.Header{mcp.HeaderRevision: {revision}, mcp.HeaderMethod: {method}, mcp.HeaderName: {name}}
-		originAllowed(origin, hostname(host), nil)
-		hostAllowed(&http.Request{Host: host}, []string{origin})
-		body := []byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":` + string(mcp.Quote(tool)) +
-			`,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`)
-		m, err := mcp.Parse(body)
-		if err != nil {
-			t.Fatal(err)
+// A path comes from anybody: it leads to one place, which no other path of
+// another length does.
+func FuzzRoute(f *testing.F) {
+	for _, path := range []string{"/servers/a/mcp", "/projects/b/sse/c", "/ws", "/api/v1/x", "/servers//mcp"} {
+		f.Add(path)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		a := route(path)
+		if a.scope.Server != "" && a.scope.Project != "" || a.endpoint == nothing && a.message != "" {
+			t.Fatalf("%q: got %+v", path, a)
 		}
-		stateless, refused := era(h, m)
-		if refused != nil {
+		last := map[endpoint]string{mcpPoint: "mcp", ssePoint: "sse", wsPoint: "ws"}[a.endpoint]
+		if last == "" {
 			return
 		}
-		decoded, ok := decodeHeader(name)
-		if !stateless || revision != "2026-07-28" || method != "tools/call" || !ok || decoded != strings.ToValidUTF8(tool, "\uFFFD") {
-			t.Errorf("passed: revision %q, method %q, name %q for tool %q", revision, method, name, tool)
+		built := "/"
+		switch {
+		case a.scope.Server != "":
+			built += "servers/" + a.scope.Server + "/"
+		case a.scope.Project != "":
+			built += "projects/" + a.scope.Project + "/"
+		}
+		if built += last; a.message != "" {
+			built += "/" + a.message
+		}
+		if built != path && built != "/"+path {
+			t.Errorf("%q: got %+v, which is %q", path, a, built)
+		}
+	})
+}
+
+// Headers come from anybody: no value may panic.
+func FuzzGuard(f *testing.F) {
+	f.Add("localhost:80", "http://[::1]:1", "mcp-param-a, x")
+	f.Fuzz(func(t *testing.T, host, origin, asked string) {
+		originAllowed(origin, hostname(host), nil)
+		hostAllowed(&http.Request{Host: host}, []string{origin})
+		for _, name := range parameterHeaders(http.Header{"Access-Control-Request-Headers": {asked}}) {
+			if strings.ContainsAny(name, ", \r\n") {
+				t.Errorf("%q: got %q", asked, name)
+			}
 		}
 	})
 }

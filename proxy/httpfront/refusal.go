@@ -4,7 +4,9 @@ import (
 	"net/http"
 
 	"mcpgateway/proxy/gate"
+	"mcpgateway/proxy/headers"
 	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/restfront"
 )
 
 // refusal is an answer that no server gave.
@@ -16,6 +18,19 @@ type refusal struct {
 	data       []byte // raw; nil for none
 	allow      string // methods, with status 405
 	retryAfter bool
+}
+
+// refuse refuses the request in the way of its transport.
+func (x *exchange) refuse(r refusal) {
+	if x.at.endpoint == restAPI {
+		r.problem().Write(x.out.w, x.r)
+		return
+	}
+	x.out.refuse(r)
+}
+
+func (r refusal) problem() *restfront.Problem {
+	return &restfront.Problem{Status: r.status, Detail: r.text, Allow: r.allow, RetryAfter: r.retryAfter}
 }
 
 // refuse writes a refusal, as a JSON-RPC error whatever the status. It does
@@ -36,13 +51,18 @@ func (o *writer) refuse(r refusal) {
 	if r.code == 0 {
 		r.code = mcp.CodeInvalidRequest
 	}
-	o.last(r.status, mcp.NewError(r.id, r.code, r.text, r.data))
+	o.whole(r.status, mcp.NewError(r.id, r.code, r.text, r.data))
+}
+
+// malformed refuses a request for its headers.
+func malformed(p *headers.Problem, id []byte) *refusal {
+	return &refusal{status: http.StatusBadRequest, code: p.Code, id: id, text: p.Text, data: p.Data}
 }
 
 // refusalOf turns an error of the gate into an answer. What happened to a server
 // is an error inside the protocol, and so HTTP's status is 200 for a request; a
 // message without an id can only be refused by HTTP (2025-11-25, transports).
-func (x *exchange) refusalOf(err error, id []byte) *refusal {
+func refusalOf(err error, id []byte) *refusal {
 	cause := gate.RefusalOf(err)
 	r := refusal{status: http.StatusOK, code: cause.Code, id: id, text: cause.Text}
 	switch cause.Reason {

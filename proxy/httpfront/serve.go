@@ -12,18 +12,56 @@ import (
 	"mcpgateway/proxy/certs"
 )
 
+// Listeners are where clients come in. HTTP's listeners serve every transport that
+// goes over HTTP, WebSocket and HTTP+SSE as far as the policy says so; the others
+// serve their own alone.
+type Listeners struct{ HTTP, WebSocket, SSE []net.Listener }
+
 // Serve serves clients on the listeners, which it closes, until ctx ends; then
 // listeners' streams end at once and calls in flight have graceWait to finish.
 // It may be called once.
-func (f *Front) Serve(ctx context.Context, listeners ...net.Listener) error {
+func (f *Front) Serve(ctx context.Context, l Listeners) error {
 	server := newServer(f, f.log)
+	server.BaseContext = func(l net.Listener) context.Context {
+		return context.WithValue(context.Background(), doorKey{}, l.(*entrance).door)
+	}
+	server.ConnContext = withConnection
 	stopped := context.AfterFunc(ctx, func() { close(f.closing) })
 	defer stopped()
-	bounded := limit(listeners, maxConnections)
-	for i, l := range bounded {
-		bounded[i] = certs.Listener(l, f.tls, "h2", "http/1.1")
+	most := newConnections(maxConnections, maxStrangers)
+	var entrances []net.Listener
+	enter := func(door door, listeners []net.Listener, protocols ...string) {
+		for _, l := range listeners {
+			entrances = append(entrances, &entrance{certs.Listener(most.limit(l), f.tls, protocols...), door})
+		}
 	}
-	return serve(ctx, server, bounded)
+	enter(doorHTTP, l.HTTP, "h2", "http/1.1")
+	enter(doorWebSocket, l.WebSocket, "http/1.1") // a connection is taken over
+	enter(doorSSE, l.SSE, "h2", "http/1.1")
+	defer f.ws.Wait() // their connections are not the server's any more
+	return serve(ctx, server, entrances)
+}
+
+// door is what a listener is for.
+type door int
+
+const (
+	doorHTTP door = iota
+	doorWebSocket
+	doorSSE
+)
+
+type doorKey struct{}
+
+// entrance is a listener that knows what it is for.
+type entrance struct {
+	net.Listener
+	door door
+}
+
+func doorOf(ctx context.Context) door {
+	d, _ := ctx.Value(doorKey{}).(door)
+	return d
 }
 
 // tls is how the listeners prove themselves now, nil for plain text.
@@ -37,7 +75,12 @@ func (f *Front) tls() *policy.TLS {
 // ServeAdmin serves the health checks until ctx ends. ready says why the gateway
 // is not ready, nil if it is.
 func ServeAdmin(ctx context.Context, ready func() error, log *slog.Logger, listeners ...net.Listener) error {
-	return serve(ctx, newServer(newAdmin(ready), log), limit(listeners, maxAdminConnections))
+	most := newConnections(maxAdminConnections, maxAdminConnections)
+	var bounded []net.Listener
+	for _, l := range listeners {
+		bounded = append(bounded, most.limit(l))
+	}
+	return serve(ctx, newServer(newAdmin(ready), log), bounded)
 }
 
 func newServer(handler http.Handler, log *slog.Logger) *http.Server {
@@ -73,41 +116,4 @@ func serve(parent context.Context, server *http.Server, listeners []net.Listener
 		return nil
 	}
 	return context.Cause(ctx)
-}
-
-// limit lets listeners together have so many connections.
-func limit(listeners []net.Listener, most int) []net.Listener {
-	slots := make(chan struct{}, most)
-	bounded := make([]net.Listener, len(listeners))
-	for i, l := range listeners {
-		bounded[i] = &limited{Listener: l, slots: slots}
-	}
-	return bounded
-}
-
-// limited is a listener that accepts no more connections than there are slots.
-type limited struct {
-	net.Listener
-	slots chan struct{}
-}
-
-func (l *limited) Accept() (net.Conn, error) {
-	l.slots <- struct{}{}
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		<-l.slots
-		return nil, err
-	}
-	return &counted{Conn: conn, slots: l.slots}, nil
-}
-
-type counted struct {
-	net.Conn
-	slots chan struct{}
-	once  sync.Once
-}
-
-func (c *counted) Close() error {
-	defer c.once.Do(func() { <-c.slots })
-	return c.Conn.Close()
 }

@@ -1,15 +1,87 @@
 package httpfront
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
 	"mcpgateway/proxy/gate"
+	"mcpgateway/proxy/headers"
 	"mcpgateway/proxy/httpio"
 	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/resume"
 )
 
-// get opens the stream of what a server sends unasked in a session.
+const (
+	// primeWait is how long an answer may take before it becomes a stream, in a
+	// session whose client can then ask for the rest of it.
+	primeWait = time.Second
+	// resumeWait is how long that client shall wait before it asks.
+	resumeWait = time.Second
+)
+
+// inSession serves a message of the handshake era.
+func (x *exchange) inSession(m mcp.Message) {
+	id, problem := headers.Session(x.r.Header)
+	if problem != nil {
+		x.out.refuse(*malformed(problem, idOf(m)))
+		return
+	}
+	revision := ""
+	if id != "" {
+		var err error
+		if revision, err = x.Gate.Revision(x.caller, x.scope, id); err != nil {
+			x.out.refuse(*refusalOf(err, idOf(m)))
+			return
+		}
+	}
+	reply, err := x.Gate.Do(x.r.Context(), gate.Request{Caller: x.caller, Scope: x.scope, Session: id, Message: m})
+	switch {
+	case err != nil:
+		x.out.refuse(*refusalOf(err, idOf(m)))
+	case reply.Call == nil:
+		x.out.w.WriteHeader(http.StatusAccepted)
+	case id == "":
+		if reply.Session != "" {
+			x.out.w.Header().Set(mcp.HeaderSession, reply.Session)
+		}
+		if x.write(plain{reply.Call}, manner{patience: quietWait}) != complete {
+			reply.Call.Detach()
+		}
+	default:
+		x.relay(x.sessions.of(x.Gate, x.caller, x.scope, id).Call(reply.Call), revision)
+	}
+}
+
+// relay writes the stream of a call. If it is cut, the call goes on: in this era a
+// disconnect is no cancellation (2025-11-25, transports).
+func (x *exchange) relay(reader *resume.Reader, revision string) {
+	how := manner{patience: quietWait}
+	if x.prime(reader, revision) {
+		how.patience = primeWait
+	}
+	if x.write(reader, how) == revoked {
+		reader.Cancel("the key is no longer valid")
+	}
+	if x.out.events.Begun() {
+		reader.Close()
+	} else {
+		reader.Forget()
+	}
+}
+
+// prime lets the client ask for the rest of a stream from its start on, in the
+// revision that has this: clients of others may not understand an empty event.
+func (x *exchange) prime(reader *resume.Reader, revision string) bool {
+	if revision != mcp.Revision2025November {
+		return false
+	}
+	x.out.events.Prime(reader.Start(), resumeWait)
+	return true
+}
+
+// get opens a stream: of what a server sends unasked in a session, or again one
+// that was cut.
 func (x *exchange) get() {
 	id, refused := x.session()
 	if refused == nil && !httpio.Accepts(x.r.Header, httpio.TypeEvents) {
@@ -19,55 +91,43 @@ func (x *exchange) get() {
 		x.out.refuse(*refused)
 		return
 	}
-	listener, err := x.Gate.Listen(x.caller, x.scope, id)
+	revision, err := x.Gate.Revision(x.caller, x.scope, id)
 	if err != nil {
-		x.out.refuse(*x.refusalOf(err, nil))
+		x.out.refuse(*refusalOf(err, nil))
 		return
 	}
-	defer listener.Stop()
-	x.listen(listener)
+	reader, err := x.listen(id)
+	switch {
+	case errors.Is(err, resume.ErrUnknown):
+		x.out.refuse(refusal{status: http.StatusBadRequest, text: headerLastEvent + ": " + err.Error()})
+		return
+	case err != nil:
+		x.out.refuse(*refusalOf(err, nil))
+		return
+	}
+	defer reader.Close()
+	x.prime(reader, revision)
+	how := manner{lasting: reader.Over() != nil} // nil: it is a call's
+	if x.write(reader, how) == revoked {
+		reader.Cancel("the key is no longer valid")
+	}
 }
 
-// listen writes events until the client, the session or the gateway ends.
-func (x *exchange) listen(listener *gate.Listener) {
-	if x.out.comment() != nil { // the client sees at once that it is connected
-		return
-	}
-	quiet := time.NewTicker(quietWait)
-	defer quiet.Stop()
-	for {
-		var err error
-		select {
-		case <-listener.Ready():
-			for _, m := range listener.Take() {
-				if err = x.out.event(m); err != nil {
-					break
-				}
-			}
-		case <-quiet.C:
-			if !x.stillAllowed() {
-				return
-			}
-			err = x.out.comment()
-		case <-listener.Done:
-			return
-		case <-x.closing:
-			return
-		case <-x.r.Context().Done():
-			return
-		}
+const headerLastEvent = "Last-Event-ID"
+
+func (x *exchange) listen(id string) (*resume.Reader, error) {
+	session := x.sessions.of(x.Gate, x.caller, x.scope, id)
+	open := func() (*resume.Inbox, error) {
+		l, err := x.Gate.Listen(x.caller, x.scope, id)
 		if err != nil {
-			return
+			return nil, err
 		}
+		return &resume.Inbox{Queue: l.Queue, Done: l.Done, Stop: l.Stop}, nil
 	}
-}
-
-// stillAllowed asks again whether the caller of a long stream may have it: a key is
-// revoked, or ends, and streams with it.
-func (x *exchange) stillAllowed() bool {
-	now := x.current()
-	caller, err := now.Keys.Authenticate(x.r.Header)
-	return err == nil && now.Gate.Authorize(caller, x.scope) == nil
+	if last := x.r.Header.Get(headerLastEvent); last != "" {
+		return session.Resume(last, open)
+	}
+	return session.Listen(open)
 }
 
 // delete ends a session.
@@ -78,26 +138,31 @@ func (x *exchange) delete() {
 		return
 	}
 	if err := x.Gate.End(x.caller, x.scope, id); err != nil {
-		x.out.refuse(*x.refusalOf(err, nil))
+		x.out.refuse(*refusalOf(err, nil))
 		return
 	}
-	x.out.empty(http.StatusNoContent)
+	x.sessions.forget(id)
+	x.out.w.WriteHeader(http.StatusNoContent)
 }
 
 // session is the id of the session that a GET or DELETE is for. The stateless
 // era has neither of them.
 func (x *exchange) session() (id string, refused *refusal) {
-	revision, ok := single(x.r.Header, mcp.HeaderRevision)
+	revision, problem := headers.Revision(x.r.Header)
 	switch {
-	case !ok:
-		return "", mismatch("the header %s was sent more than once", mcp.HeaderRevision)
+	case problem != nil:
+		return "", malformed(problem, nil)
 	case mcp.Stateless(revision):
 		return "", &refusal{status: http.StatusMethodNotAllowed, allow: "POST", text: "revision " + revision + " has only POST"}
 	case revision != "" && !mcp.Handshake(revision):
-		return "", unsupported(revision)
+		return "", malformed(headers.Unsupported(revision), nil)
 	}
-	if id, ok = single(x.r.Header, mcp.HeaderSession); id == "" || !ok {
-		return "", &refusal{status: http.StatusBadRequest, text: "the header " + mcp.HeaderSession + " is missing, or was sent more than once"}
+	id, problem = headers.Session(x.r.Header)
+	switch {
+	case problem != nil:
+		return "", malformed(problem, nil)
+	case id == "":
+		return "", &refusal{status: http.StatusBadRequest, text: "the header " + mcp.HeaderSession + " is missing"}
 	}
 	return id, nil
 }

@@ -28,6 +28,7 @@ type server struct {
 	heard   string          // the last cancellation
 	visits  int             // calls of the tool "visit"
 	told    []string        // methods of the requests that change what it sends
+	listed  int             // how often the tools were
 }
 
 // serve is a server with a behaviour: "echo" behaves well, the others do not.
@@ -98,9 +99,11 @@ func (s *server) handle(behaviour string, e envelope, line []byte) {
 	case behaviour == "modern":
 		s.modern(e, line)
 	case e.Method == "initialize":
-		s.send(`{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true},"logging":{},"resources":{"subscribe":true,"x":1e3}},"serverInfo":{"name":%q,"version":"1.0"},"instructions":"be kind","big":9007199254740993}}`, e.ID, behaviour)
+		s.send(`{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":%q,"capabilities":{"tools":{"listChanged":true},"logging":{},"resources":{"subscribe":true,"x":1e3}},"serverInfo":{"name":%q,"version":"1.0"},"instructions":"be kind","big":9007199254740993}}`, e.ID, negotiate(e.Params), behaviour)
 	case e.Method == "ping":
 		s.send(`{"jsonrpc":"2.0","id":%s,"result":{}}`, e.ID)
+	case e.Method == "tools/list" && behaviour == "mirror":
+		s.mirror(e)
 	case e.Method == "tools/list":
 		s.send(`{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"echo","description":"says it again","inputSchema":{"type":"object"}}]}}`, e.ID)
 	case e.Method == "resources/read":
@@ -119,6 +122,25 @@ func (s *server) handle(behaviour string, e envelope, line []byte) {
 	case e.ID != nil && e.Method != "":
 		s.send(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"Method not found"}}`, e.ID)
 	}
+}
+
+// mirror lists a tool whose calls repeat a parameter in a header: another one each
+// time.
+func (s *server) mirror(e envelope) {
+	s.listed++
+	s.send(`{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"again","inputSchema":{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region%d"}}}}]}}`, e.ID, s.listed)
+}
+
+// negotiate gives the revision that the client asks for, if it is of the handshake
+// era, else that era's last.
+func negotiate(params json.RawMessage) string {
+	var asked struct{ ProtocolVersion string }
+	_ = json.Unmarshal(params, &asked) // what is missing stays empty
+	switch asked.ProtocolVersion {
+	case "2024-11-05", "2025-03-26", "2025-06-18":
+		return asked.ProtocolVersion
+	}
+	return "2025-11-25"
 }
 
 // call runs a tool.

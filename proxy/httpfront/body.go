@@ -1,0 +1,74 @@
+package httpfront
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"mcpgateway/proxy/httpio"
+	"mcpgateway/proxy/mcp"
+)
+
+// typed refuses a POST that does not say what its body is, or does not take what
+// its answer may be.
+func (x *exchange) typed() *refusal {
+	switch {
+	case !httpio.IsJSON(x.r.Header):
+		return &refusal{status: http.StatusUnsupportedMediaType, text: "Content-Type is not application/json"}
+	case x.at.endpoint == mcpPoint && (!httpio.Accepts(x.r.Header, httpio.TypeJSON) || !httpio.Accepts(x.r.Header, httpio.TypeEvents)):
+		return &refusal{status: http.StatusNotAcceptable, text: "Accept must list application/json and text/event-stream"}
+	}
+	return nil
+}
+
+// firstRead is how much of an announced body is made room for before it comes.
+const firstRead = 64 << 10
+
+// body reads the request's body within the limits of size, time and what its
+// caller may hold; release gives it back.
+func (x *exchange) body() ([]byte, *refusal) {
+	limit := x.Policy.Limits.MaxBodyBytes
+	tooLarge := &refusal{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body is larger than %d bytes, the limit", limit)}
+	if x.r.ContentLength > limit {
+		return nil, tooLarge
+	}
+	size := x.r.ContentLength
+	if size < 0 {
+		size = limit
+	}
+	if !x.bodies.take(x.caller.Subject, size, max(bodiesPerCaller, limit)) {
+		return nil, &refusal{status: http.StatusServiceUnavailable, text: "too many large requests of this caller are under way", retryAfter: true}
+	}
+	x.held = size
+	var body bytes.Buffer
+	// A length that is only announced must not cost memory.
+	body.Grow(int(min(size, firstRead)) + bytes.MinRead)
+	_, err := body.ReadFrom(http.MaxBytesReader(x.out.w.ResponseWriter, x.r.Body, limit))
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		return nil, tooLarge
+	case err != nil:
+		return nil, &refusal{status: http.StatusBadRequest, code: mcp.CodeParse, text: "the body could not be read to its end: " + cause(err)}
+	}
+	x.out.w.LimitBody(time.Time{}) // set by ServeHTTP
+	return body.Bytes(), nil
+}
+
+// release gives back what the body took of its caller's budget.
+func (x *exchange) release() {
+	if x.held > 0 {
+		x.bodies.give(x.caller.Subject, x.held)
+	}
+}
+
+// cause is what a client may know of an error of its own connection.
+func cause(err error) string {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return "it is shorter than announced"
+	}
+	return "time-out or connection lost"
+}

@@ -1,0 +1,84 @@
+package httpfront
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+)
+
+// Who has shown no key can't take every place: what is one too many of an address
+// is closed, until one of the others is known or gone.
+func TestStrangersAreBounded(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	most := newConnections(8, 2)
+	limited := most.limit(l)
+	dial := func() net.Conn {
+		t.Helper()
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	accept := func() *counted {
+		t.Helper()
+		conn, err := limited.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn.(*counted)
+	}
+	dial()
+	first := accept()
+	dial()
+	second := accept()
+	accepted := make(chan *counted)
+	go func() { accepted <- accept() }()
+	if _, err := dial().Read(make([]byte, 1)); err == nil {
+		t.Error("got no end of a third connection")
+	}
+	known(withConnection(t.Context(), first))
+	dial()
+	<-accepted // there is room
+	second.Close()
+	second.Close() // counts once
+	dial()
+	accept()
+	ended := make(chan error)
+	go func() {
+		_, err := limited.Accept()
+		ended <- err
+	}()
+	if _, err := dial().Read(make([]byte, 1)); err == nil {
+		t.Error("got no end of one too many")
+	}
+	l.Close()
+	if err := <-ended; err == nil {
+		t.Error("got one accepted")
+	}
+	if got := len(most.slots); got != 3 {
+		t.Errorf("got %d places taken by three connections", got)
+	}
+}
+
+func TestSource(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"192.0.2.7:1": "192.0.2.7/32", "[::ffff:192.0.2.7]:1": "192.0.2.7/32", "[2001:db8:1:2:3::4]:1": "2001:db8:1:2::/64", "[fe80::1%lo]:1": "fe80::/64",
+	} {
+		parsed := netip.MustParseAddrPort(address)
+		if got := source(net.TCPAddrFromAddrPort(parsed)); got.String() != want {
+			t.Errorf("%s: got %s, want %s", address, got, want)
+		}
+	}
+	if got := source(&net.UnixAddr{}); got.IsValid() {
+		t.Errorf("got %s", got)
+	}
+}

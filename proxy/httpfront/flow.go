@@ -1,0 +1,135 @@
+package httpfront
+
+import (
+	"net/http"
+	"time"
+
+	"mcpgateway/proxy/link"
+	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/resume"
+)
+
+// flow is where the events of one answer come from.
+type flow interface {
+	Ready() <-chan struct{} // gives a value when Take may have events
+	Woken() <-chan struct{} // so does this
+	Over() <-chan struct{}  // closed when no more will come
+	// Take returns what has come, in order; more is false if that is all.
+	Take() (events []resume.Event, more bool)
+}
+
+// manner is how a flow is written.
+type manner struct {
+	stateless bool
+	patience  time.Duration // for the first event; after it a stream begins without one. 0: at once
+	lasting   bool          // it has no end of its own: it ends as soon as the gateway stops
+}
+
+// ending is why no more is written.
+type ending int
+
+const (
+	complete ending = iota
+	cut             // the client, or what it listened to, has gone
+	revoked         // the caller may not have it any more
+)
+
+// write writes a flow to its end: as one JSON message if a response comes first,
+// else as a stream of events.
+func (x *exchange) write(f flow, how manner) ending {
+	if how.patience == 0 {
+		if x.out.events.Comment() != nil {
+			return cut
+		}
+		how.patience = quietWait
+	}
+	quiet := time.NewTimer(how.patience)
+	defer quiet.Stop()
+	var closing <-chan struct{}
+	if how.lasting {
+		closing = x.closing
+	}
+	for {
+		more, err := true, error(nil)
+		select {
+		case <-f.Ready():
+			more, err = x.pass(f, how.stateless)
+		case <-f.Woken():
+			more, err = x.pass(f, how.stateless)
+		case <-quiet.C:
+			if !x.stillAllowed() {
+				x.out.refuse(refusal{status: http.StatusUnauthorized, text: "the key is no longer valid for this address"})
+				return revoked
+			}
+			err = x.out.events.Comment()
+		case <-f.Over():
+			return cut
+		case <-closing:
+			return cut
+		case <-x.r.Context().Done():
+			return cut
+		}
+		switch {
+		case err != nil:
+			return cut
+		case !more:
+			return complete
+		}
+		if x.out.events.Begun() {
+			quiet.Reset(quietWait)
+		}
+	}
+}
+
+// pass writes what has come.
+func (x *exchange) pass(f flow, stateless bool) (more bool, err error) {
+	events, more := f.Take()
+	for _, e := range events {
+		if e.Message.Kind() == mcp.Response && !x.out.events.Begun() {
+			x.out.whole(status(e.Message, stateless), e.Message)
+			return more, nil
+		}
+		if err := x.out.events.Write(e.ID, "message", e.Message.Raw()); err != nil {
+			return more, err
+		}
+	}
+	return more, nil
+}
+
+// status is the HTTP status that goes with a response that is not streamed
+// (2026-07-28, streamable HTTP, and basic, "Error Codes").
+func status(m mcp.Message, stateless bool) int {
+	if !stateless || m.Err() == nil {
+		return http.StatusOK
+	}
+	switch string(m.At(m.InError("code"))) {
+	case "-32601":
+		return http.StatusNotFound
+	case "-32020", "-32021", "-32022":
+		return http.StatusBadRequest
+	}
+	return http.StatusOK
+}
+
+// plain is the flow of a call that can't be resumed.
+type plain struct{ link.Call }
+
+func (plain) Woken() <-chan struct{} { return nil }
+func (plain) Over() <-chan struct{}  { return nil }
+
+func (p plain) Take() (events []resume.Event, more bool) {
+	more = true
+	for _, m := range p.Call.Take() {
+		events = append(events, resume.Event{Message: m})
+		more = more && m.Kind() != mcp.Response
+	}
+	return events, more
+}
+
+// stillAllowed asks again whether the caller of a long stream may have it: a key is
+// revoked, or ends, and streams with it.
+func (x *exchange) stillAllowed() bool {
+	now := x.current()
+	caller, err := now.Keys.Authenticate(x.r.Header)
+	return err == nil && now.Gate.Authorize(caller, x.scope) == nil
+}

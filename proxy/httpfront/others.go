@@ -1,0 +1,29 @@
+package httpfront
+
+import (
+	"mcpgateway/proxy/gate"
+	"mcpgateway/proxy/restfront"
+	"mcpgateway/proxy/wsfront"
+)
+
+// overREST serves what programs without MCP ask.
+func (x *exchange) overREST() {
+	restfront.Serve(x.out.w, x.r, restfront.Request{
+		Caller: x.caller, Policy: x.Policy, Gate: x.Gate, Allowed: x.stillAllowed,
+		Body: func() ([]byte, *restfront.Problem) {
+			body, refused := x.body()
+			if refused != nil {
+				return nil, refused.problem()
+			}
+			return body, nil
+		},
+	})
+}
+
+// overWebSocket serves a connection of WebSocket to its end.
+func (x *exchange) overWebSocket() {
+	x.ws.Serve(x.out.w, x.r, wsfront.Admitted{
+		Caller: x.caller, Scope: x.scope, Gate: func() *gate.Gate { return x.current().Gate }, Allowed: x.stillAllowed,
+		MaxMessage: x.Policy.Limits.MaxBodyBytes, MaxOpen: x.Policy.Limits.MaxSessionsPerCaller, Closing: x.closing,
+	})
+}

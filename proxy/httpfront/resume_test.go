@@ -1,0 +1,173 @@
+package httpfront
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"mcpgateway/proxy/mcp"
+)
+
+// sessionOf opens a session of a revision and returns the header that names it.
+func (g *gateway) sessionOf(server, revision string) string {
+	g.t.Helper()
+	got := g.do("POST", server, strings.Replace(initializeBody, "2025-11-25", revision, 1))
+	if !strings.Contains(got.body, `"protocolVersion":"`+revision+`"`) {
+		g.t.Fatalf("initialize: got %+v, want revision %s", got, revision)
+	}
+	return mcp.HeaderSession + ": " + got.header.Get(mcp.HeaderSession)
+}
+
+// connection is a stream that is read step by step.
+type connection struct {
+	*bufio.Reader
+	cut func()
+}
+
+// open makes a request whose answer is a stream.
+func (g *gateway) open(method, server, body string, headers ...string) *connection {
+	g.t.Helper()
+	ctx, cancel := context.WithCancel(g.t.Context())
+	response, err := http.DefaultClient.Do(g.request(method, server, body, headers...).WithContext(ctx))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" || response.Header.Get("X-Accel-Buffering") != "no" {
+		g.t.Fatalf("got %s with headers %v, want a stream", response.Status, response.Header)
+	}
+	g.t.Cleanup(func() {
+		cancel()
+		response.Body.Close()
+	})
+	return &connection{bufio.NewReader(response.Body), cancel}
+}
+
+const answer = `{"jsonrpc":"2.0","id":"ask-1","result":{"n":1e3}}`
+
+// A call whose client has lost its connection goes on, and the client can have the
+// rest of its stream, and of no other.
+func TestResumeCall(t *testing.T) {
+	for _, revision := range []string{"2025-03-26", "2025-06-18", "2025-11-25"} {
+		t.Run(revision, func(t *testing.T) {
+			g := newGateway(t, nil)
+			session := g.sessionOf("echo", revision)
+			first := g.open("POST", "echo", toolCall(`"c"`, "ask", ""), session)
+			if revision == "2025-11-25" {
+				if prime := eventsOf(first, 1); len(prime) != 1 || prime[0] != (event{id: "c1-0", retry: "1000"}) {
+					t.Errorf("got %+v, want a priming event", prime)
+				}
+			}
+			asked := eventsOf(first, 1)
+			if len(asked) != 1 || asked[0].id != "c1-1" || asked[0].name != "message" || asked[0].retry != "" || !strings.Contains(asked[0].data, "sampling") {
+				t.Fatalf("got %+v", asked)
+			}
+			first.cut()
+			// The one that the client lost is still in flight, and is not told of what is
+			// on this stream.
+			if got := g.do("POST", "echo", toolCall("2", "again", ""), session); !strings.Contains(got.body, `"id":2`) {
+				t.Errorf("another call: got %+v", got)
+			}
+			if got := g.do("POST", "echo", answer, session); got.status != http.StatusAccepted {
+				t.Errorf("answer: got %+v", got)
+			}
+			resumed := g.open("GET", "echo", "", session, "Last-Event-ID: c1-1")
+			rest, err := io.ReadAll(resumed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := eventsOf(strings.NewReader(string(rest)), 9)
+			if revision == "2025-11-25" {
+				last = last[1:] // primed again
+			}
+			if len(last) != 1 || last[0].id != "c1-2" || !strings.Contains(last[0].data, `"id":"c"`) || !strings.Contains(last[0].data, `\"n\":1e3`) {
+				t.Errorf("got %+v", last)
+			}
+			// Again, from an earlier place.
+			again := events(t, g.open("GET", "echo", "", session, "Last-Event-ID: c1-0"), 9)
+			if len(again) != 2 || again[0] != asked[0].data || again[1] != last[0].data {
+				t.Errorf("got %q", again)
+			}
+		})
+	}
+}
+
+func TestResumeIsOfOneSession(t *testing.T) {
+	g := newGateway(t, nil)
+	session, other := g.session("echo"), g.session("echo")
+	stream := g.open("POST", "echo", toolCall("1", "ask", ""), session)
+	eventsOf(stream, 2)
+	for id, want := range map[string]int{"c1-9": 400, "c2-0": 400, "x": 400, "c1": 400, "l7-0": 400, "c1--1": 400} {
+		if got := g.do("GET", "echo", "", session, "Last-Event-ID: "+id); got.status != want {
+			t.Errorf("%s: got %+v, want %d", id, got, want)
+		}
+	}
+	if got := g.do("GET", "echo", "", other, "Last-Event-ID: c1-1"); got.status != http.StatusBadRequest {
+		t.Errorf("another session: got %+v", got)
+	}
+	if got := g.do("GET", "echo", "", session, "Last-Event-ID: c1-1", "Authorization: Bearer "+g.other); got.status != http.StatusNotFound {
+		t.Errorf("another caller: got %+v", got)
+	}
+	g.do("DELETE", "echo", "", session)
+	if got := g.do("GET", "echo", "", session, "Last-Event-ID: c1-1"); got.status != http.StatusNotFound {
+		t.Errorf("after the session: got %+v", got)
+	}
+}
+
+// An answer that takes long becomes a stream that can be resumed; the client can
+// still cancel it.
+func TestLongCallIsPrimed(t *testing.T) {
+	g := newGateway(t, nil)
+	session := g.session("echo")
+	stream := g.open("POST", "echo", toolCall("7", "wait", ""), session)
+	if prime := eventsOf(stream, 1); len(prime) != 1 || prime[0].id != "c1-0" || prime[0].data != "" {
+		t.Fatalf("got %+v", prime)
+	}
+	g.do("POST", "echo", `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}`, session)
+	if got := events(t, stream, 1); len(got) != 1 || !strings.Contains(got[0], `"id":7,"error"`) {
+		t.Errorf("got %q", got)
+	}
+}
+
+// changed makes the server say that its tools have changed, which relates to no
+// call.
+func (g *gateway) changed(session string) {
+	g.t.Helper()
+	if got := g.do("POST", "echo", toolCall("1", "log", ""), session); got.status != http.StatusOK {
+		g.t.Fatalf("got %+v", got)
+	}
+}
+
+// A listener whose connection is dead does not keep a new one from listening.
+func TestNewestListenerIsHeard(t *testing.T) {
+	g := newGateway(t, nil)
+	session := g.session("echo")
+	older := g.open("GET", "echo", "", session)
+	eventsOf(older, 1) // primed
+	newer := g.open("GET", "echo", "", session)
+	primed := eventsOf(newer, 1)
+	g.changed(session)
+	got := eventsOf(newer, 1)
+	if len(got) != 1 || !strings.Contains(got[0].data, "tools/list_changed") {
+		t.Fatalf("got %+v", got)
+	}
+	// The same stream once more: the connection that had it ends, and what it may not
+	// have brought comes again.
+	resumed := g.open("GET", "echo", "", session, "Last-Event-ID: "+primed[0].id)
+	if again := events(t, resumed, 1); len(again) != 1 || again[0] != got[0].data {
+		t.Errorf("got %q", again)
+	}
+	if rest, err := io.ReadAll(newer); err != nil || strings.Trim(string(rest), ":\n") != "" {
+		t.Errorf("got %q, %v on the connection that was replaced", rest, err)
+	}
+	g.changed(session)
+	if got := eventsOf(resumed, 1); len(got) != 1 || !strings.Contains(got[0].data, "tools/list_changed") {
+		t.Errorf("got %+v", got)
+	}
+	g.do("DELETE", "echo", "", session)
+	if rest, err := io.ReadAll(older); err != nil || strings.Trim(string(rest), ":\n") != "" {
+		t.Errorf("got %q, %v on the older connection", rest, err)
+	}
+}
