@@ -103,6 +103,19 @@ func (c *Conn) Hold(held bool) {
 	c.lastUsed = time.Now()
 }
 
+// IdleSince is since when the instance has had nothing to do; idle is false if it
+// has, or if somebody listens.
+func (c *Conn) IdleSince() (at time.Time, idle bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lastUsed, !c.inUseLocked()
+}
+
+// inUseLocked reports whether somebody waits for something of the instance.
+func (c *Conn) inUseLocked() bool {
+	return len(c.calls) > 0 || c.listening || len(c.watchers) > 0
+}
+
 // InFlight is the number of calls in flight.
 func (c *Conn) InFlight() int {
 	c.mu.Lock()
@@ -265,7 +278,7 @@ func (c *Conn) checkIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	rest := c.spec.IdleTimeout - time.Since(c.lastUsed)
-	if len(c.calls) > 0 || c.listening || c.held || len(c.watchers) > 0 {
+	if c.held || c.inUseLocked() {
 		rest = c.spec.IdleTimeout
 	}
 	if rest > 0 && c.ended == nil {

@@ -89,7 +89,7 @@ func (w *writer) freezeIfIdle(ctx context.Context) {
 func (c *Conn) quietSince() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.calls) > 0 || c.listening || c.tasks || len(c.watchers) > 0 {
+	if c.tasks || c.inUseLocked() {
 		return time.Now()
 	}
 	return c.lastUsed

@@ -29,6 +29,9 @@ type Spec struct {
 	Replicas  int // of a shared server, > 0
 	Strategy  policy.Strategy
 	Warm      int
+	// MaxPerCaller is how many instances that are not shared one caller may have, of
+	// all servers together; 0: no limit.
+	MaxPerCaller int
 }
 
 // program is what the era of the server is remembered by.

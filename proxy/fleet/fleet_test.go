@@ -190,6 +190,37 @@ func TestOffersSeparateHandshakeInstances(t *testing.T) {
 	}
 }
 
+// One caller leaves room for others: over its limit, what it has not used for longest
+// makes place, and if all is in use, it waits.
+func TestCallersAreBounded(t *testing.T) {
+	fleet, _ := newFleet(t)
+	limited := func(server string) Spec {
+		s := spec(server)
+		s.MaxPerCaller = 2
+		return s
+	}
+	first := pid(t, fleet.Server(limited("modern"), by("key:a")))
+	pid(t, fleet.Server(limited("modern.2"), by("key:a")))
+	pid(t, fleet.Server(limited("modern.3"), by("key:a")))
+	if got := len(fleet.slots); got != 2 {
+		t.Errorf("got %d instances, want 2", got)
+	}
+	if again := pid(t, fleet.Server(limited("modern"), by("key:a"))); again == first {
+		t.Error("got the instance that was idle for longest, want that it has ended")
+	}
+	for _, server := range []string{"modern", "modern.3"} {
+		call, err := fleet.Server(limited(server), by("key:a")).Do(t.Context(), request(t, "{}", "tools/call", `"name":"wait"`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer call.Cancel("the test is over")
+	}
+	if _, err := fleet.Server(limited("modern.2"), by("key:a")).Do(t.Context(), request(t, "{}", "tools/list", "")); !errors.Is(err, link.ErrBusy) {
+		t.Errorf("got error %v, want %v", err, link.ErrBusy)
+	}
+	pid(t, fleet.Server(limited("modern.2"), by("key:b"))) // another may
+}
+
 func TestReplicas(t *testing.T) {
 	tests := []struct {
 		strategy policy.Strategy

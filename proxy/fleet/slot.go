@@ -5,10 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"strconv"
+	"time"
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/link"
 )
 
 var errShutdown = errors.New("the gateway is shutting down")
@@ -22,6 +25,7 @@ type key struct {
 
 // slot is an instance that is there or on its way.
 type slot struct {
+	subject  string        // whose it is; "" if it is shared
 	ready    chan struct{} // closed when instance or err is set
 	instance *instance
 	err      error
@@ -57,8 +61,16 @@ func (f *Fleet) slot(spec Spec, owner Owner, offered backend.Capabilities) *slot
 		return s
 	}
 	s := &slot{ready: make(chan struct{})}
-	if f.closed {
+	if !shared {
+		s.subject = owner.Subject
+	}
+	switch {
+	case f.closed:
 		s.err = errShutdown
+	case !shared && !f.roomLocked(spec, owner.Subject):
+		s.err = fmt.Errorf("start server %q: all %d instances that one caller may have are in use: %w", spec.Server, spec.MaxPerCaller, link.ErrBusy)
+	}
+	if s.err != nil {
 		close(s.ready)
 		return s
 	}
@@ -72,6 +84,44 @@ func (f *Fleet) slot(spec Spec, owner Owner, offered backend.Capabilities) *slot
 	// Others wait for it too: it does not end with the request that came first.
 	f.running.Go(func() { f.fill(spec, k, s) })
 	return s
+}
+
+// roomLocked reports whether a caller may have one instance more. For one over the
+// limit it ends the caller's own that was idle for longest: who uses many servers,
+// or offers each of them different things, must leave room for others. f.mu must be
+// held.
+func (f *Fleet) roomLocked(spec Spec, subject string) bool {
+	own := 0
+	var idlest key
+	var since time.Time
+	for k, s := range f.slots {
+		if s.subject != subject || s.over() {
+			continue
+		}
+		own++
+		if at, idle := s.idleSince(); idle && (since.IsZero() || at.Before(since)) {
+			idlest, since = k, at
+		}
+	}
+	if spec.MaxPerCaller == 0 || own < spec.MaxPerCaller {
+		return true
+	}
+	if since.IsZero() {
+		return false
+	}
+	f.slots[idlest].instance.conn.Discard()
+	delete(f.slots, idlest)
+	return true
+}
+
+// idleSince is since when the slot's instance has had nothing to do.
+func (s *slot) idleSince() (at time.Time, idle bool) {
+	select {
+	case <-s.ready:
+		return s.instance.conn.IdleSince()
+	default:
+		return time.Time{}, false
+	}
 }
 
 func (f *Fleet) fill(spec Spec, k key, s *slot) {

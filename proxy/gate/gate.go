@@ -126,6 +126,8 @@ func (g *Gate) spec(server string) fleet.Spec {
 		Replicas:  max(1, s.Replicas),
 		Strategy:  s.Strategy,
 		Warm:      s.Warm,
+
+		MaxPerCaller: g.policy.Limits.MaxSessionsPerCaller,
 	}
 }
 

@@ -58,7 +58,7 @@ type Call interface {
 }
 
 // ErrBusy is the error of a call over the limit of calls in flight.
-var ErrBusy = errors.New("too many calls in flight: try again later")
+var ErrBusy = errors.New("too many at a time: try again later")
 
 // EndedError is the error of whatever comes after the end of an instance or of a
 // session. Its text is the cause of the end, a sentence for the caller.
