@@ -11,6 +11,10 @@ mkdir -p /etc/mcp-gateway /opt/testserver
 cp bin/testserver /opt/testserver/
 cat >/etc/mcp-gateway/mcp-gateway.yaml <<YAML
 version: "1.0"
+transports:
+  grpc: {enabled: true, port: 8082}
+  websocket: {enabled: true, port: 8083}
+  sse: {enabled: true, port: 8084}
 projects:
   p: {resources: {max_memory_mb: 200}}
 servers:
@@ -18,6 +22,7 @@ servers:
 YAML
 systemctl daemon-reload
 systemctl start mcp-gatewayd.socket mcp-gateway-proxy.socket mcp-gateway-proxy-admin.socket
+systemctl start mcp-gateway-proxy-grpc.socket mcp-gateway-proxy-websocket.socket mcp-gateway-proxy-sse.socket
 
 # The first connection starts the daemon, and the first client the proxy.
 key=$(mcp-gateway key create test)
@@ -42,10 +47,21 @@ expect "${box%/*}/memory.max" $((200 << 20))
 mcp-gateway profile audit test >/run/audit || { grep -E '^  (differs|unreadable)' /run/audit >&2; fail "the audit of the server finds differences"; }
 echo "ok: $(grep ' facts: ' /run/audit)"
 
+# The streams don't end by themselves: curl's time does.
+answer=$(printf '\0\0\0\0\0' | curl -sS -m 20 --http2-prior-knowledge -o /dev/null -w '%{http_code}' http://127.0.0.1:8082/grpc.health.v1.Health/Check \
+  -H 'Content-Type: application/grpc' -H 'TE: trailers' --data-binary @-)
+[ "$answer" = 200 ] || fail "gRPC's own socket: got $answer"
+answer=$(curl -s -m 5 -o /dev/null -w '%{http_code}' http://127.0.0.1:8083/servers/test/ws -H "Authorization: Bearer $key" -H 'Connection: Upgrade' \
+  -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' -H 'Sec-WebSocket-Protocol: mcp' || true)
+[ "$answer" = 101 ] || fail "WebSocket's own socket: got $answer"
+answer=$(curl -s -N -m 5 http://127.0.0.1:8084/servers/test/sse -H "Authorization: Bearer $key" -H 'Accept: text/event-stream' || true)
+case $answer in 'event: endpoint'*) ;; *) fail "HTTP+SSE's own socket: got $answer" ;; esac
+echo "ok: every transport has its socket"
+
 systemctl kill -s KILL mcp-gateway-proxy.service
 for _ in $(seq 100); do [ -d "$box" ] || break; sleep 0.1; done
 [ -d "$box" ] && fail "a server outlived its proxy"
 echo "ok: no server outlived its proxy"
-systemctl stop mcp-gateway-proxy.socket mcp-gateway-proxy-admin.socket mcp-gateway-proxy mcp-gatewayd.socket mcp-gatewayd
+systemctl stop mcp-gateway-proxy.socket 'mcp-gateway-proxy-*.socket' mcp-gateway-proxy mcp-gatewayd.socket mcp-gatewayd
 pgrep -f mcp-gateway-launch && fail "a sandbox outlived the daemon"
 echo "ok: nothing is left"
