@@ -129,7 +129,9 @@ func (g *gateway) listed(t *testing.T, client *http.Client, address string) (sta
 // upgraded reports what the offer of a WebSocket is answered with.
 func (g *gateway) upgraded(t *testing.T, client *http.Client, address string) (status int, subprotocol string) {
 	t.Helper()
-	address = "http" + strings.TrimPrefix(address, "ws")
+	if host, isWebSocket := strings.CutPrefix(address, "ws"); isWebSocket {
+		address = "http" + host
+	}
 	h1 := client.Transport.(*http.Transport).Clone()
 	h1.ForceAttemptHTTP2 = false
 	if h1.TLSClientConfig != nil {
