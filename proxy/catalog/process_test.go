@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/bridge"
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
@@ -96,6 +97,44 @@ func TestListenToRealProcesses(t *testing.T) {
 	call.Cancel("enough")
 	if got := next(call, 1)[0]; got.Kind() != mcp.Response || !strings.Contains(errorOf(got), "enough") {
 		t.Errorf("got %s, want that it was cancelled", got.Raw())
+	}
+}
+
+// A client of the handshake era has the same servers, and hears of their changes.
+func TestHandshakeClient(t *testing.T) {
+	t.Parallel()
+	session := bridge.NewSession(processes(t, "echo", "modern"), bridge.Info{IdleTimeout: time.Hour, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	defer session.Close()
+	ask := func(method, params string) mcp.Message {
+		t.Helper()
+		call, err := session.Call(t.Context(), request(method, params))
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages := next(call, 1)
+		return messages[len(messages)-1]
+	}
+	hello := ask(mcp.MethodInitialize, `{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}`)
+	if got := string(hello.At(hello.InResult("capabilities", "tools"))); got != `{"listChanged":true}` {
+		t.Errorf("got %s", hello.Raw())
+	}
+	if err := session.Send(t.Context(), mcp.NewRequest(nil, mcp.MethodInitialized, nil)); err != nil {
+		t.Fatal(err)
+	}
+	inbox, stop, ok := session.Listen()
+	if !ok {
+		t.Fatal("got no inbox")
+	}
+	defer stop()
+	<-inbox.Ready()
+	if got := inbox.Take(); len(got) != 1 || got[0].Method() != mcp.MethodToolsChanged {
+		t.Errorf("got %v, want that modern's tools have changed", got)
+	}
+	if got := keysOf(ask(mcp.MethodToolsList, `{}`), tools); got != "echo__echo modern__echo" {
+		t.Errorf("got %s", got)
+	}
+	if got := ask(mcp.MethodToolsCall, `{"name":"modern__echo"}`); !strings.Contains(string(got.Result()), `\"name\":\"echo\"`) {
+		t.Errorf("got %s, want the server's own name", got.Raw())
 	}
 }
 
