@@ -24,12 +24,15 @@ type Gate struct {
 	policy   *policy.Policy
 	fleet    *fleet.Fleet
 	sessions *Sessions
+	replaced chan struct{} // closed when there is a newer gate
 }
 
 // New returns the gate of a policy, which translated sessions use from now on.
 func New(p *policy.Policy, instances *fleet.Fleet, sessions *Sessions) *Gate {
-	g := &Gate{policy: p, fleet: instances, sessions: sessions}
-	sessions.latest.Store(g)
+	g := &Gate{policy: p, fleet: instances, sessions: sessions, replaced: make(chan struct{})}
+	if before := sessions.latest.Swap(g); before != nil {
+		close(before.replaced)
+	}
 	return g
 }
 

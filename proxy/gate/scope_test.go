@@ -227,6 +227,21 @@ func TestSessionLosesWhatItMayNoMoreUse(t *testing.T) {
 	}
 }
 
+// A merged subscription ends with the policy that it was opened under.
+func TestMergedSubscriptionEndsWithItsPolicy(t *testing.T) {
+	g, _ := newGate(t)
+	u := &user{t: t, gate: g, caller: caller("key:a", "echo", "modern"), scope: policy.Scope{}}
+	call := u.do(`{"jsonrpc":"2.0","id":"s","method":"subscriptions/listen","params":{` + stateless + `,"notifications":{"toolsListChanged":true}}}`).Call
+	<-call.Ready()
+	if got := call.Take(); got[0].Method() != mcp.MethodAcknowledged {
+		t.Fatalf("got %s", got[0].Raw())
+	}
+	New(g.policy, g.fleet, g.sessions)
+	if got, err := link.Await(t.Context(), call); err != nil || string(got.ID()) != `"s"` {
+		t.Errorf("got %s, %v", got.Raw(), err)
+	}
+}
+
 func TestTool(t *testing.T) {
 	g, opener := newGate(t)
 	for scope, name := range map[policy.Scope]string{on("echo"): "echo", {}: "modern__echo"} {

@@ -36,15 +36,7 @@ func (g *Gate) server(caller policy.Identity, scope policy.Scope, owner fleet.Ow
 	if scope.Server != "" {
 		return g.fleet.Server(g.spec(scope.Server), owner), nil
 	}
-	return g.catalog(names, owner), nil
-}
-
-func (g *Gate) catalog(names []string, owner fleet.Owner) *catalog.Catalog {
-	members := make([]catalog.Member, len(names))
-	for i, name := range names {
-		members[i] = catalog.Member{Name: name, Server: g.fleet.Server(g.spec(name), owner)}
-	}
-	return catalog.New(members, g.sessions.lists, owner.String(), g.policy.Gateway)
+	return g.merged(names, owner), nil
 }
 
 // Tool returns the definition of a tool as its server lists it, raw; nil if there
@@ -56,7 +48,7 @@ func (g *Gate) Tool(ctx context.Context, caller policy.Identity, scope policy.Sc
 	}
 	owner := fleet.Owner{Subject: caller.Subject}
 	if scope.Server == "" {
-		return g.catalog(names, owner).Tool(ctx, name, fresh)
+		return g.merged(names, owner).Tool(ctx, name, fresh)
 	}
 	member := catalog.Member{Name: scope.Server, Server: g.fleet.Server(g.spec(scope.Server), owner)}
 	return g.sessions.lists.Tool(ctx, owner.String(), member, name, fresh)

@@ -1,0 +1,71 @@
+package gate
+
+import (
+	"context"
+	"sync"
+
+	"mcpgateway/proxy/catalog"
+	"mcpgateway/proxy/fleet"
+	"mcpgateway/proxy/link"
+	"mcpgateway/proxy/mcp"
+)
+
+// merged is the catalogue of what a caller may use under one policy. Subscriptions
+// to it end with that policy, since their members are those of their beginning: the
+// client opens them anew, and has what it may use then.
+type merged struct {
+	*catalog.Catalog
+	replaced <-chan struct{}
+}
+
+func (g *Gate) merged(names []string, owner fleet.Owner) merged {
+	members := make([]catalog.Member, len(names))
+	for i, name := range names {
+		members[i] = catalog.Member{Name: name, Server: g.fleet.Server(g.spec(name), owner)}
+	}
+	return merged{catalog.New(members, g.sessions.lists, owner.String(), g.policy.Gateway), g.replaced}
+}
+
+// Do passes a request on.
+func (m merged) Do(ctx context.Context, request mcp.Message) (link.Call, error) {
+	call, err := m.Catalog.Do(ctx, request)
+	if err != nil || request.Method() != mcp.MethodListen {
+		return call, err
+	}
+	bounded := &bounded{Call: call, over: make(chan struct{})}
+	go func() { // ends with the call or with the policy
+		select {
+		case <-m.replaced:
+			call.Cancel("the configuration has changed")
+		case <-bounded.over:
+		}
+	}()
+	return bounded, nil
+}
+
+// bounded is a call that somebody else may end.
+type bounded struct {
+	link.Call
+	once sync.Once
+	over chan struct{} // closed when nobody needs the call any more
+}
+
+func (b *bounded) Take() []mcp.Message {
+	messages := b.Call.Take()
+	if n := len(messages); n > 0 && messages[n-1].Kind() == mcp.Response {
+		b.leave()
+	}
+	return messages
+}
+
+func (b *bounded) Cancel(reason string) {
+	b.Call.Cancel(reason)
+	b.leave()
+}
+
+func (b *bounded) Detach() {
+	b.Call.Detach()
+	b.leave()
+}
+
+func (b *bounded) leave() { b.once.Do(func() { close(b.over) }) }
