@@ -232,14 +232,34 @@ func TestInputLink(t *testing.T) {
 	response(t, call)
 }
 
-// What a model is asked has only what the client's revision knows.
+// A question has only what the client's revision knows.
 func TestInputOfOlderRevision(t *testing.T) {
 	t.Parallel()
-	server := asking(1, `{"a":{"method":"sampling/createMessage","params":{"messages":[{"role":"user","content":{"type":"audio","mimeType":"a/b"}}]}}}`, "")
-	s := driven{newSession(t, server, "2024-11-05", allCapabilities)}
-	question := take(t, s.call(t, toCall), 1)[0]
-	if got := string(question.Params()); !strings.Contains(got, `"type":"text"`) || strings.Contains(got, `"audio"`) {
-		t.Errorf("got %s, want text in place of audio", got)
+	const (
+		audio   = `{"type":"audio","mimeType":"a/b"}`
+		noAudio = `{"type":"text","text":"[audio of type a/b, which clients of revision 2024-11-05 can't get]"}`
+		hi      = `{"type":"text","text":"hi"}`
+		titled  = `{"type":"object","properties":{"a":{"type":"string","oneOf":[{"const":"1","title":"one"},{"const":"2","title":"two"}],"default":"1"},"b":{"oneOf":[{"const":"1"}]},"c":{"type":"number","n":1e3},"d":{"oneOf":[{"const":"1","title":"one"}]}},"required":["a"]}`
+	)
+	tests := []struct{ name, revision, method, params, want string }{
+		{"sound", "2024-11-05", "sampling/createMessage", `{"messages":[{"role":"user","content":` + audio + `},7]}`, `{"messages":[{"role":"user","content":` + noAudio + `},7]}`},
+		{"sound that is known", "2025-03-26", "sampling/createMessage", `{"messages":[{"role":"user","content":` + audio + `}]}`, `{"messages":[{"role":"user","content":` + audio + `}]}`},
+		{"several", "2025-06-18", "sampling/createMessage", `{"messages":[{"role":"user","content":[` + hi + `,` + audio + `],"n":1e3},{"role":"user","content":[]},{}]}`,
+			`{"messages":[{"role":"user","content":` + hi + `,"n":1e3},{"role":"user","content":` + audio + `,"n":1e3},{}]}`},
+		{"several that are known", "2025-11-25", "sampling/createMessage", `{"messages":[{"role":"user","content":[` + hi + `]}]}`, `{"messages":[{"role":"user","content":[` + hi + `]}]}`},
+		{"titles", "2025-06-18", "elicitation/create", `{"message":"m","requestedSchema":` + titled + `}`,
+			`{"message":"m","requestedSchema":{"type":"object","properties":{"a":{"enum":["1","2"],"enumNames":["one","two"],"type":"string","default":"1"},"b":{"oneOf":[{"const":"1"}]},"c":{"type":"number","n":1e3},"d":{"enum":["1"],"enumNames":["one"]}},"required":["a"]}}`},
+		{"titles that are known", "2025-11-25", "elicitation/create", `{"requestedSchema":` + titled + `}`, `{"requestedSchema":` + titled + `}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := asking(1, fmt.Sprintf(`{"a":{"method":%q,"params":%s}}`, test.method, test.params), "")
+			s := driven{newSession(t, server, test.revision, allCapabilities)}
+			if got := string(take(t, s.call(t, toCall), 1)[0].Params()); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
 	}
 }
 

@@ -105,6 +105,9 @@ func (c *client) messages(messages []byte) []byte {
 		return messages
 	}
 	return mcp.EditElements(messages, func(message []byte) ([]byte, bool) {
+		if !mcp.IsObject(message) {
+			return message, true
+		}
 		return mcp.Edit(message, func(name string, value []byte) ([]byte, bool) {
 			if name != "content" {
 				return value, true

@@ -128,6 +128,7 @@ func FuzzResponse(f *testing.F) {
 		`{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"audio","mimeType":"\ud800"},{"type":"resource_link"}],"structuredContent":[1]}}`,
 		`{"jsonrpc":"2.0","id":1,"result":{"messages":[{"content":{"type":"resource_link","uri":"\n"}},[],{"content":[{"type":"audio"}]}]}}`,
 		`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"m"}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"inputRequests":{"a":{"method":"elicitation/create","params":{"requestedSchema":{"properties":{"a":{"oneOf":[{"const":1,"title":"\ud800"}]},"b":7}}}},"b":{"method":"sampling/createMessage","params":{"messages":[{"content":[{},7]},[]]}}}}}`,
 		`{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","inputRequests":{"a":{"method":"elicitation/create","params":{"mode":"url","elicitationId":1}},"b":{"method":"sampling/createMessage","params":{"messages":[{"content":{"type":"audio"}}]}}}}}`,
 	} {
 		f.Add([]byte(seed), uint(0), uint(0))

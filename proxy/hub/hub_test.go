@@ -319,7 +319,7 @@ func TestNotAcknowledged(t *testing.T) {
 		handle func(*call)
 		want   string
 	}{
-		{"in part", func(c *call) { c.acknowledge(`{"promptsListChanged":false,"toolsListChanged":true}`) }, "a " + tools},
+		{"in part", func(c *call) { c.acknowledge(`{"promptsListChanged":false,"toolsListChanged":true,"resourcesListChanged":true}`) }, "a " + tools},
 		{"not at all", func(c *call) { c.acknowledge(`{}`) }, `a {}, "a" {"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":"a"}}`},
 		{"refused", func(c *call) { c.Force(mcp.NewError(c.request.ID(), -32601, "no", nil)) }, `"a" no`},
 		{"never", func(*call) {}, `"a" the server did not acknowledge a subscription within 30s`},
@@ -328,9 +328,13 @@ func TestNotAcknowledged(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := &process{handle: test.handle}
-				a := listen(t, newHub(t, p), "a", `{"toolsListChanged":true,"promptsListChanged":true}`)
+				h := newHub(t, p)
+				a := listen(t, h, "a", `{"toolsListChanged":true,"promptsListChanged":true}`)
 				pass(ackWait)
 				expect(t, "a", told(a), test.want)
+				if _, more := h.topics[topic{method: mcp.MethodResourcesChanged}]; more {
+					t.Error("got a topic that the process was not asked for")
+				}
 				if got := p.calls[0].cancelled(); strings.Contains(got, "acknowledge") != (test.name == "never") {
 					t.Errorf("got cancellation %q", got)
 				}
