@@ -267,6 +267,10 @@ func (c *Conn) stop(opener Opener) {
 
 func (c *Conn) logEnd(cause error, tail []byte) {
 	level := slog.LevelWarn
+	var refused *RefusedError
+	if errors.As(cause, &refused) { // it is perhaps of the other era; if not, its callers are told
+		level = slog.LevelInfo
+	}
 	if errors.Is(cause, errIdle) || errors.Is(cause, errSession) || errors.Is(cause, errUnwanted) || errors.Is(cause, errShutdown) {
 		level, tail = slog.LevelInfo, nil
 	}
