@@ -319,7 +319,9 @@ func TestNotAcknowledged(t *testing.T) {
 		handle func(*call)
 		want   string
 	}{
-		{"in part", func(c *call) { c.acknowledge(`{"promptsListChanged":false,"toolsListChanged":true,"resourcesListChanged":true}`) }, "a " + tools},
+		{"in part", func(c *call) {
+			c.acknowledge(`{"promptsListChanged":false,"toolsListChanged":true,"resourcesListChanged":true}`)
+		}, "a " + tools},
 		{"not at all", func(c *call) { c.acknowledge(`{}`) }, `a {}, "a" {"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":"a"}}`},
 		{"refused", func(c *call) { c.Force(mcp.NewError(c.request.ID(), -32601, "no", nil)) }, `"a" no`},
 		{"never", func(*call) {}, `"a" the server did not acknowledge a subscription within 30s`},
