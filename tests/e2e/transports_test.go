@@ -93,7 +93,7 @@ func (a *authority) client(t *testing.T, prove bool) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// request sends a request with a key and returns the open response.
+// request sends a request with a key and returns the response, to be closed.
 func (g *gateway) request(t *testing.T, client *http.Client, method, url, body string, header ...string) *http.Response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -109,7 +109,6 @@ func (g *gateway) request(t *testing.T, client *http.Client, method, url, body s
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, url, err)
 	}
-	t.Cleanup(func() { response.Body.Close() })
 	return response
 }
 
@@ -119,6 +118,7 @@ func (g *gateway) listed(t *testing.T, client *http.Client, address string) (sta
 	response := g.request(t, client, "POST", address+"/servers/test/mcp",
 		`{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"test","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}`,
 		"Content-Type: application/json", "Accept: application/json, text/event-stream", "MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/list")
+	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -140,6 +140,7 @@ func (g *gateway) upgraded(t *testing.T, client *http.Client, address string) (s
 	t.Cleanup(h1.CloseIdleConnections)
 	response := g.request(t, &http.Client{Transport: h1}, "GET", address+"/servers/test/ws", "",
 		"Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol: mcp")
+	defer response.Body.Close()
 	return response.StatusCode, response.Header.Get("Sec-WebSocket-Protocol")
 }
 
@@ -147,6 +148,7 @@ func (g *gateway) upgraded(t *testing.T, client *http.Client, address string) (s
 func (g *gateway) streamed(t *testing.T, client *http.Client, address string) (status int, first string) {
 	t.Helper()
 	response := g.request(t, client, "GET", address+"/servers/test/sse", "", "Accept: text/event-stream")
+	defer response.Body.Close()
 	first, err := bufio.NewReader(response.Body).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
@@ -158,6 +160,7 @@ func (g *gateway) streamed(t *testing.T, client *http.Client, address string) (s
 func (g *gateway) healthy(t *testing.T, client *http.Client, address string) (status string) {
 	t.Helper()
 	response := g.request(t, client, "POST", address+"/grpc.health.v1.Health/Check", "\x00\x00\x00\x00\x00", "Content-Type: application/grpc", "Te: trailers")
+	defer response.Body.Close()
 	if _, err := io.Copy(io.Discard, response.Body); err != nil {
 		t.Fatal(err)
 	}
