@@ -64,7 +64,9 @@ func (p place) below(from, to string) place {
 }
 
 // escape writes a name as a part of a JSON pointer (RFC 6901).
-func escape(name string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(name) }
+func escape(name string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
+}
 
 // rewrite makes a schema that was parsed valid below root, such as
 // "#/components/schemas/a": of the dialect of OpenAPI 3.1, with every reference

@@ -51,7 +51,7 @@ func TestProblems(t *testing.T) {
 			short.Timeout = 50 * time.Millisecond
 			p.Servers[name] = short
 		}
-	}, "shop", "odd", "silent", "echo", "exit", "crash", "listless", "endless")
+	}, "shop", "odd", "silent", "echo", "exit", "crash", "listless", "endless", "heavy")
 	for _, test := range []struct {
 		name, method, path, body string
 		status                   int
@@ -68,6 +68,7 @@ func TestProblems(t *testing.T) {
 		{"own code", "POST", "odd/tools/7", "{}", 502, serverError, `no "good"`},
 		{"no prompts", "GET", "odd/resources", "", 404, notOffered, "Method not found"},
 		{"no list", "GET", "listless/tools", "", 502, serverError, "no list of tools"},
+		{"list of 30 MiB", "GET", "heavy/tools", "", 502, serverError, "no end"},
 		{"list without end", "GET", "endless/tools", "", 502, serverError, "no end"},
 		{"server that exits", "POST", "exit/tools/a", "{}", 502, serverFailed, "exit"},
 		{"server that crashes", "POST", "crash/tools/a", "{}", 502, serverError, "crash"},

@@ -1,11 +1,9 @@
 package restfront
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 
 	"mcpgateway/policy"
@@ -55,7 +53,6 @@ func (x *exchange) tools(servers []string) []listed {
 	for i, server := range servers {
 		running.Go(func() {
 			tools, _, problem := x.list(ctx, policy.Scope{Server: server}, mcp.MethodToolsList, "tools")
-			slices.SortStableFunc(tools, func(a, b []byte) int { return cmp.Compare(nameOf(a), nameOf(b)) })
 			all[i] = listed{tools, problem}
 		})
 	}

@@ -182,7 +182,8 @@ func TestServers(t *testing.T) {
 	for _, path := range []string{"/api/v1/servers/echo", "/api/v1/servers/echo/tools", "/api/v1/openapi.json?server=echo", "/api/v1/projects/other"} {
 		g.problem(g.do(http.MethodGet, path, ""), http.StatusNotFound, unknownScope)
 	}
-	g.problem(g.do(http.MethodPost, "/api/v1/servers/echo/tools/echo", "{}"), http.StatusNotFound, unknownScope)
+	// Before anything of the body is judged.
+	g.problem(g.do(http.MethodPost, "/api/v1/servers/echo/tools/echo", "no JSON"), http.StatusNotFound, unknownScope)
 }
 
 // Arguments and results are the bytes that came.

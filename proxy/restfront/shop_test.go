@@ -18,12 +18,11 @@ import (
 // no SDK would.
 func servers() proxytest.Own {
 	return proxytest.Own{
-		"shop":    shop,
-		"odd":     odd,
-		"endless": func() int { return serveLists(`"tools":[{"name":"a"}],"nextCursor":"more"`) },
-		"listless": func() int {
-			return serveLists(`"tools":{"name":"a"}`)
-		},
+		"shop":     shop,
+		"odd":      odd,
+		"endless":  func() int { return serveLists(`"tools":[{"name":"a"}],"nextCursor":"more"`) },
+		"heavy":    func() int { return serveLists(`"tools":["` + strings.Repeat("x", 3<<20) + `"],"nextCursor":"CURSOR"`) },
+		"listless": func() int { return serveLists(`"tools":{"name":"a"}`) },
 	}
 }
 
@@ -99,7 +98,8 @@ func odd() int {
 	return serveLists(text[1 : len(text)-1])
 }
 
-// serveLists serves what every list is to be.
+// serveLists serves what every page of a list is to be, with a cursor that counts
+// to ten if there is one.
 func serveLists(result string) int {
 	var line json.RawMessage
 	var flat []byte
@@ -113,7 +113,7 @@ func serveLists(result string) int {
 		var e struct {
 			ID     json.RawMessage
 			Method string
-			Params struct{ Name string }
+			Params struct{ Name, Cursor string }
 		}
 		if json.Unmarshal(line, &e) != nil || e.ID == nil {
 			continue
@@ -124,7 +124,11 @@ func serveLists(result string) int {
 		case "tools/call":
 			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"error":{"code":%s,"message":"no \"good\"","data":{"exact":1e3}}}`+"\n", e.ID, e.Params.Name)
 		case "tools/list", "prompts/list":
-			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{%s}}`+"\n", e.ID, flat)
+			page := strings.Replace(string(flat), "CURSOR", e.Params.Cursor+"i", 1)
+			if e.Params.Cursor == "iiiiiiiii" { // the tenth
+				page = `"tools":[]`
+			}
+			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{%s}}`+"\n", e.ID, page)
 		default:
 			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"Method not found"}}`+"\n", e.ID)
 		}
