@@ -117,6 +117,12 @@ func (c *Call) fail(text string) {
 	c.finish(mcp.NewError([]byte("0"), mcp.CodeInternal, text, nil))
 }
 
+// failAs is fail for what fronts tell apart.
+func (c *Call) failAs(why mcp.Failure, text string) {
+	c.failure = errors.New(text)
+	c.finish(mcp.NewFailure([]byte("0"), why, text))
+}
+
 // expire ends a call that took too long.
 func (c *Call) expire() {
 	c.conn.mu.Lock()
@@ -126,7 +132,7 @@ func (c *Call) expire() {
 		return
 	}
 	c.conn.sendCancelled(c.id, "timeout")
-	c.fail(c.conn.lateText(c.method, limit))
+	c.failAs(mcp.FailureLate, c.conn.lateText(c.method, limit))
 }
 
 // extendLocked gives the server its time anew, up to the cap: it has shown that it

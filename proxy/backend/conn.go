@@ -246,7 +246,7 @@ func (c *Conn) end(cause error) {
 	c.idle.Stop()
 	c.outbox.close(cause)
 	for _, call := range calls {
-		call.fail(cause.Error())
+		call.failAs(mcp.FailureEnded, cause.Error())
 	}
 	for w := range watchers {
 		w.ended(cause)

@@ -288,3 +288,14 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// Fronts tell what the gateway says of a server from what it says itself.
+func TestFailure(t *testing.T) {
+	t.Parallel()
+	if m := NewFailure([]byte("1"), FailureLate, "late"); m.Failure() != FailureLate || string(m.At(m.InError("code"))) != "-32603" {
+		t.Errorf("got %s", m.Raw())
+	}
+	if m := NewError([]byte("1"), CodeInternal, "late", []byte(`"timeout"`)); m.Failure() != "" {
+		t.Errorf("got %q", m.Failure())
+	}
+}
