@@ -62,6 +62,8 @@ func TestProblems(t *testing.T) {
 		{"tool wants input", "POST", "shop/tools/ask", "{}", 422, toolError, "elicitation"},
 		{"no such prompt", "POST", "shop/prompts/none", "{}", 404, unknownPrompt, ""},
 		{"no such resource", "GET", "shop/resources/read?uri=none", "", 404, unknownResource, ""},
+		{"no such tool", "POST", "shop/tools/none", "{}", 404, unknownTool, ""},
+		{"no such tool, by error", "POST", "odd/tools/-32602%20", "{}", 404, unknownTool, `no "good"`},
 		{"invalid params", "POST", "odd/tools/-32602", "{}", 422, badArguments, `no "good"`},
 		{"missing capability", "POST", "odd/tools/-32021", "{}", 422, inputRequired, `no "good"`},
 		{"internal error", "POST", "odd/tools/-32603", "{}", 502, serverError, `no "good"`},
@@ -71,9 +73,9 @@ func TestProblems(t *testing.T) {
 		{"list of 30 MiB", "GET", "heavy/tools", "", 502, serverError, "no end"},
 		{"list without end", "GET", "endless/tools", "", 502, serverError, "no end"},
 		{"server that exits", "POST", "exit/tools/a", "{}", 502, serverFailed, "exit"},
-		{"server that crashes", "POST", "crash/tools/a", "{}", 502, serverError, "crash"},
+		{"server that crashes", "POST", "crash/tools/a", "{}", 502, serverFailed, "crash"},
 		{"server that is silent", "POST", "silent/tools/a", "{}", 502, serverFailed, "within 50ms"},
-		{"tool that takes too long", "POST", "echo/tools/wait", "{}", 502, serverError, "within 50ms"},
+		{"tool that takes too long", "POST", "echo/tools/wait", "{}", 504, timeout, "within 50ms"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := g.do(test.method, "/api/v1/servers/"+test.path, test.body)

@@ -158,6 +158,12 @@ func problemIn(m mcp.Message) *Problem {
 	text, _ := m.Text(m.InError("message"))
 	code := m.At(m.InError("code"))
 	p := (&Problem{Status: http.StatusBadGateway, Kind: serverError, Detail: text}).with("code", code).with("data", m.At(m.InError("data")))
+	switch m.Failure() {
+	case mcp.FailureLate:
+		p.Status, p.Kind = http.StatusGatewayTimeout, timeout
+	case mcp.FailureEnded:
+		p.Kind = serverFailed
+	}
 	switch string(code) {
 	case strconv.Itoa(mcp.CodeMethodNotFound):
 		p.Status, p.Kind = http.StatusNotFound, notOffered
