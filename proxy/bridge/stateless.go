@@ -42,7 +42,7 @@ func (s *Stateless) Do(ctx context.Context, owner string, request mcp.Message) (
 		return link.Answered(s.discovered(request.ID())), nil
 	case method == mcp.MethodListen:
 		return s.listen(ctx, request)
-	case gone(method):
+	case mcp.HandshakeOnly(method), strings.HasPrefix(method, "tasks/"): // tasks are an extension now, and another one
 		return link.Answered(mcp.NewError(request.ID(), mcp.CodeMethodNotFound, "method not found: revision "+mcp.Revision2026July+" has no "+method, nil)), nil
 	}
 	level, wanted := request.Text(request.Param("_meta", mcp.MetaLogLevel))
@@ -71,16 +71,6 @@ func (s *Stateless) pass(ctx context.Context, owner string, request mcp.Message)
 func (s *Stateless) leg(call *backend.Call, owner string, request mcp.Message) *leg {
 	level, _ := request.Text(request.Param("_meta", mcp.MetaLogLevel))
 	return &leg{Call: call, bridge: s, owner: owner, request: request, level: severity(level)}
-}
-
-// gone reports whether a method is of the handshake era alone (2026-07-28,
-// changelog).
-func gone(method string) bool {
-	switch method {
-	case mcp.MethodInitialize, mcp.MethodPing, mcp.MethodSetLevel, mcp.MethodSubscribe, mcp.MethodUnsubscribe:
-		return true
-	}
-	return strings.HasPrefix(method, "tasks/")
 }
 
 // toHandshake takes from a request what the handshake era says once, in initialize.

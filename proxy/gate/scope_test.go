@@ -242,6 +242,21 @@ func TestMergedSubscriptionEndsWithItsPolicy(t *testing.T) {
 	}
 }
 
+// What the stateless era has no more is refused here: servers that speak both eras
+// would take initialize for the other one.
+func TestStatelessEraHasNoHandshake(t *testing.T) {
+	g, opener := newGate(t)
+	for _, method := range []string{"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"} {
+		_, err := g.Do(t.Context(), Request{Caller: caller("key:a"), Scope: on("modern"), Stateless: true, Message: mcp.NewRequest([]byte("1"), method, nil)})
+		if got := RefusalOf(err); got.Reason != NoMethod || got.Code != mcp.CodeMethodNotFound {
+			t.Errorf("%s: got %v", method, err)
+		}
+	}
+	if got := opener.Opened(); len(got) != 0 {
+		t.Errorf("got %v started", got)
+	}
+}
+
 func TestTool(t *testing.T) {
 	g, opener := newGate(t)
 	for scope, name := range map[policy.Scope]string{on("echo"): "echo", {}: "modern__echo"} {

@@ -15,6 +15,9 @@ func (g *Gate) stateless(ctx context.Context, r Request) (Reply, error) {
 	if r.Message.Kind() != mcp.Request {
 		return Reply{}, nil // that era has no notification that means anything but to a Duplex
 	}
+	if mcp.HandshakeOnly(r.Message.Method()) {
+		return Reply{}, &MethodError{r.Message.Method()}
+	}
 	server, err := g.server(r.Caller, r.Scope, fleet.Owner{Subject: r.Caller.Subject})
 	if err != nil {
 		return Reply{}, err

@@ -98,3 +98,13 @@ const (
 	CodeUnsupportedVersion = -32022
 	CodeResourceNotFound   = -32002 // handshake era only; CodeInvalidParams since
 )
+
+// HandshakeOnly reports whether a request's method is of the handshake era alone
+// (2026-07-28, changelog).
+func HandshakeOnly(method string) bool {
+	switch method {
+	case MethodInitialize, MethodPing, MethodSetLevel, MethodSubscribe, MethodUnsubscribe:
+		return true
+	}
+	return false
+}
