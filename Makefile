@@ -8,6 +8,9 @@ DAEMON_TAGS := runc_nocriu,osusergo,netgo
 GO_BUILD := go build -trimpath -ldflags '-s -w'
 GO_TEST := go test -tags $(DAEMON_TAGS)
 
+BUF := go tool -modfile=tools/proto/go.mod buf
+PROTO_CODE := proxy/grpcfront/gatewaypb
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -28,13 +31,25 @@ run: ## build, and run a gateway with one real server until Ctrl-C
 .PHONY: test
 test: ## run every test (root; installs what is missing)
 	@packaging/dev/install.sh build test
-	@$(MAKE) --no-print-directory format unit arch root-test e2e
+	@$(MAKE) --no-print-directory format proto-check unit arch root-test e2e
 
 .PHONY: format
 format: ## check formatting and vet
 	@unformatted=$$(gofmt -l cmd images policy proxy runtime sandbox tests); \
 	  [ -z "$$unformatted" ] || { echo "gofmt these files: $$unformatted" >&2; exit 1; }
 	go vet -tags $(DAEMON_TAGS) ./...
+
+.PHONY: proto
+proto: ## make the code of proto/ anew
+	$(BUF) format -w
+	$(BUF) generate
+
+.PHONY: proto-check
+proto-check: ## lint proto/, and check that its code is up to date
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+	@made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && $(BUF) generate --output "$$made" && \
+	  diff -r "$$made/$(PROTO_CODE)" $(PROTO_CODE) || { echo "$(PROTO_CODE) is not what proto/ says: run make proto" >&2; exit 1; }
 
 .PHONY: unit
 unit: ## run the tests that need nothing of the host

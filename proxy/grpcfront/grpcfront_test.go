@@ -255,8 +255,10 @@ func TestManyAtATime(t *testing.T) {
 	c.send(initialize)
 	c.receive()
 	const n = 1000
+	room := make(chan struct{}, 200) // fewer than may be in flight
 	go func() {
 		for i := range n {
+			room <- struct{}{}
 			meta := ""
 			if i%2 == 0 {
 				meta = "," + stateless
@@ -269,10 +271,11 @@ func TestManyAtATime(t *testing.T) {
 	for range n {
 		m := c.receive()
 		id, text := string(m.ID()), string(m.Raw())
-		if seen[id] || !strings.Contains(text, `n`+id+`\"`) && !strings.Contains(text, "too many calls") {
+		if seen[id] || !strings.Contains(text, `n`+id+`\"`) {
 			t.Fatalf("got %s", text)
 		}
 		seen[id] = true
+		<-room
 	}
 	c.wantEnd(codes.OK, "")
 }
@@ -498,7 +501,7 @@ func TestAdmission(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	wantStatus(t, call(), codes.Unauthenticated, "no API key")
-	wantStatus(t, call("authorization", "Bearer "+g.key[:len(g.key)-1]+"A"), codes.Unauthenticated, "not valid")
+	wantStatus(t, call("authorization", "Bearer "+strings.Replace(g.key, "_", "_x", 2)[:len(g.key)]), codes.Unauthenticated, "not valid")
 	wantStatus(t, call("authorization", "Basic "+g.key), codes.Unauthenticated, "Bearer")
 	wantStatus(t, call("authorization", "Bearer "+g.key, "x-api-key", g.other), codes.Unauthenticated, "more than one")
 	// Another's server looks as if it were not there.

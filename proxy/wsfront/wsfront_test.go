@@ -203,13 +203,12 @@ func TestBothEras(t *testing.T) {
 	if !seen["notifications/message"] || !seen["notifications/tools/list_changed"] || !seen["4"] {
 		t.Errorf("got %v", seen)
 	}
+	before := g.opener.Running()
 	if err := c.Close(websocket.StatusNormalClosure, ""); err != nil {
 		t.Errorf("close: %v", err)
 	}
-	g.front.Wait()
-	<-g.exits                                // the session's server
-	if got := g.opener.Running(); got != 1 { // that of the stateless requests
-		t.Errorf("got %d servers after the connection's end, want 1", got)
+	for g.opener.Running() != before-1 { // the session's server ends with it
+		<-g.exits
 	}
 }
 
@@ -219,8 +218,10 @@ func TestManyAtATime(t *testing.T) {
 	c.send(initialize)
 	c.receive()
 	const n = 1000
+	room := make(chan struct{}, 200) // fewer than may be in flight
 	go func() {
 		for i := range n {
+			room <- struct{}{}
 			meta := ""
 			if i%2 == 0 {
 				meta = "," + stateless
@@ -233,10 +234,11 @@ func TestManyAtATime(t *testing.T) {
 		m := c.receive()
 		id := string(m.ID())
 		text := string(m.Raw())
-		if seen[id] || !strings.Contains(text, `n`+id+`\"`) && !strings.Contains(text, "too many calls") {
+		if seen[id] || !strings.Contains(text, `n`+id+`\"`) {
 			t.Fatalf("got %s", text)
 		}
 		seen[id] = true
+		<-room
 	}
 }
 
