@@ -50,6 +50,7 @@ func (f *Front) admit(ctx context.Context, call *tap.Info) (context.Context, err
 	if a.caller, err = a.Keys.Authenticate(a.credentials); err != nil {
 		return nil, status.Error(codes.Unauthenticated, err.Error())
 	}
+	known(ctx)
 	if !f.calls.enter(a.caller.Subject) {
 		return nil, status.Errorf(codes.ResourceExhausted, "this caller has %d calls in flight, the limit", maxCallsPerCaller)
 	}

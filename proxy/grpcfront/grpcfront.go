@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
+	"mcpgateway/proxy/arrivals"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/grpcfront/gatewaypb"
 )
@@ -32,6 +33,7 @@ type Front struct {
 	ready   func() error
 	log     *slog.Logger
 	times   times
+	bounds  *arrivals.Bounds
 	calls   calls
 	closing chan struct{} // closed when the gateway stops
 	running sync.WaitGroup
@@ -51,8 +53,9 @@ type times struct {
 
 const (
 	maxConnections    = 8192
-	maxStreams        = 256 // calls at a time on one connection
-	maxCallsPerCaller = 256 // on all connections
+	maxStrangers      = 1024 // connections of one address without a valid key so far
+	maxStreams        = 256  // calls at a time on one connection
+	maxCallsPerCaller = 256  // on all connections
 	maxHeaderBytes    = 16 << 10
 	maxEnvelope       = 4 << 10 // of a gRPC message, around the MCP message in it
 )
@@ -62,6 +65,7 @@ const (
 func New(current func() *gate.Current, ready func() error, log *slog.Logger) *Front {
 	return &Front{
 		current: current, ready: ready, log: log, calls: calls{held: map[string]int{}}, closing: make(chan struct{}),
+		bounds: arrivals.New(maxConnections, maxStrangers),
 		times: times{
 			handshake: 10 * time.Second,
 			idle:      5 * time.Minute,
@@ -87,11 +91,10 @@ func (f *Front) Serve(parent context.Context, listeners ...net.Listener) error {
 	server := f.server()
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	slots := make(chan struct{}, maxConnections)
 	var serving sync.WaitGroup
 	for _, l := range listeners {
 		serving.Go(func() {
-			cancel(server.Serve(&limited{l, slots}))
+			cancel(server.Serve(f.bounds.Limit(l)))
 		})
 	}
 	<-ctx.Done()

@@ -20,11 +20,13 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"mcpgateway/policy"
 	"mcpgateway/policy/authn"
+	"mcpgateway/proxy/arrivals"
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/grpcfront/gatewaypb"
@@ -550,6 +552,24 @@ func TestCallsAreBounded(t *testing.T) {
 	if err != nil {
 		t.Errorf("got %v", err)
 	}
+}
+
+// Strangers take few places, and none of those who have shown a key.
+func TestStrangersAreBounded(t *testing.T) {
+	g := newGateway(t, func(f *Front, _ *policy.Policy) { f.bounds = arrivals.New(8, 1) })
+	check := func() error {
+		_, err := healthpb.NewHealthClient(g.dial(nil)).Check(t.Context(), &healthpb.HealthCheckRequest{})
+		return err
+	}
+	for range 3 { // each on a connection of its own
+		if _, err := g.client().Call(g.with(t.Context()), tool("echo", "x", "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := check(); err != nil {
+		t.Errorf("a stranger: got %v", err)
+	}
+	wantStatus(t, check(), codes.Unavailable, "")
 }
 
 func TestTLS(t *testing.T) {

@@ -1,42 +1,17 @@
 package grpcfront
 
 import (
+	"context"
 	"net"
-	"sync"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/peer"
 
 	"mcpgateway/policy"
+	"mcpgateway/proxy/arrivals"
 	"mcpgateway/proxy/certs"
 )
-
-// limited is a listener that accepts no more connections than there are slots.
-type limited struct {
-	net.Listener
-	slots chan struct{}
-}
-
-func (l *limited) Accept() (net.Conn, error) {
-	l.slots <- struct{}{}
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		<-l.slots
-		return nil, err
-	}
-	return &counted{Conn: conn, slots: l.slots}, nil
-}
-
-type counted struct {
-	net.Conn
-	slots chan struct{}
-	once  sync.Once
-}
-
-func (c *counted) Close() error {
-	defer c.once.Do(func() { <-c.slots })
-	return c.Conn.Close()
-}
 
 // tls is how the listeners prove themselves now, nil for plain text.
 func (f *Front) tls() *policy.TLS {
@@ -58,9 +33,26 @@ func newCredentials(current func() *policy.TLS) credentials.TransportCredentials
 }
 
 // ServerHandshake speaks TLS unless the policy has none.
-func (c *following) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (c *following) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	handshake := c.TransportCredentials.ServerHandshake
 	if c.current() == nil {
-		return c.plain.ServerHandshake(conn)
+		handshake = c.plain.ServerHandshake
 	}
-	return c.TransportCredentials.ServerHandshake(conn)
+	conn, info, err := handshake(raw)
+	return conn, arrived{info, raw}, err
+}
+
+// arrived lets calls find the connection that they came by.
+type arrived struct {
+	credentials.AuthInfo
+	conn net.Conn
+}
+
+// known says that a call's connection is that of somebody who is known.
+func known(ctx context.Context) {
+	if from, ok := peer.FromContext(ctx); ok {
+		if a, ok := from.AuthInfo.(arrived); ok {
+			arrivals.Known(a.conn)
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"mcpgateway/policy"
+	"mcpgateway/proxy/arrivals"
 	"mcpgateway/proxy/certs"
 )
 
@@ -25,14 +26,16 @@ func (f *Front) Serve(ctx context.Context, l Listeners) error {
 	server.BaseContext = func(l net.Listener) context.Context {
 		return context.WithValue(context.Background(), doorKey{}, l.(*entrance).door)
 	}
-	server.ConnContext = withConnection
+	server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		return context.WithValue(ctx, connectionKey{}, conn)
+	}
 	stopped := context.AfterFunc(ctx, func() { close(f.closing) })
 	defer stopped()
-	most := newConnections(maxConnections, maxStrangers)
+	most := arrivals.New(maxConnections, maxStrangers)
 	var entrances []net.Listener
 	enter := func(door door, listeners []net.Listener, protocols ...string) {
 		for _, l := range listeners {
-			entrances = append(entrances, &entrance{certs.Listener(most.limit(l), f.tls, protocols...), door})
+			entrances = append(entrances, &entrance{certs.Listener(most.Limit(l), f.tls, protocols...), door})
 		}
 	}
 	enter(doorHTTP, l.HTTP, "h2", "http/1.1")
@@ -40,6 +43,15 @@ func (f *Front) Serve(ctx context.Context, l Listeners) error {
 	enter(doorSSE, l.SSE, "h2", "http/1.1")
 	defer f.ws.Wait() // their connections are not the server's any more
 	return serve(ctx, server, entrances)
+}
+
+type connectionKey struct{}
+
+// known says that a request's connection is that of somebody who is known.
+func known(ctx context.Context) {
+	if conn, ok := ctx.Value(connectionKey{}).(net.Conn); ok {
+		arrivals.Known(conn)
+	}
 }
 
 // door is what a listener is for.
@@ -75,10 +87,10 @@ func (f *Front) tls() *policy.TLS {
 // ServeAdmin serves the health checks until ctx ends. ready says why the gateway
 // is not ready, nil if it is.
 func ServeAdmin(ctx context.Context, ready func() error, log *slog.Logger, listeners ...net.Listener) error {
-	most := newConnections(maxAdminConnections, maxAdminConnections)
+	most := arrivals.New(maxAdminConnections, maxAdminConnections)
 	var bounded []net.Listener
 	for _, l := range listeners {
-		bounded = append(bounded, most.limit(l))
+		bounded = append(bounded, most.Limit(l))
 	}
 	return serve(ctx, newServer(newAdmin(ready), log), bounded)
 }

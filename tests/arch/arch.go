@@ -19,6 +19,7 @@ func layers() map[string]int {
 		"policy":           0,
 		"policy/audit":     0,
 		"proxy/httpio":     0,
+		"proxy/arrivals":   0,
 		"proxy/mcp":        0,
 		"proxy/telemetry":  0,
 		"runtime/control":  0,

@@ -1,6 +1,7 @@
-package httpfront
+package arrivals
 
 import (
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"testing"
@@ -15,8 +16,8 @@ func TestStrangersAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	most := newConnections(8, 2)
-	limited := most.limit(l)
+	most := New(8, 2)
+	limited := most.Limit(l)
 	dial := func() net.Conn {
 		t.Helper()
 		conn, err := net.Dial("tcp", l.Addr().String())
@@ -44,7 +45,7 @@ func TestStrangersAreBounded(t *testing.T) {
 	if _, err := dial().Read(make([]byte, 1)); err == nil {
 		t.Error("got no end of a third connection")
 	}
-	known(withConnection(t.Context(), first))
+	Known(tls.Server(first, nil)) // below TLS
 	dial()
 	<-accepted // there is room
 	second.Close()

@@ -1,0 +1,113 @@
+// Package arrivals bounds how many clients are connected at a time, so that those
+// who have shown no key can't take everybody's place. It reads nothing of what
+// they send.
+//
+// Runs in: proxy.
+package arrivals
+
+import (
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// Bounds are those of all connections, and of the strangers of one address, who
+// have shown no valid key yet.
+type Bounds struct {
+	slots        chan struct{}
+	maxStrangers int
+
+	mu        sync.Mutex
+	strangers map[netip.Prefix]int
+}
+
+// New returns bounds for listeners that have them in common.
+func New(most, strangers int) *Bounds {
+	return &Bounds{slots: make(chan struct{}, most), maxStrangers: strangers, strangers: map[netip.Prefix]int{}}
+}
+
+// Limit makes a listener take part in the bounds.
+func (b *Bounds) Limit(l net.Listener) net.Listener { return &limited{l, b} }
+
+type limited struct {
+	net.Listener
+	bounds *Bounds
+}
+
+// Accept waits for a free place, and closes what a stranger has too many of.
+func (l *limited) Accept() (net.Conn, error) {
+	l.bounds.slots <- struct{}{}
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			<-l.bounds.slots
+			return nil, err
+		}
+		from := source(conn.RemoteAddr())
+		if l.bounds.enter(from) {
+			return &counted{Conn: conn, bounds: l.bounds, from: from}, nil
+		}
+		conn.Close()
+	}
+}
+
+// source is who an address is counted as: of IPv6, everybody has a /64.
+func source(a net.Addr) netip.Prefix {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	address := tcp.AddrPort().Addr().Unmap().WithZone("")
+	prefix, _ := address.Prefix(min(address.BitLen(), 64))
+	return prefix
+}
+
+func (b *Bounds) enter(from netip.Prefix) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.strangers[from] >= b.maxStrangers {
+		return false
+	}
+	b.strangers[from]++
+	return true
+}
+
+func (b *Bounds) leave(from netip.Prefix) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.strangers[from]--; b.strangers[from] == 0 {
+		delete(b.strangers, from)
+	}
+}
+
+// counted is a connection that has a place.
+type counted struct {
+	net.Conn
+	bounds *Bounds
+	from   netip.Prefix
+	known  sync.Once
+	closed sync.Once
+}
+
+// know makes a stranger one who is known.
+func (c *counted) know() { c.known.Do(func() { c.bounds.leave(c.from) }) }
+
+func (c *counted) Close() error {
+	defer c.closed.Do(func() {
+		c.know()
+		<-c.bounds.slots
+	})
+	return c.Conn.Close()
+}
+
+// Known says that a connection, or the one below its TLS, is that of somebody who
+// has shown a valid key.
+func Known(conn net.Conn) {
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
+	if c, ok := conn.(*counted); ok {
+		c.know()
+	}
+}
