@@ -148,3 +148,43 @@ func TestDisconnect(t *testing.T) {
 		}
 	}
 }
+
+// The servers of a project, and all of them, are one at their own paths.
+func TestMergedServers(t *testing.T) {
+	g := newGateway(t, func(p *policy.Policy) {
+		other := p.Servers["echo"]
+		other.Project = "other"
+		p.Servers["echo"] = other
+	}, "shop", "echo", "exit")
+	for at, want := range map[string]struct {
+		tools  []string
+		absent string // a server that must not be in it
+	}{
+		"/api/v1/":               {[]string{"shop__add", "echo__echo"}, ""},
+		"/api/v1/projects/shop/": {[]string{"shop__add"}, "echo__"},
+	} {
+		a := g.do("GET", at+"tools", "")
+		for _, tool := range want.tools {
+			if a.status != http.StatusOK || !strings.Contains(a.body, `"name":"`+tool+`"`) {
+				t.Errorf("%s: got %d, %s, want %s", at, a.status, a.body, tool)
+			}
+		}
+		if want.absent != "" && strings.Contains(a.body, want.absent) {
+			t.Errorf("%s: got %s of %s", at, want.absent, a.body)
+		}
+		// A server that is missing is named.
+		if !strings.Contains(a.body, `"_meta":{`) || !strings.Contains(a.body, `"server":"exit","reason":"`) {
+			t.Errorf("%s: got %s", at, a.body)
+		}
+		if a := g.do("POST", at+"tools/shop__add", `{"A":40,"B":2}`); a.status != http.StatusOK || !strings.Contains(a.body, `{"sum":42}`) {
+			t.Errorf("%s: got %d, %s", at, a.status, a.body)
+		}
+		g.problem(g.do("POST", at+"tools/shop__none", "{}"), http.StatusNotFound, unknownTool)
+		if a := g.do("GET", at+"resources/read?uri="+url.QueryEscape("shop://item/3?a=b&c=d"), ""); a.status != http.StatusOK || !strings.Contains(a.body, "this is shop") {
+			t.Errorf("%s: got %d, %s", at, a.status, a.body)
+		}
+		if a := g.do("POST", at+"prompts/shop__greet", `{"who":"you"}`); a.status != http.StatusOK || !strings.Contains(a.body, "Hello you") {
+			t.Errorf("%s: got %d, %s", at, a.status, a.body)
+		}
+	}
+}
