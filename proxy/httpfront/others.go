@@ -1,6 +1,7 @@
 package httpfront
 
 import (
+	"mcpgateway/policy"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/restfront"
 	"mcpgateway/proxy/wsfront"
@@ -9,7 +10,11 @@ import (
 // overREST serves what programs without MCP ask.
 func (x *exchange) overREST() {
 	restfront.Serve(x.out.w, x.r, restfront.Request{
-		Caller: x.caller, Policy: x.Policy, Gate: x.Gate, Allowed: x.stillAllowed,
+		Caller: x.caller, Policy: x.Policy, Gate: x.Gate,
+		Allowed: func(scope policy.Scope) bool {
+			x.scope = scope
+			return x.stillAllowed()
+		},
 		Body: func() ([]byte, *restfront.Problem) {
 			body, refused := x.body()
 			if refused != nil {

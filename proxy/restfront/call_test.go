@@ -1,9 +1,11 @@
 package restfront
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -116,6 +118,36 @@ func TestStream(t *testing.T) {
 		t.Errorf("got %d, %s", a.status, a.body)
 	}
 	g.problem(g.do("POST", "/api/v1/servers/shop/tools/fail", "", "Accept: text/event-stream"), 422, toolError)
+}
+
+// A quiet stream is kept alive, and ends with the right to it.
+func TestQuietStream(t *testing.T) {
+	g := newGateway(t, nil, "shop")
+	g.waits = waits{list: time.Minute, quiet: 10 * time.Millisecond}
+	r, err := http.NewRequestWithContext(t.Context(), "POST", g.url+"/api/v1/servers/shop/tools/park", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept", "text/event-stream")
+	r.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	lines := bufio.NewReader(response.Body)
+	for range 3 {
+		if line, err := lines.ReadString('\n'); err != nil || line != ":\n" && line != "\n" {
+			t.Fatalf("got %q, %v", line, err)
+		}
+	}
+	g.allowed.Store(false)
+	if rest, err := io.ReadAll(lines); err != nil || strings.Trim(string(rest), ":\n") != "" {
+		t.Errorf("got %q, %v", rest, err)
+	}
+	if a := g.do("POST", "/api/v1/servers/shop/tools/see%20cancelled", ""); a.status != http.StatusOK {
+		t.Errorf("got %+v", a)
+	}
 }
 
 // Whoever hangs up cancels what the tool does.

@@ -45,8 +45,8 @@ type listed struct {
 // tools asks all servers at once for their tools, in the order of the servers. One
 // that does not answer in time is left out.
 func (x *exchange) tools(servers []string) []listed {
-	late := fmt.Errorf("it did not list its tools within %s", listWait)
-	ctx, cancel := context.WithTimeoutCause(x.r.Context(), listWait, late)
+	late := fmt.Errorf("it did not list its tools within %s", x.waits.list)
+	ctx, cancel := context.WithTimeoutCause(x.r.Context(), x.waits.list, late)
 	defer cancel()
 	all := make([]listed, len(servers))
 	var running sync.WaitGroup

@@ -74,6 +74,23 @@ func TestDocument(t *testing.T) {
 	}
 }
 
+// However long a server may take by itself, the document waits no longer than it
+// says.
+func TestDocumentDoesNotWait(t *testing.T) {
+	g := newGateway(t, nil, "echo", "silent", "deaf")
+	g.waits = waits{list: 2 * time.Second, quiet: time.Minute}
+	g.do(http.MethodGet, "/api/v1/servers/echo/tools", "") // it runs already
+	d, text := g.document("")
+	if len(d.Faults) != 2 || d.Paths["/servers/echo/tools/echo"] == nil {
+		t.Errorf("got %s", text)
+	}
+	for _, f := range d.Faults {
+		if !strings.Contains(f.Detail, "did not list its tools within 2s") {
+			t.Errorf("got %+v", f)
+		}
+	}
+}
+
 func TestDocumentOfOneServer(t *testing.T) {
 	g := newGateway(t, nil, "shop", "exit")
 	d, text := g.document("?server=shop")

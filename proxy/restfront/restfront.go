@@ -28,15 +28,17 @@ type Request struct {
 	// Body reads the request's body within the front's limits. It is called once at
 	// most.
 	Body func() ([]byte, *Problem)
-	// Allowed says whether the caller may still have a long answer.
-	Allowed func() bool
+	// Allowed says whether the caller may still have a long answer of a scope.
+	Allowed func(policy.Scope) bool
+	waits   waits // tests have others
 }
 
-// Times.
-const (
-	listWait  = 10 * time.Second // for all pages of one server's list
-	quietWait = 15 * time.Second // before a comment keeps a stream alive
-)
+type waits struct {
+	list  time.Duration // for the tools of each server, while the document is made
+	quiet time.Duration // before a comment keeps a stream alive
+}
+
+func standard() waits { return waits{list: 10 * time.Second, quiet: 15 * time.Second} }
 
 // exchange is one request on its way.
 type exchange struct {
@@ -49,6 +51,9 @@ type exchange struct {
 // Serve serves a request whose path begins with Prefix. Panics are the caller's.
 func Serve(w *httpio.Writer, r *http.Request, request Request) {
 	x := &exchange{Request: request, w: w, r: r}
+	if x.waits == (waits{}) {
+		x.waits = standard()
+	}
 	if problem := x.serve(); problem != nil {
 		problem.Write(w, r)
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,9 @@ type gateway struct {
 	url    string
 	opener *proxytest.Opener
 	caller policy.Identity
+
+	allowed atomic.Bool // a long answer may go on
+	waits   waits
 }
 
 // newGateway starts one with servers of the given behaviours. At the end of the
@@ -37,6 +41,7 @@ func newGateway(t *testing.T, change func(*policy.Policy), servers ...string) *g
 	t.Helper()
 	goroutines := goleak.IgnoreCurrent()
 	g := &gateway{t: t, opener: &proxytest.Opener{}, caller: policy.Identity{Subject: "key:a"}}
+	g.allowed.Store(true)
 	p := &policy.Policy{
 		Generation: 1, Gateway: "test", Servers: map[string]policy.Server{},
 		Limits: policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 4 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
@@ -55,7 +60,8 @@ func newGateway(t *testing.T, change func(*policy.Policy), servers ...string) *g
 		Serve(httpio.NewWriter(w), r, Request{
 			Caller: g.caller, Policy: p, Gate: gate,
 			Body:    func() ([]byte, *Problem) { return read(r) },
-			Allowed: func() bool { return true },
+			Allowed: func(policy.Scope) bool { return g.allowed.Load() },
+			waits:   g.waits,
 		})
 	}))
 	g.url = server.URL

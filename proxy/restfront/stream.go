@@ -11,7 +11,7 @@ import (
 // stream writes what a tool says while it works as events, and its result or
 // problem as the last. A problem that comes first and soon is a plain answer.
 func (x *exchange) stream(call link.Call) *Problem {
-	quiet := time.NewTimer(quietWait)
+	quiet := time.NewTimer(x.waits.quiet)
 	defer quiet.Stop()
 	for {
 		var err error
@@ -26,7 +26,7 @@ func (x *exchange) stream(call link.Call) *Problem {
 				}
 			}
 		case <-quiet.C:
-			if !x.Allowed() {
+			if !x.Allowed(x.scope) {
 				call.Cancel("the caller may no longer have it")
 				return nil
 			}
@@ -38,7 +38,7 @@ func (x *exchange) stream(call link.Call) *Problem {
 			call.Cancel("the client has disconnected")
 			return nil
 		}
-		quiet.Reset(quietWait)
+		quiet.Reset(x.waits.quiet)
 	}
 }
 
