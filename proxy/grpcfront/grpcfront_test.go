@@ -426,9 +426,11 @@ func TestDeadlineCancels(t *testing.T) {
 
 func TestStatuses(t *testing.T) {
 	g := newGateway(t, func(_ *Front, p *policy.Policy) {
-		silent := p.Servers["silent"]
-		silent.Timeout, silent.MaxTimeout = 50*time.Millisecond, 50*time.Millisecond
-		p.Servers["silent"] = silent
+		for _, name := range []string{"silent", "echo.2"} {
+			hasty := p.Servers[name]
+			hasty.Timeout, hasty.MaxTimeout = 300*time.Millisecond, 300*time.Millisecond
+			p.Servers[name] = hasty
+		}
 	})
 	client := g.client()
 	tests := []struct {
@@ -451,9 +453,10 @@ func TestStatuses(t *testing.T) {
 		{"a method of the other era", &gatewaypb.CallRequest{Scope: on("echo"), Method: "initialize"}, codes.Unimplemented, "", mcp.CodeMethodNotFound},
 		{"a stream", &gatewaypb.CallRequest{Scope: on("echo"), Method: mcp.MethodListen}, codes.InvalidArgument, "CallStream", 0},
 		{"no resource", &gatewaypb.CallRequest{Scope: on("echo"), Method: "resources/read", ParamsJson: `{"uri":"x"}`}, codes.InvalidArgument, "Resource not found", mcp.CodeInvalidParams},
-		{"a crash", tool("crash", "x", ""), codes.Internal, "status 3", mcp.CodeInternal},
+		{"a crash", tool("crash", "x", ""), codes.Unavailable, "status 3", mcp.CodeInternal},
+		{"late", tool("echo.2", "wait", ""), codes.DeadlineExceeded, "300ms", mcp.CodeInternal},
 		{"no start", tool("exit", "x", ""), codes.Unavailable, "exit", mcp.CodeInternal},
-		{"no answer", tool("silent", "x", ""), codes.Unavailable, "50ms", mcp.CodeInternal},
+		{"no answer", tool("silent", "x", ""), codes.Unavailable, "300ms", mcp.CodeInternal},
 		{"too large", tool("echo", strings.Repeat("x", 1<<20), ""), codes.ResourceExhausted, "1048576", 0},
 		{"much too large", tool("echo", strings.Repeat("x", 4<<20), ""), codes.ResourceExhausted, "", 0},
 	}

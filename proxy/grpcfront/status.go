@@ -52,7 +52,17 @@ func answered(m mcp.Message) error {
 	// A number that is no integer of this size is an error code of nobody's.
 	code, _ := strconv.ParseInt(string(m.At(m.InError("code"))), 10, 64)
 	text, _ := m.Text(m.InError("message"))
-	return statusOf(codeOfError(code), code, text, m.At(m.InError("data")))
+	return statusOf(codeOfResponse(m, code), code, text, m.At(m.InError("data")))
+}
+
+func codeOfResponse(m mcp.Message, code int64) codes.Code {
+	switch m.Failure() {
+	case mcp.FailureLate:
+		return codes.DeadlineExceeded
+	case mcp.FailureEnded:
+		return codes.Unavailable
+	}
+	return codeOfError(code)
 }
 
 func codeOfError(code int64) codes.Code {
