@@ -52,7 +52,7 @@ func (c *pacedConn) Read(p []byte) (int, error) {
 
 func (c *pacedConn) Write(p []byte) (written int, err error) {
 	for len(p) > 0 {
-		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.wait)); err != nil {
+		if err := c.SetWriteDeadline(time.Now().Add(c.wait)); err != nil {
 			return written, err
 		}
 		n, err := c.Conn.Write(p[:min(len(p), chunk)])

@@ -99,23 +99,30 @@ type client struct {
 	t *testing.T
 }
 
-func (g *gateway) dial(server string, options *websocket.DialOptions) (*client, *http.Response, error) {
+// answer is what came to a handshake.
+type answer struct {
+	status int
+	header http.Header
+}
+
+func (g *gateway) dial(server string, subprotocols ...string) (*client, answer, error) {
 	g.t.Helper()
-	if options == nil {
-		options = &websocket.DialOptions{Subprotocols: []string{"mcp"}}
+	conn, response, err := websocket.Dial(g.t.Context(), g.url+"/"+server, &websocket.DialOptions{Subprotocols: subprotocols}) //nolint:bodyclose // its documentation says so
+	if response == nil {
+		g.t.Fatal(err)
 	}
-	conn, response, err := websocket.Dial(g.t.Context(), g.url+"/"+server, options)
+	got := answer{response.StatusCode, response.Header}
 	if err != nil {
-		return nil, response, err
+		return nil, got, err
 	}
 	conn.SetReadLimit(-1)
 	g.t.Cleanup(func() { conn.CloseNow() })
-	return &client{conn, g.t}, response, nil
+	return &client{conn, g.t}, got, nil
 }
 
 func (g *gateway) connect(server string) *client {
 	g.t.Helper()
-	c, _, err := g.dial(server, nil)
+	c, _, err := g.dial(server, subprotocol)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -346,7 +353,7 @@ func TestHandshake(t *testing.T) {
 		{"another subprotocol", "Upgrade: WebSocket\nConnection: Upgrade\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\nSec-WebSocket-Protocol: chat, MCP", http.StatusBadRequest, `subprotocol "mcp"`},
 		{"an old version", "Upgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Version: 8\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\nSec-WebSocket-Protocol: mcp", http.StatusBadRequest, ""},
 	}
-	get := func(headers string) (*http.Response, string) {
+	get := func(headers string) (status int, body string) {
 		t.Helper()
 		r, err := http.NewRequest("GET", g.url+"/echo", nil)
 		if err != nil {
@@ -361,19 +368,19 @@ func TestHandshake(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
+		text, err := io.ReadAll(response.Body)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return response, string(body)
+		return response.StatusCode, string(text)
 	}
 	for _, tt := range tests {
-		if response, body := get(tt.headers); response.StatusCode != tt.status || !strings.Contains(body, tt.want) {
-			t.Errorf("%s: got %d %s, want %d %s", tt.name, response.StatusCode, body, tt.status, tt.want)
+		if status, body := get(tt.headers); status != tt.status || !strings.Contains(body, tt.want) {
+			t.Errorf("%s: got %d %s, want %d %s", tt.name, status, body, tt.status, tt.want)
 		}
 	}
 	c := g.connect("echo")
-	if _, response, err := g.dial("echo", nil); err == nil || response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" {
+	if _, response, err := g.dial("echo", subprotocol); err == nil || response.status != http.StatusServiceUnavailable || response.header.Get("Retry-After") == "" {
 		t.Errorf("one more than allowed: got %v, %v", response, err)
 	}
 	c.CloseNow()
@@ -385,11 +392,11 @@ func TestHandshake(t *testing.T) {
 // A web page's key is where others put theirs, and nowhere else.
 func TestKeyOfAWebPage(t *testing.T) {
 	g := newGateway(t, nil)
-	c, response, err := g.dial("echo", &websocket.DialOptions{Subprotocols: []string{"mcp.key.mcpgw_a_b-_", "mcp"}})
+	c, response, err := g.dial("echo", "mcp.key.mcpgw_a_b-_", "mcp")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := response.Header.Get("Sec-WebSocket-Protocol"); got != "mcp" {
+	if got := response.header.Get("Sec-WebSocket-Protocol"); got != "mcp" {
 		t.Errorf("got subprotocol %q back", got)
 	}
 	header := *g.header.Load()
@@ -421,12 +428,12 @@ func TestSlowReader(t *testing.T) {
 	}
 	// When it has been given up there is room again.
 	for {
-		c, response, err := g.dial("echo", nil)
+		c, response, err := g.dial("echo", subprotocol)
 		if err == nil {
 			c.CloseNow()
 			break
 		}
-		if response.StatusCode != http.StatusServiceUnavailable {
+		if response.status != http.StatusServiceUnavailable {
 			t.Fatal(err)
 		}
 	}
