@@ -23,6 +23,8 @@ type Duplex struct {
 	out     chan mcp.Message
 	running sync.WaitGroup
 
+	receiving sync.Mutex // held by Receive
+
 	mu        sync.Mutex
 	session   string
 	inSession int  // calls of the session
@@ -66,6 +68,9 @@ func (d *Duplex) Done() <-chan struct{} { return d.ctx.Done() }
 // the duplex is left.
 func (d *Duplex) Close() {
 	d.cancel()
+	// What is being received may be about to open a session.
+	d.receiving.Lock()
+	defer d.receiving.Unlock()
 	d.mu.Lock()
 	session := d.session
 	d.mu.Unlock()
@@ -78,8 +83,14 @@ func (d *Duplex) Close() {
 }
 
 // Receive takes one message of the client. Whatever is wrong with it is answered
-// on the connection. Messages must come one at a time, in their order.
+// on the connection. Messages must come one at a time, in their order; what comes
+// when the connection is done is dropped.
 func (d *Duplex) Receive(data []byte) {
+	d.receiving.Lock()
+	defer d.receiving.Unlock()
+	if d.ctx.Err() != nil {
+		return
+	}
 	m, err := mcp.Parse(data)
 	var invalid *mcp.InvalidError
 	if errors.As(err, &invalid) {

@@ -67,3 +67,17 @@ func TestDuplexIsBounded(t *testing.T) {
 		_, ok = answer()
 	}
 }
+
+// A front may still be handing over a message when it closes the connection.
+func TestDuplexIsClosedForGood(t *testing.T) {
+	g, opener := newGate(t)
+	d := NewDuplex(caller("key:a"), on("echo"), func() *Gate { return g })
+	d.Close()
+	d.Receive(initialize().Raw())
+	d.Receive(fmt.Appendf(nil, `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{%q:%q,%q:{}}}}`,
+		mcp.MetaRevision, mcp.Revision2026July, mcp.MetaCapabilities))
+	d.Close()
+	if got := opener.Opened(); len(got) != 0 {
+		t.Errorf("got %v started for a connection that is closed", got)
+	}
+}
