@@ -34,6 +34,7 @@ type gateway struct {
 	other  string // another caller's, for "echo" only
 	opener *proxytest.Opener
 	policy *policy.Policy
+	front  *Front
 }
 
 // newGateway starts one; change may alter its policy. At the end of the test no
@@ -67,12 +68,16 @@ func newGatewayOn(t *testing.T, listeners func(net.Listener) Listeners, change f
 	g.url = "http://" + listener.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- New(func() *Current { return current }, log).Serve(ctx, listeners(listener)) }()
+	g.front = New(func() *Current { return current }, log)
+	go func() { served <- g.front.Serve(ctx, listeners(listener)) }()
 	t.Cleanup(func() {
 		http.DefaultClient.CloseIdleConnections()
 		cancel()
 		if err := <-served; err != nil {
 			t.Errorf("serve: %v", err)
+		}
+		if len(g.front.bodies.held) != 0 {
+			t.Errorf("got bodies counted that are gone: %v", g.front.bodies.held)
 		}
 		sessions.Close()
 		instances.Close()

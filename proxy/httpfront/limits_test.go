@@ -2,6 +2,7 @@ package httpfront
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"mcpgateway/policy"
+	"mcpgateway/proxy/link"
 )
 
 // A client that does not read its stream stalls nobody, not even itself.
@@ -25,6 +27,40 @@ func TestSlowReaderStallsNobody(t *testing.T) {
 	defer response.Body.Close() // never read
 	if got := g.do("POST", "echo", toolCall("2", "again", ""), session); got.status != http.StatusOK || !strings.Contains(got.body, `"id":2`) {
 		t.Errorf("the same session: got %+v", got)
+	}
+}
+
+// What a call says while its client is away is bounded; its response is kept.
+func TestUnreadCallIsBounded(t *testing.T) {
+	g := newGateway(t, nil)
+	session := g.session("echo")
+	const said = 20 * link.MaxQueue
+	stream := g.open("POST", "echo", toolCall("1", "progress", fmt.Sprintf(`,"arguments":{"n":%d},"_meta":{"progressToken":1}`, said)), session)
+	first := eventsOf(stream, 2)
+	stream.cut()
+	g.do("POST", "echo", toolCall("2", "again", ""), session) // answered when all was said
+	rest := events(t, g.open("GET", "echo", "", session, "Last-Event-ID: "+first[1].id), said+1)
+	if n := len(rest); n == 0 || n > said/2 || !strings.Contains(rest[n-1], `"id":1,"result"`) {
+		t.Errorf("got %d events of %d, and the response among them: %v", n, said, n > 0 && strings.Contains(rest[n-1], `"result"`))
+	}
+}
+
+// A stream of HTTP+SSE that is not read stalls no other, and takes no more memory
+// than its queues.
+func TestSlowReaderOfSSEStallsNobody(t *testing.T) {
+	g := newGateway(t, withSSE)
+	_, unread := g.overSSE("echo")
+	g.at("POST", unread, initializeBody)
+	flood := toolCall("1", "big", `,"arguments":{"n":1000000}`)
+	for range 50 {
+		if got := g.at("POST", unread, flood); got.status != http.StatusAccepted && got.status != http.StatusServiceUnavailable {
+			t.Fatalf("got %+v", got)
+		}
+	}
+	stream, messages := g.overSSE("echo")
+	g.at("POST", messages, initializeBody)
+	if got := events(t, stream, 1); len(got) != 1 || !strings.Contains(got[0], "serverInfo") {
+		t.Errorf("got %q", got)
 	}
 }
 

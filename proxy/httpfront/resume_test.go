@@ -171,3 +171,34 @@ func TestNewestListenerIsHeard(t *testing.T) {
 		t.Errorf("got %q, %v on the older connection", rest, err)
 	}
 }
+
+// Nothing is kept of calls that were answered at once, nor of sessions that have
+// ended.
+func TestNothingIsKeptInVain(t *testing.T) {
+	g := newGateway(t, nil)
+	deleted, crashed := g.session("echo"), g.session("crash")
+	for range 3 {
+		g.do("POST", "echo", toolCall("1", "again", ""), deleted)
+	}
+	if got := g.do("GET", "echo", "", deleted, "Last-Event-ID: c1-0"); got.status != http.StatusBadRequest {
+		t.Errorf("got %+v", got)
+	}
+	kept := func() int {
+		g.front.sessions.mu.Lock()
+		defer g.front.sessions.mu.Unlock()
+		return len(g.front.sessions.byID)
+	}
+	g.do("POST", "crash", toolCall("1", "x", ""), crashed)
+	if got := kept(); got != 2 {
+		t.Errorf("got %d sessions kept", got)
+	}
+	g.do("DELETE", "echo", "", deleted)
+	if got := kept(); got != 1 {
+		t.Errorf("got %d sessions kept after one was deleted", got)
+	}
+	g.do("POST", "crash", toolCall("2", "x", ""), crashed) // finds that the server is gone
+	g.do("POST", "echo", toolCall("1", "again", ""), g.session("echo"))
+	if got := kept(); got != 1 {
+		t.Errorf("got %d sessions kept after one has ended and another begun", got)
+	}
+}
