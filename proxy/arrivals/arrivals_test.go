@@ -3,7 +3,6 @@ package arrivals
 import (
 	"crypto/tls"
 	"net"
-	"net/http/httptest"
 	"net/netip"
 	"testing"
 )
@@ -67,25 +66,6 @@ func TestStrangersAreBounded(t *testing.T) {
 	}
 	if got := len(most.slots); got != 3 {
 		t.Errorf("got %d places taken by three connections", got)
-	}
-}
-
-// Who shows a valid key is no stranger any more.
-func TestKeyMakesKnown(t *testing.T) {
-	g := newGateway(t, nil)
-	for key, want := range map[string]int{"mcpgw_x_y": 1, g.key: 0} {
-		most := newConnections(1, 1)
-		from := netip.MustParsePrefix("192.0.2.1/32")
-		most.enter(from)
-		near, far := net.Pipe()
-		defer near.Close()
-		r := httptest.NewRequest("GET", "http://localhost/servers/echo/mcp", nil)
-		r.Header.Set("X-API-Key", key)
-		r = r.WithContext(withConnection(r.Context(), &counted{Conn: far, connections: most, from: from}))
-		g.front.ServeHTTP(httptest.NewRecorder(), r)
-		if got := most.strangers[from]; got != want {
-			t.Errorf("got %d strangers after a request with key %.5s, want %d", got, key, want)
-		}
 	}
 }
 

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"mcpgateway/policy"
+	"mcpgateway/proxy/arrivals"
 	"mcpgateway/proxy/link"
 )
 
@@ -42,6 +44,48 @@ func TestUnreadCallIsBounded(t *testing.T) {
 	rest := events(t, g.open("GET", "echo", "", session, "Last-Event-ID: "+first[1].id), said+1)
 	if n := len(rest); n == 0 || n > said/2 || !strings.Contains(rest[n-1], `"id":1,"result"`) {
 		t.Errorf("got %d events of %d, and the response among them: %v", n, said, n > 0 && strings.Contains(rest[n-1], `"result"`))
+	}
+}
+
+// Who shows a valid key is no stranger any more, and makes room for one.
+func TestKeyMakesKnown(t *testing.T) {
+	g := newGateway(t, nil)
+	for key, want := range map[string]bool{"mcpgw_x_y": false, g.key: true} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		limited := arrivals.New(8, 1).Limit(l)
+		dial := func() net.Conn {
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close() })
+			return conn
+		}
+		dial()
+		first, err := limited.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer first.Close()
+		r := httptest.NewRequest("GET", "http://localhost/servers/echo/mcp", nil)
+		r.Header.Set("X-API-Key", key)
+		g.front.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithValue(r.Context(), connectionKey{}, first)))
+		accepted := make(chan bool, 1)
+		go func() {
+			second, err := limited.Accept()
+			if accepted <- err == nil; err == nil {
+				second.Close()
+			}
+		}()
+		_, _ = dial().Read(make([]byte, 1)) // its end: at once, or when it was accepted
+		l.Close()
+		if got := <-accepted; got != want {
+			t.Errorf("key %.5s: got a second connection accepted: %v, want %v", key, got, want)
+		}
 	}
 }
 
