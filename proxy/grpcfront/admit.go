@@ -38,7 +38,8 @@ func admittedOf(ctx context.Context) *admitted {
 // admit decides on every call, but health checks, before its message is read: a
 // stranger makes nobody hold anything. It is called for each call in turn, and so
 // does not wait.
-func (f *Front) admit(ctx context.Context, call *tap.Info) (context.Context, error) {
+func (f *Front) admit(ctx context.Context, call *tap.Info) (_ context.Context, err error) {
+	defer f.contain(&err)
 	if strings.HasPrefix(call.FullMethodName, "/"+healthpb.Health_ServiceDesc.ServiceName+"/") {
 		return ctx, nil // what supervises the gateway has no key
 	}
@@ -46,7 +47,6 @@ func (f *Front) admit(ctx context.Context, call *tap.Info) (context.Context, err
 	if a.Current == nil {
 		return nil, status.Error(codes.Unavailable, "the gateway is starting")
 	}
-	var err error
 	if a.caller, err = a.Keys.Authenticate(a.credentials); err != nil {
 		return nil, status.Error(codes.Unauthenticated, err.Error())
 	}

@@ -103,8 +103,8 @@ func (g *gateway) newPolicy() *policy.Policy {
 		Limits:  policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 8 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
 		Servers: map[string]policy.Server{},
 	}
-	for _, name := range []string{"echo", "echo.2", "crash", "exit", "modern", "silent"} {
-		p.Servers[name] = policy.Server{Project: "p", Timeout: time.Minute, MaxTimeout: time.Minute, IdleTimeout: time.Hour, Replicas: 1}
+	for name, project := range map[string]string{"echo": "both", "modern": "both", "echo.2": "p", "crash": "p", "exit": "p", "silent": "p"} {
+		p.Servers[name] = policy.Server{Project: project, Timeout: time.Minute, MaxTimeout: time.Minute, IdleTimeout: time.Hour, Replicas: 1}
 	}
 	for _, holder := range []struct {
 		text    *string
@@ -350,6 +350,20 @@ func TestCall(t *testing.T) {
 	got, err := client.Call(g.with(t.Context()), tool("echo", "x", `,"arguments":{"big":9007199254740993,"exact":1.50,"text":"\u00fc\ud83d\ude00"}`))
 	if err != nil || !strings.Contains(got.GetResultJson(), `9007199254740993`) || !strings.Contains(got.GetResultJson(), `\"exact\":1.50`) {
 		t.Errorf("got %v, %v", got, err)
+	}
+	// Many servers at one address: those of a project, and those that a key may use.
+	both := &gatewaypb.Scope{To: &gatewaypb.Scope_Project{Project: "both"}}
+	discovered, err := client.Discover(g.with(t.Context()), &gatewaypb.DiscoverRequest{Scope: both})
+	if err != nil || !slices.Equal(discovered.GetServers(), []string{"echo", "modern"}) {
+		t.Errorf("got %v, %v", discovered, err)
+	}
+	listed, err := client.Call(g.with(t.Context()), &gatewaypb.CallRequest{Scope: both, Method: "tools/list"})
+	if err != nil || !strings.Contains(listed.GetResultJson(), `"echo__echo"`) || !strings.Contains(listed.GetResultJson(), `"modern__echo"`) {
+		t.Errorf("got %v, %v", listed, err)
+	}
+	discovered, err = client.Discover(metadata.AppendToOutgoingContext(t.Context(), "x-api-key", g.other), &gatewaypb.DiscoverRequest{})
+	if err != nil || !slices.Equal(discovered.GetServers(), []string{"echo"}) {
+		t.Errorf("got %v, %v", discovered, err)
 	}
 	// What servers are told of the client; it may say other things itself.
 	got, err = client.Call(g.with(t.Context()), tool("modern", "x", ``))
@@ -647,9 +661,12 @@ func TestSlowReader(t *testing.T) {
 func TestPanicEndsOneCall(t *testing.T) {
 	g := newGateway(t, nil)
 	broken := *g.current.Load()
-	broken.Gate = nil
+	broken.Keys = nil
 	g.current.Store(&broken)
 	_, err := g.client().Call(g.with(t.Context()), tool("echo", "x", ""))
+	wantStatus(t, err, codes.Internal, "internal error")
+	broken = gate.Current{Policy: broken.Policy, Keys: authn.NewAPIKeys(g.policy.Keys)}
+	_, err = g.client().Call(g.with(t.Context()), tool("echo", "x", ""))
 	wantStatus(t, err, codes.Internal, "internal error")
 	g.connect(t.Context(), "mcp-server", "echo").wantEnd(codes.Internal, "internal error")
 	g.next(g.policy)
