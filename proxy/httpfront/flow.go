@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"mcpgateway/proxy/httpio"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/resume"
@@ -21,6 +22,7 @@ type flow interface {
 // manner is how a flow is written.
 type manner struct {
 	stateless bool
+	streamed  bool          // a result that comes first is an event, too
 	patience  time.Duration // for the first event; after it a stream begins without one. 0: at once
 	lasting   bool          // it has no end of its own: it ends as soon as the gateway stops
 }
@@ -33,6 +35,12 @@ const (
 	cut             // the client, or what it listened to, has gone
 	revoked         // the caller may not have it any more
 )
+
+// prefersEvents reports whether the client would rather have every answer as a
+// stream. It must take both, and most name JSON first.
+func (x *exchange) prefersEvents() bool {
+	return httpio.Prefers(x.r.Header, httpio.TypeEvents, httpio.TypeJSON)
+}
 
 // write writes a flow to its end: as one JSON message if a response comes first,
 // else as a stream of events.
@@ -53,9 +61,9 @@ func (x *exchange) write(f flow, how manner) ending {
 		more, err := true, error(nil)
 		select {
 		case <-f.Ready():
-			more, err = x.pass(f, how.stateless)
+			more, err = x.pass(f, how)
 		case <-f.Woken():
-			more, err = x.pass(f, how.stateless)
+			more, err = x.pass(f, how)
 		case <-quiet.C:
 			if !x.stillAllowed() {
 				x.out.refuse(refusal{status: http.StatusUnauthorized, text: "the key is no longer valid for this address"})
@@ -82,11 +90,12 @@ func (x *exchange) write(f flow, how manner) ending {
 }
 
 // pass writes what has come.
-func (x *exchange) pass(f flow, stateless bool) (more bool, err error) {
+func (x *exchange) pass(f flow, how manner) (more bool, err error) {
 	events, more := f.Take()
 	for _, e := range events {
-		if e.Message.Kind() == mcp.Response && !x.out.events.Begun() {
-			x.out.whole(status(e.Message, stateless), e.Message)
+		streamed := x.out.events.Begun() || how.streamed && e.Message.Err() == nil
+		if e.Message.Kind() == mcp.Response && !streamed {
+			x.out.whole(status(e.Message, how.stateless), e.Message)
 			return more, nil
 		}
 		if err := x.out.events.Write(e.ID, "message", e.Message.Raw()); err != nil {

@@ -202,3 +202,25 @@ func TestNothingIsKeptInVain(t *testing.T) {
 		t.Errorf("got %d sessions kept after one has ended and another begun", got)
 	}
 }
+
+// A client that would rather have streams gets one for each result, and in
+// 2025-11-25 one that can be had again from its start. Errors of the stateless era
+// keep their status.
+func TestClientPrefersStreams(t *testing.T) {
+	g := newGateway(t, nil)
+	events := "Accept: text/event-stream, application/json"
+	for revision, want := range map[string]int{"2025-11-25": 2, "2025-06-18": 1} {
+		got := eventsOf(g.open("POST", "echo", toolCall("5", "again", ""), g.sessionOf("echo", revision), events), 9)
+		if len(got) != want || !strings.Contains(got[want-1].data, `"id":5,"result"`) || got[want-1].id != "c1-1" {
+			t.Errorf("revision %s: got %+v", revision, got)
+		}
+	}
+	got := eventsOf(g.open("POST", "echo", statelessBody("6", "tools/list", ""), append(statelessHeadersFor("tools/list", ""), events)...), 9)
+	if len(got) != 1 || got[0].id != "" || !strings.Contains(got[0].data, `"id":6,"result"`) {
+		t.Errorf("stateless era: got %+v", got)
+	}
+	refused := g.do("POST", "echo", statelessBody("7", "some/method", ""), append(statelessHeadersFor("some/method", ""), events)...)
+	if refused.status != http.StatusNotFound || refused.header.Get("Content-Type") != "application/json" {
+		t.Errorf("error: got %+v", refused)
+	}
+}

@@ -45,7 +45,7 @@ func (x *exchange) inSession(m mcp.Message) {
 		if reply.Session != "" {
 			x.out.w.Header().Set(mcp.HeaderSession, reply.Session)
 		}
-		if x.write(plain{reply.Call}, manner{patience: quietWait}) != complete {
+		if x.write(plain{reply.Call}, manner{streamed: x.prefersEvents(), patience: quietWait}) != complete {
 			reply.Call.Detach()
 		}
 	default:
@@ -56,8 +56,11 @@ func (x *exchange) inSession(m mcp.Message) {
 // relay writes the stream of a call. If it is cut, the call goes on: in this era a
 // disconnect is no cancellation (2025-11-25, transports).
 func (x *exchange) relay(reader *resume.Reader, revision string) {
-	how := manner{patience: quietWait}
-	if x.prime(reader, revision) {
+	how := manner{streamed: x.prefersEvents(), patience: quietWait}
+	switch primed := x.prime(reader, revision); {
+	case primed && how.streamed:
+		how.patience = 0
+	case primed:
 		how.patience = primeWait
 	}
 	if x.write(reader, how) == revoked {

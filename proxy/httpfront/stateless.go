@@ -28,7 +28,7 @@ func (x *exchange) stateless(m mcp.Message) {
 		x.out.w.WriteHeader(http.StatusAccepted)
 		return
 	}
-	how := manner{stateless: true, patience: quietWait}
+	how := manner{stateless: true, streamed: x.prefersEvents(), patience: quietWait}
 	if m.Method() == mcp.MethodListen {
 		how.patience, how.lasting = listenPatience, true
 	}

@@ -8,6 +8,7 @@ package httpio
 import (
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -27,26 +28,46 @@ func Accepts(h http.Header, mediaType string) bool {
 // Names reports whether an Accept header has an entry for a media type or range,
 // literally.
 func Names(h http.Header, mediaType string) bool {
+	weight, _ := entry(h, mediaType)
+	return weight > 0
+}
+
+// Prefers reports whether an Accept header names a media type with more weight than
+// another, or, with the same weight, before it.
+func Prefers(h http.Header, mediaType, other string) bool {
+	weight, at := entry(h, mediaType)
+	against, place := entry(h, other)
+	return weight > against || weight == against && at < place
+}
+
+// entry finds the weightiest entry for a media type, the first of them; its weight
+// is 0 if there is none.
+func entry(h http.Header, mediaType string) (weight float64, at int) {
+	place := 0
 	for _, value := range h.Values("Accept") {
 		for item := range strings.SplitSeq(value, ",") {
 			name, params, _ := strings.Cut(item, ";")
-			if strings.EqualFold(strings.TrimSpace(name), mediaType) && !refusedByQuality(params) {
-				return true
+			if w := weightOf(params); strings.EqualFold(strings.TrimSpace(name), mediaType) && w > weight {
+				weight, at = w, place
 			}
+			place++
 		}
 	}
-	return false
+	return weight, at
 }
 
-// refusedByQuality reports whether the parameters say q=0, "not acceptable".
-func refusedByQuality(params string) bool {
+// weightOf reads q, which is 1 if it is not there, or not to be read.
+func weightOf(params string) float64 {
 	for param := range strings.SplitSeq(params, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
-		if strings.EqualFold(name, "q") && strings.Trim(value, "0.") == "" {
-			return true
+		if !strings.EqualFold(name, "q") {
+			continue
+		}
+		if weight, err := strconv.ParseFloat(value, 64); err == nil && weight >= 0 && weight < 1 {
+			return weight
 		}
 	}
-	return false
+	return 1
 }
 
 // IsJSON reports whether the request says that its body is JSON.

@@ -21,6 +21,21 @@ func TestAccepts(t *testing.T) {
 	}
 }
 
+func TestPrefers(t *testing.T) {
+	t.Parallel()
+	for accept, want := range map[string]bool{
+		"text/event-stream, application/json": true, "application/json, text/event-stream": false, "text/event-stream": true,
+		"application/json": false, "*/*": false, "": false, "application/json;q=0.5, text/event-stream": true,
+		"text/event-stream;q=0.5, application/json;q=0.9": false, "text/event-stream;q=0.9, application/json;q=0.9": true,
+		"text/event-stream;q=0, application/json;q=0": false, "text/event-stream;q=x, application/json": true,
+		"a/b, text/event-stream;q=0.1, text/event-stream, application/json": true,
+	} {
+		if got := Prefers(http.Header{"Accept": {accept}}, TypeEvents, TypeJSON); got != want {
+			t.Errorf("%q: got %v", accept, got)
+		}
+	}
+}
+
 // Headers come from anybody: no value may panic, and one that names a type is
 // accepted.
 func FuzzHeaders(f *testing.F) {
@@ -29,6 +44,9 @@ func FuzzHeaders(f *testing.F) {
 		h := http.Header{"Accept": {value}, "Content-Type": {value}}
 		if Names(h, TypeJSON) && !Accepts(h, TypeJSON) {
 			t.Errorf("%q: named but not accepted", value)
+		}
+		if Prefers(h, TypeJSON, TypeEvents) && (!Names(h, TypeJSON) || Prefers(h, TypeEvents, TypeJSON)) {
+			t.Errorf("%q: preferred but not named, or both preferred", value)
 		}
 		IsJSON(h)
 	})
