@@ -120,17 +120,17 @@ func serveLists(result string) int {
 		}
 		switch e.Method {
 		case "initialize":
-			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"odd","version":"1"}}}`+"\n", e.ID)
+			fmt.Fprintf(os.Stdout, `{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"odd","version":"1"}}}`+"\n", e.ID)
 		case "tools/call":
-			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"error":{"code":%s,"message":"no \"good\"","data":{"exact":1e3}}}`+"\n", e.ID, e.Params.Name)
+			fmt.Fprintf(os.Stdout, `{"jsonrpc":"2.0","id":%s,"error":{"code":%s,"message":"no \"good\"","data":{"exact":1e3}}}`+"\n", e.ID, e.Params.Name)
 		case "tools/list", "prompts/list":
 			page := strings.Replace(string(flat), "CURSOR", e.Params.Cursor+"i", 1)
 			if e.Params.Cursor == "iiiiiiiii" { // the tenth
 				page = `"tools":[]`
 			}
-			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{%s}}`+"\n", e.ID, page)
+			fmt.Fprintf(os.Stdout, `{"jsonrpc":"2.0","id":%s,"result":{%s}}`+"\n", e.ID, page)
 		default:
-			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"Method not found"}}`+"\n", e.ID)
+			fmt.Fprintf(os.Stdout, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"Method not found"}}`+"\n", e.ID)
 		}
 	}
 	return 0

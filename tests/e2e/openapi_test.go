@@ -22,6 +22,10 @@ func TestOpenAPI(t *testing.T) {
 	if n := strings.Count(document, `"operationId":`); n < 50 || !strings.Contains(document, `"everything__get-sum"`) {
 		t.Errorf("got %d operations: %.3000s", n, document)
 	}
+	// Real servers have nothing that could not be described.
+	if _, faults, _ := strings.Cut(document, `"x-mcpgateway-faults":`); strings.Count(faults, `"server":`) != 1 || !strings.Contains(faults, `"server":"dead"`) {
+		t.Errorf("got faults %s", faults)
+	}
 	cmd := exec.Command("node", "openapi/validate.mjs")
 	cmd.Stdin = strings.NewReader(document)
 	if out, err := cmd.CombinedOutput(); err != nil {
