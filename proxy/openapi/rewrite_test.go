@@ -41,18 +41,20 @@ func TestRewrite(t *testing.T) {
 		{"in a circle", `{"allOf":[{"$ref":"#/allOf/1"},{"$ref":"#/allOf/2"},{"$ref":"#/allOf/1"}]}`, `{"allOf":[{"$ref":"#/r/allOf/1"},{"$ref":"#/r/allOf/2"},{}]}`, 1},
 		{"data that seems a reference", `{"default":[{"$ref":"x"}],"enum":[{"\u0024ref":1}],"title":"$ref","const":"$ref"}`, `{"title":"$ref","const":"$ref"}`, 2},
 		{"a property that seems one", `{"properties":{"$ref":{},"a":{}}}`, `{"properties":{"a":{}}}`, 1},
+		{"definition with another's new name", `{"$defs":{"A[b]":{},"A_b__HASH":{"type":"null"}}}`, `{"$defs":{"A_b__HASH":{}}}`, 1},
 		{"unknown keywords", `{"nullable":true,"x-a":{"$ref":"x"},"discriminator":3,"id":4}`, `{}`, 0},
 		{"wrong values", `{"type":[],"required":["a","a"],"enum":{},"minLength":-1,"maxItems":1.5,"multipleOf":-0.0,"minimum":"1","uniqueItems":1,"pattern":7,` +
 			`"dependentRequired":{"a":"b"},"allOf":[],"anyOf":{},"properties":[],"items":4,"not":null,"$ref":1}`, `{"items":true,"not":true}`, 16},
 		{"right values", `{"type":["string"],"required":[],"enum":[],"minLength":0,"multipleOf":1e-3,"minimum":-1.5e3,"uniqueItems":false,"dependentRequired":{"a":[]},"properties":{}}`, "", 0},
 	}
 	for _, test := range tests {
-		out, faults, err := rewrite([]byte(test.schema), "#/r")
+		hash := strings.TrimPrefix(clean("A[b]"), "A_b__")
+		out, faults, err := rewrite([]byte(strings.ReplaceAll(test.schema, "HASH", hash)), "#/r")
 		want := test.want
 		if want == "" {
 			want = test.schema
 		}
-		got := strings.ReplaceAll(string(out), strings.TrimPrefix(clean("A[b]"), "A_b__"), "HASH")
+		got := strings.ReplaceAll(string(out), hash, "HASH")
 		if err != nil || got != want || len(faults) != test.faults {
 			t.Errorf("%s: got %s, %d faults %q, %v\nwant %s, %d faults", test.name, got, len(faults), faults, err, want, test.faults)
 		}
@@ -103,6 +105,9 @@ func FuzzRewrite(f *testing.F) {
 		out, _, err := rewrite(schema, "#/components/schemas/a")
 		if err != nil {
 			return
+		}
+		if _, err := mcp.ParseObject(bytes.Clone(out)); err != nil { // no name occurs twice
+			t.Errorf("%s: %v", out, err)
 		}
 		checkReferences(t, fmt.Appendf(nil, `{"components":{"schemas":{"a":%s}}}`, out))
 	})

@@ -158,62 +158,26 @@ func hasTuple(schema []byte) bool {
 
 // member reads one member of a schema and keeps it, if it is to be kept.
 func (r *reader) member(n *node, keyword string, value []byte, at place, tuple bool, depth int) error {
-	m := member{name: keyword}
-	switch {
-	case tuple && keyword == "items":
-		m.name = "prefixItems"
-	case tuple && keyword == "additionalItems":
-		m.name = "items"
-	case tuple && keyword == "prefixItems":
-		return nil
-	}
-	child := func(name string, value []byte, at place) error {
-		part, err := r.schema(value, at, n.base, depth+1)
-		m.parts = append(m.parts, partOf(name, part))
-		return err
-	}
-	shape := r.shapes[m.name]
-	var err error
+	name := renamed(keyword, tuple)
+	shape := r.shapes[name]
+	m := member{name: name}
+	inside := at.below(keyword, name)
 	switch {
 	case shape == unknown:
 		return nil
-	case shape == ofSchema:
-		err = child("", value, at.below(keyword, m.name))
-	case shape == ofSchemas:
-		m.braces = "[]"
-		for element := range mcp.Elements(value) {
-			index := strconv.Itoa(len(m.parts))
-			if err = child("", element, at.below(keyword, m.name).below(index, index)); err != nil {
-				break
-			}
-		}
-	case shape == ofNamed && mcp.IsObject(value):
-		m.braces = "{}"
-		for name, value := range mcp.Members(value) {
-			to := name
-			if name == "$ref" { // which some readers follow, whatever it is
-				r.fault(at.from, "%s: there is no way to describe %s", keyword, name)
-				continue
-			}
-			if keyword == "$defs" || keyword == "definitions" {
-				to = clean(name) // some readers take them for components
-			}
-			if err = child(to, value, at.below(keyword, m.name).below(name, to)); err != nil {
-				break
-			}
-		}
 	case shape == ofRef && shape.fits(value):
 		if n.ref == "" {
 			n.ref, _ = mcp.TextOf(value)
 		}
 		return nil
+	case shape == ofSchema || shape == ofSchemas || shape == ofNamed && mcp.IsObject(value):
+		if err := r.parts(&m, shape, value, inside, n.base, depth+1); err != nil {
+			return err
+		}
 	case shape.fits(value):
 		m.raw = value
 	}
-	switch {
-	case err != nil:
-		return err
-	case m.raw == nil && len(m.parts) == 0 && m.braces != "{}":
+	if m.raw == nil && len(m.parts) == 0 && m.braces != "{}" {
 		r.fault(at.from, "%.100s is not what it must be", keyword)
 		return nil
 	}
@@ -221,4 +185,54 @@ func (r *reader) member(n *node, keyword string, value []byte, at place, tuple b
 	return nil
 }
 
-func partOf(name string, n *node) part { return part{name, n} }
+// renamed is what a keyword is called in the dialect of OpenAPI; "" if it is to go.
+func renamed(keyword string, tuple bool) string {
+	switch {
+	case tuple && keyword == "items":
+		return "prefixItems"
+	case tuple && keyword == "additionalItems":
+		return "items"
+	case tuple && keyword == "prefixItems":
+		return ""
+	}
+	return keyword
+}
+
+// parts reads the schemas that are a keyword's value.
+func (r *reader) parts(m *member, shape shape, value []byte, at place, base *url.URL, depth int) error {
+	add := func(name string, value []byte, at place) error {
+		n, err := r.schema(value, at, base, depth)
+		m.parts = append(m.parts, part{name, n})
+		return err
+	}
+	switch shape {
+	case ofSchemas:
+		m.braces = "[]"
+		for element := range mcp.Elements(value) {
+			index := strconv.Itoa(len(m.parts))
+			if err := add("", element, at.below(index, index)); err != nil {
+				return err
+			}
+		}
+	case ofNamed:
+		m.braces = "{}"
+		taken := map[string]bool{"$ref": true} // which some readers follow, whatever it is
+		for name, value := range mcp.Members(value) {
+			to := name
+			if m.name == "$defs" || m.name == "definitions" {
+				to = clean(name) // some readers take them for components
+			}
+			if taken[to] {
+				r.fault(at.from, "there is no way to describe %.100q", name)
+				continue
+			}
+			taken[to] = true
+			if err := add(to, value, at.below(name, to)); err != nil {
+				return err
+			}
+		}
+	default:
+		return add("", value, at)
+	}
+	return nil
+}

@@ -54,6 +54,9 @@ func unfinished(m mcp.Message) *Problem {
 	p := &Problem{Status: http.StatusUnprocessableEntity, Kind: inputRequired, Detail: "the server asks its client for"}
 	requests := m.At(m.InResult("inputRequests"))
 	for name, request := range mcp.Members(requests) {
+		if len(p.Detail) > maxDetail {
+			break
+		}
 		method := ""
 		for member, value := range mcp.Members(request) {
 			if member == "method" {

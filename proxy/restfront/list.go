@@ -14,7 +14,7 @@ import (
 // Bounds of one list.
 const (
 	maxPages     = 1000
-	maxListBytes = 16 << 20
+	maxListBytes = 8 << 20
 )
 
 // lists serves all pages of a list as one.

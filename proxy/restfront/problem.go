@@ -1,8 +1,6 @@
 package restfront
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -140,17 +138,12 @@ func problemOf(err error) *Problem {
 		p.Status, p.Kind = http.StatusNotFound, notOffered
 	case gate.Busy:
 		p.Status, p.Kind, p.RetryAfter = http.StatusServiceUnavailable, busy, true
-	default:
-		if errors.Is(err, context.DeadlineExceeded) {
-			p.Status, p.Kind = http.StatusGatewayTimeout, timeout
-		}
+	case gate.Failed, gate.GivenUp, gate.Gone, gate.Unopened, gate.Conflict: // the last three are of sessions
 	}
 	return p
 }
 
 // problemIn puts the error that a response is for a client; nil if it is none.
-// unknown is what the server means if it does not accept the parameters because
-// of the name in them.
 func problemIn(m mcp.Message) *Problem {
 	if m.Err() == nil {
 		return nil

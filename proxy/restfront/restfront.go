@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+	"unicode/utf8"
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/gate"
@@ -104,6 +105,8 @@ func parseQuery(raw, name string) (value string, problem *Problem) {
 			return "", badRequest("there is no query parameter %.100q here", key)
 		case len(values) > 1:
 			return "", badRequest("the query parameter %q was sent more than once", key)
+		case !utf8.ValidString(values[0]):
+			return "", badRequest("the query parameter %q is not UTF-8", key)
 		}
 		value = values[0]
 	}

@@ -228,6 +228,7 @@ func TestRefused(t *testing.T) {
 		{"no PATCH", "PATCH", "/api/v1/servers", "", "", 405},
 		{"unknown parameter", "GET", "/api/v1/servers?x=1", "", "", 400},
 		{"parameter twice", "GET", "/api/v1/servers/echo/resources/read?uri=a&uri=b", "", "", 400},
+		{"parameter that is no text", "GET", "/api/v1/servers/echo/resources/read?uri=%ff", "", "", 400},
 		{"no parameter", "GET", "/api/v1/servers/echo/resources/read", "", "", 400},
 		{"bad query", "GET", "/api/v1/servers?%zz", "", "", 400},
 		{"no JSON accepted", "GET", "/api/v1/servers", "", "Accept: text/html", 406},
