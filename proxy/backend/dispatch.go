@@ -188,7 +188,8 @@ func (c *Conn) logged(m mcp.Message) {
 		return
 	}
 	_, others := c.newestLocked(func(other *Call) bool {
-		return other.wants.Owner != call.wants.Owner && (other.wants.Logs || c.mode == ofGateway)
+		owner := other.wants.Owner // "": the gateway itself, about whose calls anybody may know
+		return owner != "" && owner != call.wants.Owner && (other.wants.Logs || c.mode == ofGateway)
 	})
 	if others == 0 {
 		call.Offer(m)
