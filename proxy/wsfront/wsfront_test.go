@@ -442,7 +442,7 @@ func TestSlowReader(t *testing.T) {
 
 // A client that is gone without a word is noticed; one that is only quiet stays.
 func TestKeepAlive(t *testing.T) {
-	g := newGateway(t, func(f *Front, _ *Admitted) { f.times.beat, f.times.silence = 20*time.Millisecond, 200*time.Millisecond })
+	g := newGateway(t, func(f *Front, _ *Admitted) { f.times.beat, f.times.silence = 20*time.Millisecond, time.Second })
 	quiet := g.connect("echo")
 	heard := make(chan error, 1)
 	go func() {
