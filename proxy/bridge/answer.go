@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"time"
+
 	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/mcp"
 )
@@ -16,24 +18,44 @@ type leg struct {
 	level   int // least severity of log messages; below 0: none
 }
 
+// askedTogether is how long a server that asks for input may take to ask for more
+// in the same round. Each round is one more request for the caller.
+const askedTogether = 5 * time.Millisecond
+
 // Take returns what has come, in order. A request of the server ends the leg: the
 // caller repeats its request with what was asked for.
 func (l *leg) Take() []mcp.Message {
 	var passed, asked []mcp.Message
-	for _, m := range l.Call.Take() {
-		switch {
-		case m.Kind() == mcp.Response:
-			return append(passed, l.answer(m))
-		case m.Kind() == mcp.Request:
-			asked = append(asked, m)
-		case l.passes(m):
-			passed = append(passed, m)
+	for taken := l.Call.Take(); taken != nil; taken = l.more(asked) {
+		for _, m := range taken {
+			switch {
+			case m.Kind() == mcp.Response:
+				return append(passed, l.answer(m))
+			case m.Kind() == mcp.Request:
+				asked = append(asked, m)
+			case l.passes(m):
+				passed = append(passed, m)
+			}
 		}
 	}
 	if asked != nil {
 		passed = append(passed, l.bridge.park(l, asked))
 	}
 	return passed
+}
+
+// more waits a little for what comes together with what a server asked; nil if
+// nothing does, or nothing was asked.
+func (l *leg) more(asked []mcp.Message) []mcp.Message {
+	if asked == nil {
+		return nil
+	}
+	select {
+	case <-l.Ready():
+		return l.Call.Take()
+	case <-time.After(askedTogether):
+		return nil
+	}
 }
 
 // passes keeps back what the caller did not ask for, and what its revision does

@@ -49,6 +49,9 @@ func (s *Stateless) Do(ctx context.Context, owner string, request mcp.Message) (
 	if wanted && severity(level) < 0 {
 		return link.Answered(mcp.NewError(request.ID(), mcp.CodeInvalidParams, "the log level is none of debug, info, notice, warning, error, critical, alert, emergency", nil)), nil
 	}
+	if responses := request.Param("inputResponses"); !responses.Empty() && !mcp.IsObject(request.At(responses)) {
+		return link.Answered(mcp.NewError(request.ID(), mcp.CodeInvalidParams, "inputResponses is not an object", nil)), nil
+	}
 	if state := request.Param("requestState"); !state.Empty() && asks(method) {
 		return s.resume(ctx, owner, request)
 	}
@@ -89,7 +92,9 @@ func toHandshake(request mcp.Message) mcp.Message {
 // initialize.
 func (s *Stateless) discovered(id []byte) mcp.Message {
 	hello := s.conn.Hello()
-	result := []byte(`{"supportedVersions":["` + mcp.Revision2026July + `"],"capabilities":`)
+	// The gateway's, which serves sessions at the same address.
+	result := append([]byte(`{"supportedVersions":`), mcp.RevisionList()...)
+	result = append(result, `,"capabilities":`...)
 	// Tasks are an extension in the stateless era, and another one.
 	result = append(result, mcp.Without(hello.At(hello.InResult("capabilities")), "tasks")...)
 	if text := hello.InResult("instructions"); !text.Empty() {

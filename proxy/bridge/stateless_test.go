@@ -163,6 +163,26 @@ func TestServersRequestBecomesInput(t *testing.T) {
 	}
 }
 
+func TestWhatIsAskedTogetherIsOneRound(t *testing.T) {
+	r := newRig(t, backend.Sampling|backend.Roots)
+	got := r.answer("a", r.request("1", "tools/call", "", `"name":"ask-twice"`))
+	for key, want := range map[string]string{"input-1": "sampling/createMessage", "input-2": "roots/list"} {
+		if method, _ := got.Text(got.InResult("inputRequests", key, "method")); method != want {
+			t.Errorf("%s: got %s, want %s", key, got.Raw(), want)
+		}
+	}
+}
+
+func TestInputThatIsNoObject(t *testing.T) {
+	r := newRig(t, 0)
+	for _, responses := range []string{"null", "7", `"x"`, "[]"} {
+		got := r.answer("a", r.request("1", "tools/call", "", `"name":"again","inputResponses":`+responses))
+		if string(got.At(got.InError("code"))) != "-32602" {
+			t.Errorf("inputResponses %s: got %s", responses, got.Raw())
+		}
+	}
+}
+
 func TestServerAsksOnlyWhatWasOffered(t *testing.T) {
 	r := newRig(t, backend.Roots|backend.Elicitation)
 	got := r.answer("a", r.request("1", "tools/call", "", `"name":"ask"`))

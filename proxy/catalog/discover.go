@@ -16,7 +16,7 @@ func (c *Catalog) discover(ctx context.Context, request mcp.Message) link.Call {
 	return begin(ctx, request.ID(), func(ctx context.Context, _ *link.Queue) mcp.Message {
 		answers := c.gather(ctx, c.members, about, metaOf(request), 0)
 		result := slices.Concat([]byte(`{`), c.hints(answers),
-			[]byte(`,"supportedVersions":["`+mcp.Revision2026July+`"],"capabilities":`), capabilities(answers))
+			[]byte(`,"supportedVersions":`), mcp.RevisionList(), []byte(`,"capabilities":`), capabilities(answers))
 		if text := instructions(answers); text != "" {
 			result = append(append(result, `,"instructions":`...), mcp.Quote(text)...)
 		}

@@ -240,7 +240,7 @@ func TestDiscover(t *testing.T) {
 	})
 	response := answerOf(t, c, request(mcp.MethodDiscover, `{}`))
 	for name, want := range map[string]string{
-		"supportedVersions": `["2026-07-28"]`,
+		"supportedVersions": `["2026-07-28","2025-11-25","2025-06-18","2025-03-26","2024-11-05"]`,
 		"capabilities":      `{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"logging":{}}`,
 		"resultType":        `"complete"`,
 		"ttlMs":             `0`,

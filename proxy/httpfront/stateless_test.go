@@ -38,7 +38,7 @@ func TestStateless(t *testing.T) {
 		want                       []string
 	}{
 		{"discover", "server/discover", "", "", 200, []string{
-			`"supportedVersions":["2026-07-28"]`, `"capabilities":{"tools":{"listChanged":true},"logging":{},"resources":{"subscribe":true,"x":1e3}}`,
+			`"supportedVersions":["2026-07-28","2025-11-25",`, `"capabilities":{"tools":{"listChanged":true},"logging":{},"resources":{"subscribe":true,"x":1e3}}`,
 			`"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"echo","version":"1.0"}}`,
 			`"instructions":"be kind"`, `"resultType":"complete"`, `"ttlMs":0`, `"cacheScope":"private"`}},
 		{"list", "tools/list", "", "", 200, []string{`"resultType":"complete","ttlMs":0,"cacheScope":"private",`, `"tools":[`}},

@@ -31,15 +31,21 @@ func NewError(id []byte, code int, message string, data []byte) Message {
 // NewUnsupported makes the error for a request of a revision that nobody here
 // speaks (2026-07-28, basic/versioning). It lists those that are spoken.
 func NewUnsupported(id []byte, requested string) Message {
-	data := []byte(`{"supported":[`)
+	data := append([]byte(`{"supported":`), RevisionList()...)
+	data = append(append(data, `,"requested":`...), Quote(requested[:min(len(requested), 100)])...)
+	return NewError(id, CodeUnsupportedVersion, "unsupported protocol version", append(data, '}'))
+}
+
+// RevisionList returns Revisions as a JSON array.
+func RevisionList() []byte {
+	list := []byte{'['}
 	for i, revision := range Revisions() {
 		if i > 0 {
-			data = append(data, ',')
+			list = append(list, ',')
 		}
-		data = append(data, Quote(revision)...)
+		list = append(list, Quote(revision)...)
 	}
-	data = append(append(data, `],"requested":`...), Quote(requested[:min(len(requested), 100)])...)
-	return NewError(id, CodeUnsupportedVersion, "unsupported protocol version", append(data, '}'))
+	return append(list, ']')
 }
 
 // NewResult makes a result response of a raw id and a raw result.

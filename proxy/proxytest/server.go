@@ -166,6 +166,10 @@ func (s *server) call(e envelope, line []byte) {
 	case "ask":
 		s.pending = e.ID
 		s.send(`{"jsonrpc":"2.0","id":"ask-1","method":"sampling/createMessage","params":{"messages":[],"maxTokens":9007199254740993}}`)
+	case "ask-twice":
+		s.pending = e.ID
+		s.send(`{"jsonrpc":"2.0","id":"ask-1","method":"sampling/createMessage","params":{"messages":[]}}`)
+		s.send(`{"jsonrpc":"2.0","id":"ask-2","method":"roots/list"}`)
 	case "log":
 		s.send(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"hello"}}`)
 		s.send(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
