@@ -18,13 +18,16 @@ func TestOpenAPI(t *testing.T) {
 		entries = append(entries, server.entry(owned(t, owner, "hello.txt", "hello")))
 	}
 	g := start(t, servers(entries...))
-	document := g.shell(t, `curl -sS --fail-with-body -H "X-API-Key: $KEY" $GATEWAY/api/v1/openapi.json`)
-	if n := strings.Count(document, `"operationId":`); n < 50 || !strings.Contains(document, `"everything__get-sum"`) {
+	// On a busy host not all of them start within the time that the document waits;
+	// they go on starting.
+	var document string
+	eventually(t, "all servers are described but the one that is dead", func() bool {
+		document = g.shell(t, `curl -sS --fail-with-body -H "X-API-Key: $KEY" $GATEWAY/api/v1/openapi.json`)
+		_, faults, _ := strings.Cut(document, `"x-mcpgateway-faults":`)
+		return strings.Count(faults, `"server":`) == 1 && strings.Contains(faults, `"server":"dead"`)
+	})
+	if n := strings.Count(document, `"operationId":`); n < 150 || !strings.Contains(document, `"everything__get-sum"`) {
 		t.Errorf("got %d operations: %.3000s", n, document)
-	}
-	// Real servers have nothing that could not be described.
-	if _, faults, _ := strings.Cut(document, `"x-mcpgateway-faults":`); strings.Count(faults, `"server":`) != 1 || !strings.Contains(faults, `"server":"dead"`) {
-		t.Errorf("got faults %s", faults)
 	}
 	cmd := exec.Command("node", "openapi/validate.mjs")
 	cmd.Stdin = strings.NewReader(document)
