@@ -31,7 +31,7 @@ func TestRESTExamples(t *testing.T) {
 	t.Parallel()
 	g := start(t, servers(npmServers[0].entry(owned(t, owner, "hello.txt", "hello"))))
 	wants := []string{
-		`"name":"everything"`, `The sum of 40 and 2 is 42`, `Linz`, `"contents":[`,
+		`"name":"everything"`, `"name":"everything__get-sum"`, `The sum of 40 and 2 is 42`, `Linz`, `"contents":[`,
 		"event: progress\ndata: {", "404 application/problem+json", `"everything__get-sum"`,
 	}
 	for line := range strings.Lines(string(mustRead(t, "../../docs/rest.md"))) {
