@@ -63,13 +63,15 @@ func (x *exchange) relay(reader *resume.Reader, revision string) {
 	case primed:
 		how.patience = primeWait
 	}
+	defer func() {
+		if x.out.events.Begun() {
+			reader.Close()
+		} else {
+			reader.Forget()
+		}
+	}()
 	if x.write(reader, how) == revoked {
 		reader.Cancel("the key is no longer valid")
-	}
-	if x.out.events.Begun() {
-		reader.Close()
-	} else {
-		reader.Forget()
 	}
 }
 
