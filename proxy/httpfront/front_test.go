@@ -35,6 +35,7 @@ type gateway struct {
 	opener *proxytest.Opener
 	policy *policy.Policy
 	front  *Front
+	client *http.Client
 }
 
 // newGateway starts one; change may alter its policy. At the end of the test no
@@ -47,7 +48,7 @@ func newGateway(t *testing.T, change func(*policy.Policy)) *gateway {
 func newGatewayOn(t *testing.T, listeners func(net.Listener) Listeners, change func(*policy.Policy)) *gateway {
 	t.Helper()
 	goroutines := goleak.IgnoreCurrent()
-	g := &gateway{t: t, opener: &proxytest.Opener{}}
+	g := &gateway{t: t, opener: &proxytest.Opener{}, client: http.DefaultClient}
 	g.policy = g.newPolicy()
 	if change != nil {
 		change(g.policy)
@@ -152,7 +153,7 @@ type reply struct {
 
 func (g *gateway) do(method, server, body string, headers ...string) reply {
 	g.t.Helper()
-	response, err := http.DefaultClient.Do(g.request(method, server, body, headers...))
+	response, err := g.client.Do(g.request(method, server, body, headers...))
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ type connection struct {
 func (g *gateway) open(method, server, body string, headers ...string) *connection {
 	g.t.Helper()
 	ctx, cancel := context.WithCancel(g.t.Context())
-	response, err := http.DefaultClient.Do(g.request(method, server, body, headers...).WithContext(ctx))
+	response, err := g.client.Do(g.request(method, server, body, headers...).WithContext(ctx))
 	if err != nil {
 		g.t.Fatal(err)
 	}

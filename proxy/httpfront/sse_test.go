@@ -20,7 +20,7 @@ func (g *gateway) at(method, path, body string, headers ...string) reply {
 	if r.URL, err = r.URL.Parse(path); err != nil {
 		g.t.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(r)
+	response, err := g.client.Do(r)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -40,3 +40,38 @@ func TestTLS(t *testing.T) {
 		t.Errorf("got %s over %s, want 200 over HTTP/2", response.Status, response.Proto)
 	}
 }
+
+// Over HTTP/2 all streams of a client share a connection: one that is cut or not
+// read keeps nothing from the others.
+func TestStreamsOverHTTP2(t *testing.T) {
+	ca := proxytest.NewAuthority(t, "ca")
+	g := newGateway(t, func(p *policy.Policy) { p.HTTP.TLS, p.HTTP.SSE = ca.Sign("gateway"), true })
+	g.url = strings.Replace(g.url, "http:", "https:", 1)
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: ca.Roots()}}
+	defer transport.CloseIdleConnections()
+	g.client = &http.Client{Transport: transport}
+	session := g.session("echo")
+	listener := g.open("GET", "echo", "", session)
+	eventsOf(listener, 1)
+	flood := toolCall("9", "progress", `,"arguments":{"n":50000},"_meta":{"progressToken":"`+strings.Repeat("t", 200)+`"}`)
+	unread := g.open("POST", "echo", flood, session)
+	asked := g.open("POST", "echo", toolCall(`"c"`, "ask", ""), session)
+	first := eventsOf(asked, 2)
+	asked.cut()
+	if got := g.do("POST", "echo", answer, session); got.status != http.StatusAccepted {
+		t.Errorf("answer: got %+v", got)
+	}
+	if got := events(t, g.open("GET", "echo", "", session, "Last-Event-ID: "+first[0].id), 9); len(got) != 2 || !strings.Contains(got[1], `"id":"c","result"`) {
+		t.Errorf("got %q", got)
+	}
+	g.changed(session)
+	if got := events(t, listener, 1); len(got) != 1 || !strings.Contains(got[0], "list_changed") {
+		t.Errorf("got %q", got)
+	}
+	stream, messages := g.overSSE("echo")
+	g.at("POST", messages, initializeBody)
+	if got := events(t, stream, 1); len(got) != 1 || !strings.Contains(got[0], "serverInfo") {
+		t.Errorf("HTTP+SSE: got %q", got)
+	}
+	unread.cut()
+}
