@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -18,22 +19,32 @@ func newDuplex(t *testing.T, server string) *Duplex {
 
 // A session's end comes after the answers that say why.
 func TestDuplexAnswersBeforeTheEnd(t *testing.T) {
-	d := newDuplex(t, "crash")
+	g, opener := newGate(t)
+	d := NewDuplex(caller("key:a"), on("echo"), func() *Gate { return g })
+	defer d.Close()
 	d.Receive(initialize().Raw())
 	if m := <-d.Out(); m.Err() != nil {
 		t.Fatalf("got %s", m.Raw())
 	}
 	for id := range 20 {
-		go d.Receive(fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"x"}}`, id))
+		d.Receive(fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"wait"}}`, id))
 	}
-	answered := 0
-	for answered < 20 {
+	opened := opener.Opened()
+	if err := opener.Stop(t.Context(), opened[len(opened)-1]); err != nil {
+		t.Fatal(err)
+	}
+	for over := false; !over; { // it knows of the end, and nobody has read yet
+		runtime.Gosched()
+		d.mu.Lock()
+		over = d.over
+		d.mu.Unlock()
+	}
+	for answered := range 20 {
 		select {
 		case m := <-d.Out():
 			if m.Err() == nil {
 				t.Errorf("got %s, want an error", m.Raw())
 			}
-			answered++
 		case <-d.Done():
 			t.Fatalf("done after %d answers, want 20", answered)
 		}
