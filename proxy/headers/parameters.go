@@ -17,6 +17,16 @@ func IsParameter(name string) bool {
 	return len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) && isToken(name)
 }
 
+// HaveParameters reports whether any header repeats a parameter, or says so.
+func HaveParameters(h http.Header) bool {
+	for name := range h {
+		if IsParameter(name) {
+			return true
+		}
+	}
+	return false
+}
+
 // Bounds of what is read of a tool's definition, which its server wrote.
 const (
 	maxDepth      = 32 // properties within properties

@@ -96,7 +96,7 @@ func (g *gateway) newPolicy() *policy.Policy {
 		Servers: map[string]policy.Server{},
 		HTTP:    policy.HTTP{AllowedHosts: []string{"gateway.example"}, AllowedOrigins: []string{"https://app.example"}},
 	}
-	for _, name := range []string{"echo", "exit", "silent", "flood", "crash", "garbage", "closed", "modern", "stderr", "deaf", "mirror"} {
+	for _, name := range []string{"echo", "exit", "silent", "flood", "crash", "garbage", "closed", "modern", "stderr", "deaf", "mirror", "listless"} {
 		p.Servers[name] = policy.Server{Timeout: time.Minute, IdleTimeout: time.Hour}
 	}
 	for _, holder := range []struct {

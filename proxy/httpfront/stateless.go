@@ -49,8 +49,11 @@ func (x *exchange) parameters(m mcp.Message) *refusal {
 	var problem *headers.Problem
 	for _, fresh := range []bool{false, true} {
 		tool, err := x.Gate.Tool(x.r.Context(), x.caller, x.scope, name, fresh)
-		if err != nil {
-			return refusalOf(err, idOf(m))
+		switch {
+		case err != nil && headers.HaveParameters(x.r.Header):
+			return refusalOf(err, idOf(m)) // what nobody can judge is not let through
+		case err != nil:
+			return nil // what ails the server, its answer to the call says better
 		}
 		if problem = headers.ParametersOf(tool).Check(x.r.Header, m); problem == nil {
 			return nil

@@ -205,6 +205,21 @@ func TestParameterHeaders(t *testing.T) {
 	}
 }
 
+// Without a definition nothing can be checked: a call passes if it has nothing that
+// somebody on the way may have believed.
+func TestParameterHeadersWithoutDefinition(t *testing.T) {
+	g := newGateway(t, nil)
+	call := func(headers ...string) reply {
+		return g.do("POST", "listless", statelessBody("1", "tools/call", `"name":"again"`), append(statelessHeadersFor("tools/call", "again"), headers...)...)
+	}
+	if got := call(); got.status != http.StatusOK || !strings.Contains(got.body, `"result"`) {
+		t.Errorf("got %+v", got)
+	}
+	if got := call("Mcp-Param-Region: eu"); strings.Contains(got.body, `"result"`) || !strings.Contains(got.body, "No list today") {
+		t.Errorf("with a header: got %+v", got)
+	}
+}
+
 // A subscription is a stream from the start, and ends with the connection.
 func TestSubscription(t *testing.T) {
 	g := newGateway(t, nil)

@@ -102,6 +102,8 @@ func (s *server) handle(behaviour string, e envelope, line []byte) {
 		s.send(`{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":%q,"capabilities":{"tools":{"listChanged":true},"logging":{},"resources":{"subscribe":true,"x":1e3}},"serverInfo":{"name":%q,"version":"1.0"},"instructions":"be kind","big":9007199254740993}}`, e.ID, negotiate(e.Params), behaviour)
 	case e.Method == "ping":
 		s.send(`{"jsonrpc":"2.0","id":%s,"result":{}}`, e.ID)
+	case e.Method == "tools/list" && behaviour == "listless":
+		s.send(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32603,"message":"No list today"}}`, e.ID)
 	case e.Method == "tools/list" && behaviour == "mirror":
 		s.mirror(e)
 	case e.Method == "tools/list":
