@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -21,7 +20,7 @@ func decode(value string) (string, bool) {
 		return "", false
 	}
 	text, err := base64.StdEncoding.Strict().DecodeString(inner)
-	return string(text), err == nil && utf8.Valid(text)
+	return string(text), err == nil
 }
 
 // isPlain reports whether a value has only what a header's value may have (RFC
@@ -46,7 +45,7 @@ func sameNumber(inHeader string, inBody []byte) bool {
 
 // integer reads a JSON number that is a whole one, however it is written.
 func integer(text string) (float64, bool) {
-	if value := jsontext.Value(text); value.Kind() != '0' || !value.IsValid() || strings.ContainsAny(text, " \t\r\n") {
+	if value := jsontext.Value(text); value.Kind() != '0' || !value.IsValid() {
 		return 0, false
 	}
 	n, err := strconv.ParseFloat(text, 64)
