@@ -10,6 +10,10 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Bounds are those of all connections, and of the strangers of one address, who
@@ -46,10 +50,32 @@ func (l *limited) Accept() (net.Conn, error) {
 		}
 		from := source(conn.RemoteAddr())
 		if l.bounds.enter(from) {
+			hurry(conn)
 			return &counted{Conn: conn, bounds: l.bounds, from: from}, nil
 		}
 		conn.Close()
 	}
+}
+
+// silence is how long a client may leave what was sent to it without an
+// acknowledgement.
+const silence = time.Minute
+
+// hurry makes the kernel end a connection whose other end is gone without a word:
+// by itself it tries for a quarter of an hour, and a stream that nobody reads
+// would take a session's messages meanwhile. What can't be set is no harm.
+func hurry(conn net.Conn) {
+	socket, ok := conn.(syscall.Conn)
+	if !ok {
+		return
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(silence.Milliseconds()))
+	})
 }
 
 // source is who an address is counted as: of IPv6, everybody has a /64.

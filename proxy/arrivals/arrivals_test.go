@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Who has shown no key can't take every place: what is one too many of an address
@@ -66,6 +68,38 @@ func TestStrangersAreBounded(t *testing.T) {
 	}
 	if got := len(most.slots); got != 3 {
 		t.Errorf("got %d places taken by three connections", got)
+	}
+}
+
+// A client that is gone without a word is noticed.
+func TestDeadConnectionsEnd(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	far, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	conn, err := New(1, 1).Limit(l).Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	raw, err := conn.(*counted).Conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		if got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err != nil || got != 60_000 {
+			t.Errorf("got a time of %d ms, %v", got, err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

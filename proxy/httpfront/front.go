@@ -166,12 +166,13 @@ func (x *exchange) admit() *refusal {
 
 // isServed reports whether the listener of the request serves an endpoint.
 func (x *exchange) isServed(e endpoint) bool {
-	switch door := doorOf(x.r.Context()); {
-	case e == mcpPoint || e == restAPI:
+	door := doorOf(x.r.Context())
+	switch e {
+	case mcpPoint, restAPI:
 		return door == doorHTTP
-	case e == wsPoint:
+	case wsPoint:
 		return door == doorWebSocket || door == doorHTTP && x.Policy.HTTP.WebSocket
-	case e == ssePoint:
+	case ssePoint:
 		return door == doorSSE || door == doorHTTP && x.Policy.HTTP.SSE
 	}
 	return false

@@ -95,7 +95,7 @@ func (b *cutBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if strings.Contains(string(p[:n]), b.at) && b.times.Add(1) == 1 {
 		b.lost = true
-		b.ReadCloser.Close()
+		b.Close()
 	}
 	return n, err
 }
