@@ -81,7 +81,7 @@ func prepare() (s suite, err error) {
 	return s, errors.Join(
 		build("CGO_ENABLED=1", s.bin, "-tags", tags, "mcpgateway/cmd/mcp-gatewayd"),
 		build("CGO_ENABLED=0", s.bin, "mcpgateway/cmd/mcp-gateway-launch", "mcpgateway/cmd/mcp-gateway-proxy", "mcpgateway/cmd/mcp-gateway"),
-		build("CGO_ENABLED=0", s.programs, "mcpgateway/tests/testserver"),
+		build("CGO_ENABLED=0", s.programs, "mcpgateway/tests/testserver", "mcpgateway/tests/oneera", "github.com/modelcontextprotocol/go-sdk/conformance/everything-server"),
 		install("servers", s.files),
 		install("clients/ts", s.clients),
 		fetch(s.npm),
