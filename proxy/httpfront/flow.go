@@ -53,6 +53,9 @@ func (x *exchange) write(f flow, how manner) ending {
 	}
 	quiet := time.NewTimer(how.patience)
 	defer quiet.Stop()
+	// By a clock of its own: a server that keeps talking must not keep a key in force.
+	beat := time.NewTicker(quietWait)
+	defer beat.Stop()
 	var closing <-chan struct{}
 	if how.lasting {
 		closing = x.closing
@@ -64,11 +67,13 @@ func (x *exchange) write(f flow, how manner) ending {
 			more, err = x.pass(f, how)
 		case <-f.Woken():
 			more, err = x.pass(f, how)
-		case <-quiet.C:
+		case <-beat.C:
 			if !x.stillAllowed() {
 				x.out.refuse(refusal{status: http.StatusUnauthorized, text: "the key is no longer valid for this address"})
 				return revoked
 			}
+			continue
+		case <-quiet.C:
 			err = x.out.events.Comment()
 		case <-f.Over():
 			return cut

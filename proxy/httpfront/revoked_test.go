@@ -3,12 +3,16 @@ package httpfront
 import (
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mcpgateway/policy"
 	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/gate"
+	"mcpgateway/proxy/link"
+	"mcpgateway/proxy/mcp"
 )
 
 // TestStreamsEndWithTheirKey: what a long stream asks every quietWait.
@@ -53,3 +57,41 @@ func TestStreamsEndWithTheirKey(t *testing.T) {
 		})
 	}
 }
+
+// A server that always has something to say does not keep a stream in force.
+func TestTalkKeepsNoKeyInForce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &policy.Policy{} // without the key
+		x := &exchange{
+			Front: New(func() *Current {
+				return &Current{Policy: p, Keys: authn.NewAPIKeys(nil), Gate: gate.New(p, nil, gate.NewSessions())}
+			}, slog.New(slog.DiscardHandler)),
+			out: newWriter(httptest.NewRecorder()),
+			r:   httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/servers/echo/mcp", nil),
+		}
+		said := link.NewQueue()
+		ended := make(chan ending)
+		go func() { ended <- x.write(plain{talker{said}}, manner{}) }()
+		for n := 0; ; n++ {
+			select {
+			case got := <-ended:
+				if got != revoked {
+					t.Errorf("got ending %v", got)
+				}
+				return
+			case <-time.After(quietWait / 3):
+				said.Offer(mcp.NewRequest(nil, mcp.MethodProgress, nil))
+			}
+			if n == 100 {
+				t.Error("the stream goes on")
+				said.Force(mcp.NewResult([]byte("1"), []byte("{}")))
+			}
+		}
+	})
+}
+
+type talker struct{ *link.Queue }
+
+func (talker) Cancel(string) {}
+func (talker) Detach()       {}

@@ -7,12 +7,17 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mcpgateway/policy"
+	"mcpgateway/proxy/httpio"
+	"mcpgateway/proxy/link"
+	"mcpgateway/proxy/mcp"
 )
 
 // All pages of a list are one.
@@ -220,3 +225,37 @@ func TestMergedServers(t *testing.T) {
 		}
 	}
 }
+
+// A tool that always has something to say does not keep a stream in force.
+func TestTalkKeepsNoKeyInForce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &exchange{w: httpio.NewWriter(httptest.NewRecorder())}
+		x.waits.quiet = 3 * time.Second
+		x.r = httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)
+		x.Allowed = func(policy.Scope) bool { return false }
+		call := &talker{Queue: link.NewQueue()}
+		ended := make(chan *Problem, 1)
+		go func() { ended <- x.stream(call) }()
+		for range 100 {
+			select {
+			case <-ended:
+				if !call.cancelled {
+					t.Error("the call was not cancelled")
+				}
+				return
+			case <-time.After(time.Second):
+				call.Offer(mcp.NewRequest(nil, mcp.MethodProgress, []byte("{}")))
+			}
+		}
+		t.Error("the stream goes on")
+		call.Force(mcp.NewResult([]byte("1"), []byte("{}")))
+	})
+}
+
+type talker struct {
+	*link.Queue
+	cancelled bool
+}
+
+func (t *talker) Cancel(string) { t.cancelled = true }
+func (*talker) Detach()         {}

@@ -13,6 +13,9 @@ import (
 func (x *exchange) stream(call link.Call) *Problem {
 	quiet := time.NewTimer(x.waits.quiet)
 	defer quiet.Stop()
+	// By a clock of its own: a tool that keeps talking must not keep a key in force.
+	beat := time.NewTicker(x.waits.quiet)
+	defer beat.Stop()
 	for {
 		var err error
 		select {
@@ -25,11 +28,13 @@ func (x *exchange) stream(call link.Call) *Problem {
 					break
 				}
 			}
-		case <-quiet.C:
+		case <-beat.C:
 			if !x.Allowed(x.scope) {
 				call.Cancel("the caller may no longer have it")
 				return nil
 			}
+			continue
+		case <-quiet.C:
 			err = x.event(":\n\n")
 		case <-x.r.Context().Done():
 			err = x.r.Context().Err()
