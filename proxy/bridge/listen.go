@@ -240,11 +240,17 @@ func (s *Stateless) offers(path ...string) bool {
 
 func isTrue(value []byte) bool { return string(value) == "true" }
 
-// uris are the resources that a subscription asks for, each once.
+// uris are the resources that a subscription asks for, each once; one more than it
+// may have says that there are too many.
 func uris(request mcp.Message) (list []string) {
+	seen := map[string]bool{}
 	for value := range mcp.Elements(request.At(request.Param("notifications", "resourceSubscriptions"))) {
-		if uri, ok := mcp.TextOf(value); ok && !slices.Contains(list, uri) {
+		if uri, ok := mcp.TextOf(value); ok && !seen[uri] {
+			seen[uri] = true
 			list = append(list, uri)
+		}
+		if len(list) > maxTopics {
+			break
 		}
 	}
 	return list

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -320,5 +321,18 @@ func TestSubscriptionEndsWithItsServer(t *testing.T) {
 	r.conn.Discard()
 	if got := r.all(sub); got[0].Err() == nil || string(got[0].ID()) != "1" {
 		t.Errorf("got %s", got[0].Raw())
+	}
+}
+
+// A client may ask for more resources than anybody can compare with each other.
+func TestURIsAreBounded(t *testing.T) {
+	t.Parallel()
+	list := []byte(`"a"`)
+	for i := range 1 << 18 {
+		list = fmt.Appendf(list, `,"a","%d"`, i)
+	}
+	m := mcp.NewRequest([]byte("1"), mcp.MethodListen, fmt.Appendf(nil, `{"notifications":{"resourceSubscriptions":[%s]}}`, list))
+	if got := uris(m); len(got) != maxTopics+1 || got[1] != "0" {
+		t.Errorf("got %d", len(got))
 	}
 }

@@ -40,12 +40,14 @@ func parseFilter(raw []byte) (f filter, ok bool) {
 		f.lists[flag.kind] = string(raw[at.Start:at.End]) == "true"
 	}
 	at := mcp.Find(raw, "resourceSubscriptions")
+	seen := map[string]bool{}
 	for element := range mcp.Elements(raw[at.Start:at.End]) {
 		uri, isText := mcp.TextOf(element)
 		if !isText || len(f.uris) == maxSubscribed {
 			return filter{}, false
 		}
-		if !slices.Contains(f.uris, uri) {
+		if !seen[uri] {
+			seen[uri] = true
 			f.uris = append(f.uris, uri)
 		}
 	}

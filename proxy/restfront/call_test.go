@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -259,3 +260,16 @@ type talker struct {
 
 func (t *talker) Cancel(string) { t.cancelled = true }
 func (*talker) Detach()         {}
+
+// However much a server asks for, the sentence about it has an end.
+func TestUnfinishedIsBounded(t *testing.T) {
+	t.Parallel()
+	requests := []byte(`"a":{"method":"roots/list"}`)
+	for i := range 10_000 {
+		requests = fmt.Appendf(requests, `,"b%d":{"method":"roots/list"}`, i)
+	}
+	m := mcp.NewResult([]byte("1"), fmt.Appendf(nil, `{"resultType":"input_required","inputRequests":{%s}}`, requests))
+	if p := unfinished(m); p == nil || len(p.Detail) > 2*maxDetail {
+		t.Errorf("got %d bytes", len(p.Detail))
+	}
+}
