@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -19,6 +20,13 @@ import (
 // back with it.
 const inputWait = 10 * time.Minute
 
+// Bounds of the requests of one process that wait for input, beside the one that is
+// over them. The oldest gives way: its caller has had the longest time.
+const (
+	maxWaiting      = 256
+	maxWaitingBytes = 16 << 20 // of what was asked
+)
+
 // inputs are the requests that wait for input. The state that a caller gets and
 // must bring back is a random name of the entry here: it says nothing, can't be
 // guessed or altered, and is good once, for one owner, one request and a while.
@@ -32,7 +40,16 @@ type input struct {
 	owner     string
 	request   [sha256.Size]byte
 	questions []question
+	asked     time.Time
 	timer     *time.Timer
+}
+
+// size is what an entry holds in memory, at least.
+func (in *input) size() (bytes int) {
+	for _, q := range in.questions {
+		bytes += len(q.params)
+	}
+	return bytes
 }
 
 // question is something that a server asks of its caller.
@@ -73,11 +90,38 @@ func (s *Stateless) ask(id []byte, in *input) mcp.Message {
 	if in.call != nil {
 		in.call.Pause(inputWait + time.Minute) // the entry's own end comes first
 	}
-	s.inputs.mu.Lock()
-	defer s.inputs.mu.Unlock()
-	s.inputs.waiting[state] = in
-	in.timer = time.AfterFunc(inputWait, func() { s.inputs.forget(state) })
+	s.inputs.keep(state, in)
 	return mcp.NewResult(id, append(result, `}}`...))
+}
+
+// keep keeps an entry for a while.
+func (i *inputs) keep(state string, in *input) {
+	i.mu.Lock()
+	in.asked = time.Now()
+	in.timer = time.AfterFunc(inputWait, func() { i.forget(state) })
+	i.waiting[state] = in
+	over := i.overLocked()
+	i.mu.Unlock()
+	for _, state := range over {
+		i.forget(state)
+	}
+}
+
+// overLocked are the oldest entries, as far as there are too many. i.mu must be held.
+func (i *inputs) overLocked() (states []string) {
+	bytes := 0
+	for state, in := range i.waiting {
+		states = append(states, state)
+		bytes += in.size()
+	}
+	slices.SortFunc(states, func(a, b string) int { return i.waiting[a].asked.Compare(i.waiting[b].asked) })
+	for n, state := range states {
+		if left := len(states) - n; left == 1 || left <= maxWaiting && bytes <= maxWaitingBytes {
+			return states[:n]
+		}
+		bytes -= i.waiting[state].size()
+	}
+	return nil
 }
 
 // forget gives up an entry whose caller did not come back.
@@ -86,6 +130,9 @@ func (i *inputs) forget(state string) {
 	in := i.waiting[state]
 	delete(i.waiting, state)
 	i.mu.Unlock()
+	if in != nil {
+		in.timer.Stop()
+	}
 	if in != nil && in.call != nil {
 		in.call.Cancel("the input that the server asked for did not come")
 	}

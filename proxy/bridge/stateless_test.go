@@ -204,6 +204,31 @@ func TestInputThatDoesNotComeIsGivenUp(t *testing.T) {
 	}
 }
 
+// A server that asks and asks, of callers who do not come back, fills no memory.
+func TestInputsAreBounded(t *testing.T) {
+	t.Parallel()
+	waiting := inputs{waiting: map[string]*input{}}
+	t.Cleanup(func() {
+		for _, in := range waiting.waiting {
+			in.timer.Stop()
+		}
+	})
+	keep := func(state string, size int) {
+		waiting.keep(state, &input{questions: []question{{params: make([]byte, size)}}})
+	}
+	for i := range maxWaiting + 2 {
+		keep(fmt.Sprint(i), 1)
+	}
+	if len(waiting.waiting) != maxWaiting || waiting.waiting["1"] != nil || waiting.waiting["2"] == nil {
+		t.Errorf("got %d entries, want the newest %d", len(waiting.waiting), maxWaiting)
+	}
+	keep("large", maxWaitingBytes)
+	keep("larger", maxWaitingBytes+1)
+	if len(waiting.waiting) != 1 || waiting.waiting["larger"] == nil {
+		t.Errorf("got %d entries, want the newest, whatever its size", len(waiting.waiting))
+	}
+}
+
 func TestPagesToVisit(t *testing.T) {
 	r := newRig(t, backend.ElicitationURLs)
 	const able = `,"io.modelcontextprotocol/clientCapabilities":{"elicitation":{"url":{}}}`
