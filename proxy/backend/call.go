@@ -29,6 +29,7 @@ type Call struct {
 	timer       *time.Timer // nil without a limit
 	started     time.Time
 	limit       time.Duration
+	deadline    time.Time // of the timer
 	clientID    []byte
 	clientToken []byte
 	detached    bool // nobody reads the queue
@@ -80,7 +81,13 @@ func (c *Call) Rebind(request mcp.Message) {
 func (c *Call) Pause(longest time.Duration) {
 	c.conn.mu.Lock()
 	defer c.conn.mu.Unlock()
-	c.timer.Reset(longest)
+	c.waitLocked(longest)
+}
+
+// waitLocked sets the timer. conn.mu must be held.
+func (c *Call) waitLocked(d time.Duration) {
+	c.deadline = time.Now().Add(d)
+	c.timer.Reset(d)
 }
 
 // Resume gives the server its time anew.
@@ -88,7 +95,7 @@ func (c *Call) Resume() {
 	c.conn.mu.Lock()
 	defer c.conn.mu.Unlock()
 	c.started, c.limit = time.Now(), c.conn.spec.Timeout
-	c.timer.Reset(c.limit)
+	c.waitLocked(c.limit)
 }
 
 // finish gives the call its response. The caller must have taken the call out of
@@ -136,14 +143,16 @@ func (c *Call) expire() {
 }
 
 // extendLocked gives the server its time anew, up to the cap: it has shown that it
-// works. conn.mu must be held.
+// works. Time that it has been given for a person's answer stays. conn.mu must be
+// held.
 func (c *Call) extendLocked(d time.Duration) {
-	if c.timer == nil {
+	elapsed, total := time.Since(c.started), c.conn.spec.longest()
+	d = min(d, total-elapsed)
+	if c.timer == nil || time.Now().Add(d).Before(c.deadline) {
 		return
 	}
-	elapsed, total := time.Since(c.started), c.conn.spec.longest()
-	c.limit = min(elapsed+d, total).Round(time.Millisecond)
-	c.timer.Reset(min(d, total-elapsed))
+	c.limit = (elapsed + d).Round(time.Millisecond)
+	c.waitLocked(d)
 }
 
 // Call sends a request of the client whose instance this is. It waits under ctx
@@ -227,7 +236,7 @@ func (c *Conn) register(call *Call, task bool) error {
 		call.token = strconv.AppendUint(nil, call.id, 10)
 	}
 	if call.method != mcp.MethodListen || c.mode != stateless { // which is answered when it ends
-		call.limit = c.spec.Timeout
+		call.limit, call.deadline = c.spec.Timeout, time.Now().Add(c.spec.Timeout)
 		call.timer = time.AfterFunc(c.spec.Timeout, call.expire)
 	}
 	c.calls[call.id] = call
