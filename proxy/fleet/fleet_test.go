@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -356,6 +357,24 @@ func TestOpenPassesInitializeOn(t *testing.T) {
 	shared.Instances = policy.InstancesShared
 	if session, _, ok, err := fleet.Open(t.Context(), shared, initialize); session != nil || ok || err != nil {
 		t.Errorf("got %v, %v, %v from a shared server, want that it needs a translation", session, ok, err)
+	}
+}
+
+// Sessions that find out at once what a server speaks leave one instance, not one each.
+func TestFindingOutLeavesOneInstance(t *testing.T) {
+	fleet, _ := newFleet(t)
+	initialize := parse(t, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}`)
+	var opening sync.WaitGroup
+	for range 4 {
+		opening.Go(func() {
+			if session, _, ok, err := fleet.Open(t.Context(), spec("modern"), initialize); session != nil || ok || err != nil {
+				t.Errorf("got %v, %v, %v", session, ok, err)
+			}
+		})
+	}
+	opening.Wait()
+	if got := len(fleet.spares["modern"].have); got != 1 {
+		t.Errorf("got %d instances that nobody has", got)
 	}
 }
 

@@ -51,6 +51,9 @@ func (f *Fleet) speaksHandshake(ctx context.Context, spec Spec) bool {
 	known := f.eras.of(spec.program())
 	known.probing.Lock()
 	defer known.probing.Unlock()
+	if known.refusesInitialize() { // somebody else has found out meanwhile
+		return false
+	}
 	var refused *backend.RefusedError
 	found, err := f.startHandshake(ctx, spec, 0)
 	if err == nil {
