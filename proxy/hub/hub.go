@@ -22,6 +22,7 @@ import (
 const (
 	maxListeners = 1024
 	maxTopics    = 4096             // of all of them
+	maxShare     = 4                // of either of the two, one caller has a quarter
 	maxSources   = 8                // subscriptions at the process, before one takes the place of all
 	ackWait      = 30 * time.Second // for an acknowledgement
 	linger       = 10 * time.Second // that subscriptions which nobody needs are kept
@@ -68,10 +69,10 @@ func (h *Hub) Do(ctx context.Context, owner string, request mcp.Message) (link.C
 	if err != nil {
 		return link.Answered(mcp.NewError(request.ID(), mcp.CodeInvalidParams, err.Error(), nil)), nil
 	}
-	l := &listener{Queue: link.NewQueue(), hub: h, request: request, wants: topics}
+	l := &listener{Queue: link.NewQueue(), hub: h, owner: owner, request: request, wants: topics}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.listeners) >= maxListeners {
+	if !h.roomLocked(l) {
 		return nil, link.ErrBusy
 	}
 	h.listeners[l] = struct{}{}
@@ -84,6 +85,29 @@ func (h *Hub) Do(ctx context.Context, owner string, request mcp.Message) (link.C
 		}
 	}()
 	return l, nil
+}
+
+// roomLocked reports whether there may be one listener more: there is room for
+// others, whatever one caller does.
+func (h *Hub) roomLocked(l *listener) bool {
+	own, all := 0, len(l.wants)
+	distinct := map[topic]bool{}
+	for other := range h.listeners {
+		if other.owner != l.owner {
+			continue
+		}
+		own++
+		if all += len(other.wants); all > maxTopics {
+			return false
+		}
+		for _, t := range other.wants {
+			distinct[t] = true
+		}
+	}
+	for _, t := range l.wants {
+		distinct[t] = true
+	}
+	return len(h.listeners) < maxListeners && own < maxListeners/maxShare && len(distinct) <= maxTopics/maxShare
 }
 
 // open makes sure that the process tells of a listener's topics, and acknowledges

@@ -122,15 +122,20 @@ func resource(uri string) string { return fmt.Sprintf(`{"resourceSubscriptions":
 
 func listen(t *testing.T, h *Hub, id, filter string) link.Call {
 	t.Helper()
-	request, err := mcp.Parse(fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%q,"method":"subscriptions/listen","params":{"notifications":%s,"_meta":{}}}`, id, filter))
-	if err != nil {
-		t.Fatal(err)
-	}
-	call, err := h.Do(t.Context(), "somebody", request)
+	call, err := listenAs(t, h, "somebody", id, filter)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return call
+}
+
+func listenAs(t *testing.T, h *Hub, owner, id, filter string) (link.Call, error) {
+	t.Helper()
+	request, err := mcp.Parse(fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%q,"method":"subscriptions/listen","params":{"notifications":%s,"_meta":{"progressToken":1,"io.modelcontextprotocol/logLevel":"debug"}}}`, id, filter))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.Do(t.Context(), owner, request)
 }
 
 // told is what a listener has got, in short.
@@ -387,14 +392,39 @@ func TestBounds(t *testing.T) {
 			return `{"resourceSubscriptions":[` + strings.Join(uris, ",") + `]}`
 		}
 		expect(t, "no filter", told(listen(t, h, "a", "7")), `"a" subscriptions/listen has no notifications`)
-		expect(t, "too many", told(listen(t, h, "a", many(0, maxTopics+1))), `"a" a subscription has at most 4096 topics`)
-		told(listen(t, h, "a", many(0, maxTopics)))
-		expect(t, "too many together", told(listen(t, h, "b", tools)), `"b" all subscriptions together have more than 4096 topics, the most there can be`)
-		for i := range maxListeners - 1 {
-			listen(t, h, fmt.Sprint(i), resource("x:0"))
+		const share = maxTopics / maxShare
+		expect(t, "too many", told(listen(t, h, "a", many(0, share+1))), `"a" a subscription has at most 1024 topics`)
+		told(listen(t, h, "a", many(0, share)))
+		refused := func(owner, filter string) {
+			t.Helper()
+			if _, err := listenAs(t, h, owner, "x", filter); !errors.Is(err, link.ErrBusy) {
+				t.Errorf("got error %v, want %v", err, link.ErrBusy)
+			}
 		}
-		if _, err := h.Do(t.Context(), "", mcp.NewRequest([]byte("1"), mcp.MethodListen, []byte(`{"notifications":{}}`))); !errors.Is(err, link.ErrBusy) {
-			t.Errorf("got error %v, want %v", err, link.ErrBusy)
+		refused("somebody", tools) // others must have room
+		for i := range maxShare {
+			owner := fmt.Sprint("other ", i)
+			for n := range maxListeners/maxShare - i/(maxShare-1) { // one is there already
+				if _, err := listenAs(t, h, owner, fmt.Sprint(n), resource("x:0")); err != nil {
+					t.Fatalf("%s, %d: %v", owner, n, err)
+				}
+			}
+			if i == 0 {
+				refused(owner, resource("x:0"))
+			}
+		}
+		refused("anybody", resource("x:0"))
+	})
+}
+
+// A process that is to log, or to tell of progress, would tell nobody.
+func TestAsksForNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &process{}
+		listen(t, newHub(t, p), "a", tools)
+		synctest.Wait()
+		if got := string(p.calls[0].request.At(p.calls[0].request.Param("_meta"))); got != "{}" {
+			t.Errorf("got _meta %s", got)
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 type listener struct {
 	*link.Queue
 	hub     *Hub
+	owner   string
 	request mcp.Message
 	wants   []topic
 

@@ -32,7 +32,11 @@ func (h *Hub) ask(ctx context.Context, l *listener, topics []topic) error {
 	if err := h.settled(ctx); err != nil {
 		return err
 	}
+	// What a caller wants beside notifications of changes, nobody would get.
 	request := l.request.Replace(l.request.Param("notifications"), filter(topics))
+	if meta := request.Param("_meta"); !meta.Empty() {
+		request = request.Replace(meta, mcp.Without(request.At(meta), "progressToken", mcp.MetaLogLevel))
+	}
 	call, err := h.server.Do(ctx, "", request)
 	if err != nil {
 		return err

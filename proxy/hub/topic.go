@@ -29,8 +29,8 @@ func asked(request mcp.Message) ([]topic, error) {
 		return nil, fmt.Errorf("%s has no notifications", mcp.MethodListen)
 	}
 	topics := parse(wanted)
-	if len(topics) > maxTopics {
-		return nil, fmt.Errorf("a subscription has at most %d topics", maxTopics)
+	if len(topics) > maxTopics/maxShare {
+		return nil, fmt.Errorf("a subscription has at most %d topics", maxTopics/maxShare)
 	}
 	return topics, nil
 }
