@@ -369,6 +369,33 @@ func TestTooManyCalls(t *testing.T) {
 	}
 }
 
+// One caller does not take all that an instance can do from those who share it.
+func TestOthersHaveRoom(t *testing.T) {
+	pool, _ := newPool(t)
+	conn, err := pool.StartInitialized(t.Context(), spec("echo"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(owner string) error {
+		_, err := conn.Ask(t.Context(), parse(t, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`), Wants{Owner: owner})
+		return err
+	}
+	calls := 0
+	for err == nil {
+		if err = ask("a"); err == nil {
+			calls++
+		}
+	}
+	if calls != maxCalls*3/4 || !errors.Is(err, link.ErrBusy) {
+		t.Errorf("got %d calls of one caller, then %v", calls, err)
+	}
+	for calls = 0; ask("b") == nil; calls++ {
+	}
+	if calls != maxCalls/4 {
+		t.Errorf("got %d calls of another, want %d", calls, maxCalls/4)
+	}
+}
+
 // Many callers at once each get the answer to what they asked.
 func TestConcurrentCallsAreNotMixedUp(t *testing.T) {
 	pool, _ := newPool(t)

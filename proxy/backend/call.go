@@ -224,7 +224,7 @@ func (c *Conn) register(call *Call, task bool) error {
 	if c.ended != nil {
 		return &link.EndedError{Cause: c.ended}
 	}
-	if len(c.calls) >= maxCalls {
+	if !c.roomLocked(call.wants.Owner) {
 		return link.ErrBusy
 	}
 	c.lastID++
@@ -241,6 +241,21 @@ func (c *Conn) register(call *Call, task bool) error {
 	}
 	c.calls[call.id] = call
 	return nil
+}
+
+// roomLocked reports whether an owner may have one call more. Of the last quarter
+// nobody gets any who has a quarter: others who share the instance have room.
+func (c *Conn) roomLocked(owner string) bool {
+	if c.mode == ofSession || len(c.calls) < maxCalls*3/4 {
+		return len(c.calls) < maxCalls
+	}
+	own := 0
+	for _, call := range c.calls {
+		if call.wants.Owner == owner {
+			own++
+		}
+	}
+	return len(c.calls) < maxCalls && own < maxCalls/4
 }
 
 // take removes a call from the table; nil if it is not there.
