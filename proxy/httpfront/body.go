@@ -58,8 +58,11 @@ func (x *exchange) body() ([]byte, *refusal) {
 	return body.Bytes(), nil
 }
 
-// release gives back what the body took of its caller's budget.
+// release gives back what the request took of its caller's budgets.
 func (x *exchange) release() {
+	if x.taken {
+		x.requests.give(x.caller.Subject, 1)
+	}
 	if x.held > 0 {
 		x.bodies.give(x.caller.Subject, x.held)
 	}

@@ -6,6 +6,10 @@ import "sync"
 // memory at a time; a single body may always have its own limit.
 const bodiesPerCaller = 64 << 20
 
+// requestsPerCaller is how many requests one caller may have under way at a time,
+// streams among them: each costs memory, however small it is.
+const requestsPerCaller = 512
+
 // budget counts what each caller holds.
 type budget struct {
 	mu   sync.Mutex

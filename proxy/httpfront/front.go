@@ -9,6 +9,7 @@
 package httpfront
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -31,6 +32,7 @@ type Front struct {
 	current  func() *Current
 	log      *slog.Logger
 	bodies   *budget
+	requests *budget
 	sessions *sessions
 	sse      *ssefront.Front
 	ws       *wsfront.Front
@@ -41,7 +43,7 @@ type Front struct {
 // first one; each request uses one generation throughout.
 func New(current func() *Current, log *slog.Logger) *Front {
 	return &Front{
-		current: current, log: log, bodies: newBudget(), sessions: newSessions(), sse: ssefront.New(log), ws: wsfront.New(log),
+		current: current, log: log, bodies: newBudget(), requests: newBudget(), sessions: newSessions(), sse: ssefront.New(log), ws: wsfront.New(log),
 		closing: make(chan struct{}),
 	}
 }
@@ -56,6 +58,7 @@ type exchange struct {
 	caller policy.Identity
 	scope  policy.Scope
 	held   int64 // bytes of the body, counted in the budget
+	taken  bool  // the request is counted
 }
 
 // ServeHTTP serves one request. A panic ends that request alone.
@@ -150,6 +153,10 @@ func (x *exchange) admit() *refusal {
 	}
 	known(x.r.Context())
 	x.caller, x.scope = caller, x.at.scope
+	if x.taken = x.requests.take(caller.Subject, 1, requestsPerCaller); !x.taken {
+		text := fmt.Sprintf("this caller has %d requests under way, the limit", requestsPerCaller)
+		return &refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, text: text, retryAfter: true}
+	}
 	switch {
 	case !x.isServed(x.at.endpoint):
 		return &refusal{status: http.StatusNotFound, text: "nothing is here: a server is at /servers/{server}/mcp"}

@@ -77,6 +77,9 @@ func newGatewayOn(t *testing.T, listeners func(net.Listener) Listeners, change f
 		if err := <-served; err != nil {
 			t.Errorf("serve: %v", err)
 		}
+		if len(g.front.requests.held) != 0 {
+			t.Errorf("got requests counted that are over: %v", g.front.requests.held)
+		}
 		if len(g.front.bodies.held) != 0 {
 			t.Errorf("got bodies counted that are gone: %v", g.front.bodies.held)
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"mcpgateway/policy"
+	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/arrivals"
 	"mcpgateway/proxy/link"
 )
@@ -197,4 +198,25 @@ func FuzzGuard(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Nobody has more requests under way than may be, and others do not feel it.
+func TestRequestsOfACallerAreBounded(t *testing.T) {
+	g := newGateway(t, nil)
+	r := g.request("POST", "echo", "")
+	caller, err := authn.NewAPIKeys(g.policy.Keys).Authenticate(r.Header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.front.requests.take(caller.Subject, requestsPerCaller, requestsPerCaller)
+	if got := g.do("POST", "echo", initializeBody); got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" {
+		t.Errorf("got %+v, want that there are too many", got)
+	}
+	if got := g.do("POST", "echo", initializeBody, "Authorization: Bearer "+g.other); got.status != http.StatusOK {
+		t.Errorf("another caller got %+v", got)
+	}
+	g.front.requests.give(caller.Subject, requestsPerCaller)
+	if got := g.do("POST", "echo", initializeBody); got.status != http.StatusOK {
+		t.Errorf("got %+v, want that there is room again", got)
+	}
 }
