@@ -132,9 +132,13 @@ func handshakes(conn *backend.Conn) *instance { return &instance{conn, bridge.Ne
 
 // offered is what a client of the stateless era lets its server ask.
 func offered(request mcp.Message) (set backend.Capabilities) {
+	capabilities := request.At(request.Param("_meta", mcp.MetaCapabilities))
+	if len(capabilities) <= len("{}") {
+		return 0
+	}
 	has := func(path ...string) bool {
-		value := request.At(request.Param(append([]string{"_meta", mcp.MetaCapabilities}, path...)...))
-		return len(value) > 0 && value[0] == '{'
+		found := mcp.Find(capabilities, path...)
+		return !found.Empty() && capabilities[found.Start] == '{'
 	}
 	if has("roots") {
 		set |= backend.Roots

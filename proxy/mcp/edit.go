@@ -55,16 +55,8 @@ func EditElements(array []byte, edit func(element []byte) ([]byte, bool)) []byte
 // anything else it gives none.
 func Elements(array []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		if kindAt(array) != '[' {
-			return
-		}
-		d := checked(array)
-		if _, err := d.ReadToken(); err != nil {
-			return
-		}
-		for d.PeekKind() != ']' {
-			element, err := next(d)
-			if err != nil || !yield(element.of(array)) {
+		for element := range elements(array) {
+			if !yield(element.of(array)) {
 				return
 			}
 		}

@@ -3,8 +3,6 @@ package mcp
 import (
 	"bytes"
 	"iter"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Span is a range of a message's bytes. The zero Span is an absent value.
@@ -82,42 +80,6 @@ func member(object []byte, name string) (Span, bool) {
 		}
 	}
 	return Span{}, false
-}
-
-// members gives where the names, quoted, and the values of an object are.
-func members(object []byte) iter.Seq2[Span, Span] {
-	return func(yield func(Span, Span) bool) {
-		if kindAt(object) != '{' {
-			return
-		}
-		d := checked(object)
-		if _, err := d.ReadToken(); err != nil {
-			return
-		}
-		for d.PeekKind() == '"' {
-			name, err := next(d)
-			if err != nil {
-				return
-			}
-			value, err := next(d)
-			if err != nil || !yield(name, value) {
-				return
-			}
-		}
-	}
-}
-
-// next reads a value and says where it is.
-func next(d *jsontext.Decoder) (Span, error) {
-	value, err := d.ReadValue()
-	end := int(d.InputOffset())
-	return Span{end - len(value), end}, err
-}
-
-// checked is a decoder for bytes that Parse has seen: it need not look for
-// duplicates again. It takes what Parse takes, and so finds every member.
-func checked(value []byte) *jsontext.Decoder {
-	return jsontext.NewDecoder(bytes.NewBuffer(value), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // WithID returns the message with another raw id. The message must have an id.
