@@ -69,7 +69,7 @@ func (h *Hub) Do(ctx context.Context, owner string, request mcp.Message) (link.C
 	if err != nil {
 		return link.Answered(mcp.NewError(request.ID(), mcp.CodeInvalidParams, err.Error(), nil)), nil
 	}
-	l := &listener{Queue: link.NewQueue(), hub: h, owner: owner, request: request, wants: topics}
+	l := &listener{Queue: link.NewQueue(), hub: h, owner: owner, request: request, wants: topics, gone: make(chan struct{})}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.roomLocked(l) {
@@ -118,6 +118,8 @@ func (h *Hub) open(ctx context.Context, l *listener) error {
 	defer cancel()
 	select {
 	case <-h.turn:
+	case <-l.gone:
+		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -417,6 +417,21 @@ func TestBounds(t *testing.T) {
 	})
 }
 
+// Who cancels while a process keeps others waiting leaves nothing behind.
+func TestGoneWhileOthersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, &process{handle: func(*call) {}})
+		listen(t, h, "a", tools)
+		synctest.Wait()
+		l := listen(t, h, "b", prompts).(*listener)
+		l.Cancel("gone")
+		began := time.Now()
+		if err := h.open(t.Context(), l); err != nil || time.Since(began) != 0 {
+			t.Errorf("got %v after %s, want nothing at once", err, time.Since(began))
+		}
+	})
+}
+
 // A process that is to log, or to tell of progress, would tell nobody.
 func TestAsksForNothingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -14,6 +14,7 @@ type listener struct {
 	owner   string
 	request mcp.Message
 	wants   []topic
+	gone    chan struct{} // closed when it is over
 
 	// Guarded by hub.mu:
 	has  []topic // what was acknowledged
@@ -40,6 +41,7 @@ func (l *listener) endLocked(response mcp.Message) {
 		return
 	}
 	l.over = true
+	close(l.gone)
 	delete(l.hub.listeners, l)
 	if len(l.hub.listeners) == 0 {
 		l.hub.idle.Reset(linger)
