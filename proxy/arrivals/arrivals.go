@@ -1,5 +1,5 @@
-// Package arrivals bounds how many clients are connected at a time, so that those
-// who have shown no key can't take everybody's place. It reads nothing of what
+// Package arrivals bounds how many clients are connected at a time, so that neither
+// those who have shown no key nor one who has can take everybody's place. It reads nothing of what
 // they send.
 //
 // Runs in: proxy.
@@ -16,19 +16,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bounds are those of all connections, and of the strangers of one address, who
-// have shown no valid key yet.
+// Bounds are those of all connections, of the strangers of one address, who have
+// shown no valid key yet, and of one caller, who may have a quarter of all.
 type Bounds struct {
 	slots        chan struct{}
 	maxStrangers int
 
 	mu        sync.Mutex
 	strangers map[netip.Prefix]int
+	callers   map[string]int
 }
 
 // New returns bounds for listeners that have them in common.
 func New(most, strangers int) *Bounds {
-	return &Bounds{slots: make(chan struct{}, most), maxStrangers: strangers, strangers: map[netip.Prefix]int{}}
+	return &Bounds{slots: make(chan struct{}, most), maxStrangers: strangers, strangers: map[netip.Prefix]int{}, callers: map[string]int{}}
 }
 
 // Limit makes a listener take part in the bounds.
@@ -99,41 +100,72 @@ func (b *Bounds) enter(from netip.Prefix) bool {
 	return true
 }
 
-func (b *Bounds) leave(from netip.Prefix) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.strangers[from]--; b.strangers[from] == 0 {
-		delete(b.strangers, from)
-	}
-}
-
 // counted is a connection that has a place.
 type counted struct {
 	net.Conn
 	bounds *Bounds
 	from   netip.Prefix
-	known  sync.Once
-	closed sync.Once
+
+	// Guarded by bounds.mu:
+	caller string // "": a stranger
+	closed bool
 }
 
-// know makes a stranger one who is known.
-func (c *counted) know() { c.known.Do(func() { c.bounds.leave(c.from) }) }
+// know makes a stranger one who is known, and reports false if that one has too many
+// connections.
+func (c *counted) know(caller string) bool {
+	b := c.bounds
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c.caller != "" || c.closed {
+		return true
+	}
+	if b.callers[caller] >= cap(b.slots)/4 {
+		return false
+	}
+	b.callers[caller]++
+	c.caller = caller
+	b.forgetLocked(c.from)
+	return true
+}
+
+func (b *Bounds) forgetLocked(from netip.Prefix) {
+	if b.strangers[from]--; b.strangers[from] == 0 {
+		delete(b.strangers, from)
+	}
+}
 
 func (c *counted) Close() error {
-	defer c.closed.Do(func() {
-		c.know()
-		<-c.bounds.slots
-	})
+	defer c.leave()
 	return c.Conn.Close()
 }
 
-// Known says that a connection, or the one below its TLS, is that of somebody who
-// has shown a valid key.
-func Known(conn net.Conn) {
+// leave gives the place back, once.
+func (c *counted) leave() {
+	b := c.bounds
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.closed = true
+	<-b.slots
+	if c.caller == "" {
+		b.forgetLocked(c.from)
+		return
+	}
+	if b.callers[c.caller]--; b.callers[c.caller] == 0 {
+		delete(b.callers, c.caller)
+	}
+}
+
+// Known says that a connection, or the one below its TLS, is that of a caller who has
+// shown a valid key. It reports false, and nothing changes, if that caller has too
+// many of them.
+func Known(conn net.Conn, caller string) bool {
 	if secured, ok := conn.(*tls.Conn); ok {
 		conn = secured.NetConn()
 	}
-	if c, ok := conn.(*counted); ok {
-		c.know()
-	}
+	c, ok := conn.(*counted)
+	return !ok || c.know(caller)
 }

@@ -47,7 +47,9 @@ func TestStrangersAreBounded(t *testing.T) {
 	if _, err := dial().Read(make([]byte, 1)); err == nil {
 		t.Error("got no end of a third connection")
 	}
-	Known(tls.Server(first, nil)) // below TLS
+	if !Known(tls.Server(first, nil), "a") { // below TLS
+		t.Error("got no room for a first connection")
+	}
 	dial()
 	<-accepted // there is room
 	second.Close()
@@ -68,6 +70,40 @@ func TestStrangersAreBounded(t *testing.T) {
 	}
 	if got := len(most.slots); got != 3 {
 		t.Errorf("got %d places taken by three connections", got)
+	}
+}
+
+// One caller can't take every place either: who has a quarter of all stays a stranger
+// with any more.
+func TestCallersAreBounded(t *testing.T) {
+	t.Parallel()
+	b := New(8, 8)
+	arrive := func() *counted {
+		b.slots <- struct{}{}
+		b.enter(netip.Prefix{})
+		near, far := net.Pipe()
+		t.Cleanup(func() { far.Close() })
+		return &counted{Conn: near, bounds: b}
+	}
+	first, second, third, other := arrive(), arrive(), arrive(), arrive()
+	for _, step := range []struct {
+		conn   *counted
+		caller string
+		want   bool
+	}{{first, "a", true}, {first, "a", true}, {second, "a", true}, {third, "a", false}, {other, "b", true}} {
+		if got := Known(step.conn, step.caller); got != step.want {
+			t.Errorf("%s: got %v, want %v", step.caller, got, step.want)
+		}
+	}
+	second.Close()
+	if !Known(third, "a") {
+		t.Error("got no room where there is some again")
+	}
+	for _, c := range []*counted{first, second, third, other} {
+		c.Close()
+	}
+	if len(b.slots) != 0 || len(b.callers) != 0 || len(b.strangers) != 0 {
+		t.Errorf("got %d places, %v and %v left", len(b.slots), b.callers, b.strangers)
 	}
 }
 

@@ -50,7 +50,9 @@ func (f *Front) admit(ctx context.Context, call *tap.Info) (_ context.Context, e
 	if a.caller, err = a.Keys.Authenticate(a.credentials); err != nil {
 		return nil, status.Error(codes.Unauthenticated, err.Error())
 	}
-	known(ctx)
+	if !known(ctx, a.caller.Subject) {
+		return nil, status.Error(codes.ResourceExhausted, "this caller has too many connections")
+	}
 	if !f.calls.enter(a.caller.Subject) {
 		return nil, status.Errorf(codes.ResourceExhausted, "this caller has %d calls in flight, the limit", maxCallsPerCaller)
 	}

@@ -573,7 +573,7 @@ func TestCallsAreBounded(t *testing.T) {
 
 // Strangers take few places, and none of those who have shown a key.
 func TestStrangersAreBounded(t *testing.T) {
-	g := newGateway(t, func(f *Front, _ *policy.Policy) { f.bounds = arrivals.New(8, 1) })
+	g := newGateway(t, func(f *Front, _ *policy.Policy) { f.bounds = arrivals.New(64, 1) })
 	check := func() error {
 		_, err := healthpb.NewHealthClient(g.dial(nil)).Check(t.Context(), &healthpb.HealthCheckRequest{})
 		return err

@@ -48,11 +48,13 @@ type arrived struct {
 	conn net.Conn
 }
 
-// known says that a call's connection is that of somebody who is known.
-func known(ctx context.Context) {
-	if from, ok := peer.FromContext(ctx); ok {
-		if a, ok := from.AuthInfo.(arrived); ok {
-			arrivals.Known(a.conn)
-		}
+// known says whose connection a call has come by, and reports false if the caller has
+// too many.
+func known(ctx context.Context, caller string) bool {
+	from, ok := peer.FromContext(ctx)
+	if !ok {
+		return true
 	}
+	a, ok := from.AuthInfo.(arrived)
+	return !ok || arrivals.Known(a.conn, caller)
 }

@@ -151,7 +151,9 @@ func (x *exchange) admit() *refusal {
 	if err != nil {
 		return &refusal{status: http.StatusUnauthorized, text: err.Error()}
 	}
-	known(x.r.Context())
+	if !known(x.r.Context(), caller.Subject) {
+		return &refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, text: "this caller has too many connections", retryAfter: true}
+	}
 	x.caller, x.scope = caller, x.at.scope
 	if x.taken = x.requests.take(caller.Subject, 1, requestsPerCaller); !x.taken {
 		text := fmt.Sprintf("this caller has %d requests under way, the limit", requestsPerCaller)

@@ -47,11 +47,11 @@ func (f *Front) Serve(ctx context.Context, l Listeners) error {
 
 type connectionKey struct{}
 
-// known says that a request's connection is that of somebody who is known.
-func known(ctx context.Context) {
-	if conn, ok := ctx.Value(connectionKey{}).(net.Conn); ok {
-		arrivals.Known(conn)
-	}
+// known says whose connection a request has come by, and reports false if the caller
+// has too many.
+func known(ctx context.Context, caller string) bool {
+	conn, ok := ctx.Value(connectionKey{}).(net.Conn)
+	return !ok || arrivals.Known(conn, caller)
 }
 
 // door is what a listener is for.
