@@ -41,6 +41,7 @@ type Spec struct {
 	IdleTimeout     time.Duration // an instance unused for so long is stopped, > 0
 	FreezeAfter     time.Duration // an instance unused for so long is frozen; 0: never
 	MaxMessageBytes int           // longest line of the server, > 0
+	Shared          bool          // callers who know nothing of each other use one instance
 	// Network is what the instance may reach, until its end; nil without the
 	// gateway's help.
 	Network *policy.Network

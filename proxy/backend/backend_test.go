@@ -372,7 +372,9 @@ func TestTooManyCalls(t *testing.T) {
 // One caller does not take all that an instance can do from those who share it.
 func TestOthersHaveRoom(t *testing.T) {
 	pool, _ := newPool(t)
-	conn, err := pool.StartInitialized(t.Context(), spec("echo"), 0)
+	s := spec("echo")
+	s.Shared = true
+	conn, err := pool.StartInitialized(t.Context(), s, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

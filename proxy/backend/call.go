@@ -243,10 +243,10 @@ func (c *Conn) register(call *Call, task bool) error {
 	return nil
 }
 
-// roomLocked reports whether an owner may have one call more. Of the last quarter
-// nobody gets any who has a quarter: others who share the instance have room.
+// roomLocked reports whether an owner may have one call more. Of the last quarter of a
+// shared instance nobody gets any who has a quarter: others have room.
 func (c *Conn) roomLocked(owner string) bool {
-	if c.mode == ofSession || len(c.calls) < maxCalls*3/4 {
+	if !c.spec.Shared || len(c.calls) < maxCalls*3/4 {
 		return len(c.calls) < maxCalls
 	}
 	own := 0

@@ -122,6 +122,7 @@ func (g *Gate) spec(server string) fleet.Spec {
 			IdleTimeout:     s.IdleTimeout,
 			FreezeAfter:     s.FreezeAfter,
 			MaxMessageBytes: int(g.policy.Limits.MaxMessageBytes),
+			Shared:          s.Instances == policy.InstancesShared,
 			Network:         s.Network,
 		},
 		Program:   s.Program,
