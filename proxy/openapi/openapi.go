@@ -23,6 +23,8 @@ type Document struct {
 	Paths      map[string]pathItem `json:"paths"`
 	Components components          `json:"components"`
 	Faults     []fault             `json:"x-mcpgateway-faults,omitempty"`
+
+	room int // bytes that the schemas of the server may still take
 }
 
 type (

@@ -201,3 +201,32 @@ func leads(root any, to string) bool {
 	}
 	return true
 }
+
+// Schemas that grow when their references are written out can't make a document that
+// nobody can hold.
+func TestSchemasOfAServerAreBounded(t *testing.T) {
+	t.Parallel()
+	deep := `{"$anchor":"a","type":"object"}`
+	for range maxSchemaDepth - 4 {
+		deep = `{"properties":{"` + strings.Repeat("n", 1000) + `":` + deep + `}}`
+	}
+	refs := strings.Repeat(`{"$ref":"#a"},`, 50)
+	schema := `{"type":"object","allOf":[` + refs + deep + `]}`
+	var tools [][]byte
+	for i := range 16 {
+		tools = append(tools, fmt.Appendf(nil, `{"name":"t%d","inputSchema":%s}`, i, schema))
+	}
+	d := New("test", []string{"a", "b"})
+	d.Add("a", tools)
+	d.Add("b", [][]byte{[]byte(`{"name":"t","inputSchema":{"type":"object","title":"mine"}}`)})
+	size := 0
+	for _, schema := range d.Components.Schemas {
+		size += len(schema)
+	}
+	if size < maxSchemasBytes/2 || size > 2*maxSchemasBytes || len(d.Faults) == 0 {
+		t.Errorf("got %d bytes, %d faults", size, len(d.Faults))
+	}
+	if got := string(d.Components.Schemas["b__t.input"]); !strings.Contains(got, "mine") {
+		t.Errorf("got %s of another server", got)
+	}
+}

@@ -10,6 +10,10 @@ import (
 	"mcpgateway/proxy/mcp"
 )
 
+// maxSchemasBytes bounds all schemas of one server: references in them are written out,
+// and so they can grow.
+const maxSchemasBytes = 16 << 20
+
 // Bounds of one schema, since whoever reads the document must not come to harm by
 // one server.
 const (

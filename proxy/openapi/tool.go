@@ -15,6 +15,7 @@ import (
 // Add describes the tools of a server, which are raw and parsed.
 func (d *Document) Add(server string, tools [][]byte) {
 	d.tag(server)
+	d.room = maxSchemasBytes
 	before := len(d.Faults)
 	for _, tool := range tools {
 		d.addTool(server, tool)
@@ -111,7 +112,10 @@ func (d *Document) schema(server, tool, key string, schema []byte) string {
 		d.fault(server, tool, "a schema is missing, or no object")
 	} else if rewritten, faults, err := rewrite(schema, ref); err != nil {
 		d.fault(server, tool, err.Error())
+	} else if len(rewritten) > d.room {
+		d.fault(server, tool, "the server's schemas take too much room")
 	} else {
+		d.room -= len(rewritten)
 		out = rewritten
 		for _, text := range faults {
 			d.fault(server, tool, "schema #"+text)
