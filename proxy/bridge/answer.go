@@ -16,6 +16,7 @@ type leg struct {
 	owner   string
 	request mcp.Message
 	level   int // least severity of log messages; below 0: none
+	over    bool
 }
 
 // askedTogether is how long a server that asks for input may take to ask for more
@@ -23,8 +24,12 @@ type leg struct {
 const askedTogether = 5 * time.Millisecond
 
 // Take returns what has come, in order. A request of the server ends the leg: the
-// caller repeats its request with what was asked for.
+// caller repeats its request with what was asked for, and what comes until then is for
+// the next leg.
 func (l *leg) Take() []mcp.Message {
+	if l.over {
+		return nil
+	}
 	var passed, asked []mcp.Message
 	for taken := l.Call.Take(); taken != nil; taken = l.more(asked) {
 		for _, m := range taken {
@@ -39,6 +44,7 @@ func (l *leg) Take() []mcp.Message {
 		}
 	}
 	if asked != nil {
+		l.over = true
 		passed = append(passed, l.bridge.park(l, asked))
 	}
 	return passed

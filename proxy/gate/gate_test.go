@@ -14,7 +14,7 @@ import (
 	"mcpgateway/proxy/proxytest"
 )
 
-func TestMain(m *testing.M) { os.Exit(proxytest.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(proxytest.Main(m, servers())) }
 
 func newGate(t *testing.T) (*Gate, *proxytest.Opener) {
 	t.Helper()
