@@ -75,9 +75,7 @@ func (d *Duplex) Close() {
 	session := d.session
 	d.mu.Unlock()
 	if session != "" {
-		// It may have ended already, or be no longer allowed: then its instance ends
-		// with its idle time.
-		_ = d.current().End(d.caller, d.scope, session)
+		_ = d.current().sessions.end(session, d.caller, d.scope) // it may have ended already
 	}
 	d.running.Wait()
 }

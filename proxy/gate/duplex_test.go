@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"mcpgateway/policy"
 	"mcpgateway/proxy/mcp"
 )
 
@@ -90,5 +91,22 @@ func TestDuplexIsClosedForGood(t *testing.T) {
 	d.Close()
 	if got := opener.Opened(); len(got) != 0 {
 		t.Errorf("got %v started for a connection that is closed", got)
+	}
+}
+
+// Who may not use a server any more leaves no session behind: it would take the place
+// of another's.
+func TestDuplexEndsItsSessionWhateverThePolicy(t *testing.T) {
+	g, _ := newGate(t)
+	now := g
+	d := NewDuplex(caller("key:a"), on("echo"), func() *Gate { return now })
+	d.Receive(initialize().Raw())
+	if m := <-d.Out(); m.Err() != nil {
+		t.Fatalf("got %s", m.Raw())
+	}
+	now = New(&policy.Policy{}, g.fleet, g.sessions)
+	d.Close()
+	if got := len(g.sessions.byID); got != 0 {
+		t.Errorf("got %d sessions left", got)
 	}
 }

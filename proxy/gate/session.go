@@ -110,10 +110,18 @@ func (s *Sessions) find(id string, caller policy.Identity, scope policy.Scope) (
 	return held, nil
 }
 
-func (s *Sessions) remove(id string) {
+// end ends a session of this caller with this scope, whether or not the caller may
+// use it still.
+func (s *Sessions) end(id string, caller policy.Identity, scope policy.Scope) error {
+	session, err := s.find(id, caller, scope)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	delete(s.byID, id)
+	s.mu.Unlock()
+	session.Close()
+	return nil
 }
 
 // open starts an instance, passes the client's initialize to it, and makes a
@@ -241,13 +249,7 @@ func (g *Gate) End(caller policy.Identity, scope policy.Scope, id string) error 
 	if err := g.Authorize(caller, scope); err != nil {
 		return err
 	}
-	session, err := g.sessions.find(id, caller, scope)
-	if err != nil {
-		return err
-	}
-	g.sessions.remove(id)
-	session.Close()
-	return nil
+	return g.sessions.end(id, caller, scope)
 }
 
 // Revision is the revision that a session was opened in. Errors are those of Do.
