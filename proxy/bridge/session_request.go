@@ -77,19 +77,11 @@ func (s *Session) setLevel(c *client, request mcp.Message) mcp.Message {
 	switch {
 	case !c.logging:
 		return mcp.NewError(request.ID(), mcp.CodeMethodNotFound, "the server does not log", nil)
-	case !levelKnown(level):
+	case severity(level) < 0:
 		return mcp.NewError(request.ID(), mcp.CodeInvalidParams, "there is no such log level", nil)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.level = level
 	return mcp.NewResult(request.ID(), []byte("{}"))
-}
-
-func levelKnown(level string) bool {
-	switch level {
-	case "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency":
-		return true
-	}
-	return false
 }
