@@ -83,8 +83,8 @@ fi
 
 case " $* " in
 *" test "*)
-  if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
-    echo "Node $(node --version) is too old for the MCP clients of the tests: install Node 20 or newer (https://nodejs.org)" >&2
+  if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 18 ]; then
+    echo "Node $(node --version) is too old for the MCP server of the tests: install Node 18 or newer (https://nodejs.org)" >&2
     exit 1
   fi
   ;;

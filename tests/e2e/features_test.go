@@ -100,7 +100,7 @@ func typeScriptFeatures(t *testing.T, way, url, slow, kind, key string) (got tri
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", filepath.Join(built.clients, "features.mjs"), way, url, slow, kind)
+	cmd := exec.CommandContext(ctx, built.node, filepath.Join(built.clients, "features.mjs"), way, url, slow, kind)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "MCP_GATEWAY_KEY=" + key}
 	var problems output
 	cmd.Stderr = &problems

@@ -191,7 +191,7 @@ func typeScript(script string, revision ...string) client {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		args := append([]string{filepath.Join(built.clients, script), url, tool, string(encoded)}, revision...)
-		cmd := exec.CommandContext(ctx, "node", args...)
+		cmd := exec.CommandContext(ctx, built.node, args...)
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "MCP_GATEWAY_KEY=" + key}
 		out, err := cmd.Output()
 		if err != nil {

