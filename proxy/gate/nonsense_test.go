@@ -43,24 +43,24 @@ func talkNonsense(hello string) int {
 		capabilities := `{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true},"completions":{},"logging":{}}`
 		switch {
 		case request.Method == hello && hello == mcp.MethodInitialize:
-			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":%s,"serverInfo":%s}}`+"\n", request.ID, capabilities, nonsense(chance, 2))
+			fmt.Fprintf(os.Stdout, `{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":%s,"serverInfo":%s}}`+"\n", request.ID, capabilities, nonsense(chance, 2))
 			continue
 		case request.Method == hello:
-			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":%s,"_meta":%s}}`+"\n", request.ID, capabilities, nonsense(chance, 2))
+			fmt.Fprintf(os.Stdout, `{"jsonrpc":"2.0","id":%s,"result":{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":%s,"_meta":%s}}`+"\n", request.ID, capabilities, nonsense(chance, 2))
 			continue
 		case request.Method == mcp.MethodInitialize || request.Method == mcp.MethodDiscover:
-			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no"}}`+"\n", request.ID)
+			fmt.Fprintf(os.Stdout, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no"}}`+"\n", request.ID)
 			continue
 		}
 		for range chance.IntN(8) {
-			fmt.Println(strings.ReplaceAll(message(chance), `"ID"`, string(request.ID)))
+			fmt.Fprintln(os.Stdout, strings.ReplaceAll(message(chance), `"ID"`, string(request.ID)))
 		}
 		if chance.IntN(3) == 0 {
-			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"error":%s}`+"\n", request.ID, nonsense(chance, 3))
+			fmt.Fprintf(os.Stdout, `{"jsonrpc":"2.0","id":%s,"error":%s}`+"\n", request.ID, nonsense(chance, 3))
 		} else {
-			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":%s}`+"\n", request.ID, nonsense(chance, 5))
+			fmt.Fprintf(os.Stdout, `{"jsonrpc":"2.0","id":%s,"result":%s}`+"\n", request.ID, nonsense(chance, 5))
 		}
-		fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{}}`+"\n", request.ID) // once more
+		fmt.Fprintf(os.Stdout, `{"jsonrpc":"2.0","id":%s,"result":{}}`+"\n", request.ID) // once more
 	}
 	return 0
 }

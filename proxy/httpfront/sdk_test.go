@@ -28,7 +28,6 @@ func TestGoSDKClient(t *testing.T) {
 			progress := make(chan float64, 3)
 			client := sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, &sdk.ClientOptions{
 				ProgressNotificationHandler: func(_ context.Context, r *sdk.ProgressNotificationClientRequest) { progress <- r.Params.Progress },
-				//nolint:staticcheck // deprecated by the newest revision, and in use by the others
 				CreateMessageHandler: func(context.Context, *sdk.CreateMessageRequest) (*sdk.CreateMessageResult, error) {
 					return &sdk.CreateMessageResult{Model: "m", Role: "assistant", Content: &sdk.TextContent{Text: "from the client"}}, nil
 				},
@@ -106,7 +105,6 @@ func TestGoSDKClientResumes(t *testing.T) {
 	g := newGateway(t, nil)
 	lossy := &cutting{RoundTripper: authorized{g.key}, at: "sampling/createMessage"}
 	client := sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, &sdk.ClientOptions{
-		//nolint:staticcheck // deprecated by the newest revision, and in use by the others
 		CreateMessageHandler: func(context.Context, *sdk.CreateMessageRequest) (*sdk.CreateMessageResult, error) {
 			return &sdk.CreateMessageResult{Model: "m", Role: "assistant", Content: &sdk.TextContent{Text: "from the client"}}, nil
 		},
