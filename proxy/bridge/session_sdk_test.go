@@ -130,7 +130,6 @@ func callTool(t *testing.T, client *sdk.ClientSession, name string) string {
 }
 
 // connect returns a client of the SDK whose other end is a session.
-//
 func connect(t *testing.T, server link.Server, revision string, heard chan<- string) *sdk.ClientSession {
 	t.Helper()
 	client := sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, &sdk.ClientOptions{
