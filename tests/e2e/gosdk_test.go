@@ -22,6 +22,7 @@ type goClient struct {
 	updated   chan string
 }
 
+//nolint:staticcheck // deprecated by the newest revision, and in use by the others
 func newGoClient(ctx context.Context, transport mcp.Transport, revision string) (*goClient, error) {
 	c := &goClient{stateless: revision >= "2026", progress: make(chan float64, 100), logged: make(chan struct{}, 100), updated: make(chan string, 100)}
 	client := mcp.NewClient(&mcp.Implementation{Name: "e2e", Version: "1"}, &mcp.ClientOptions{
@@ -133,8 +134,11 @@ var goFeatures = map[string]goFeature{
 		}
 		for _, want := range []float64{0, 50, 100} {
 			got, err := next(ctx, c.progress)
-			if err != nil || got != want {
-				return fmt.Errorf("got progress %v (%v), want %v", got, err, want)
+			if err == nil && got != want {
+				err = fmt.Errorf("got progress %v, want %v", got, want)
+			}
+			if err != nil {
+				return err
 			}
 		}
 		return nil
@@ -150,6 +154,7 @@ var goFeatures = map[string]goFeature{
 	},
 	"logging": func(ctx context.Context, c, _ *goClient) error {
 		params := &mcp.CallToolParams{Name: "test_tool_with_logging"}
+		//nolint:staticcheck // as above
 		if c.stateless {
 			params.Meta = mcp.Meta{mcp.MetaKeyLogLevel: "debug"}
 		} else if err := c.SetLoggingLevel(ctx, &mcp.SetLoggingLevelParams{Level: "debug"}); err != nil {
@@ -166,8 +171,12 @@ var goFeatures = map[string]goFeature{
 		if err := c.Subscribe(ctx, &mcp.SubscribeParams{URI: watched}); err != nil {
 			return err
 		}
-		if uri, err := next(ctx, c.updated); err != nil || uri != watched {
-			return fmt.Errorf("got an update of %q (%v)", uri, err)
+		uri, err := next(ctx, c.updated)
+		if err == nil && uri != watched {
+			err = fmt.Errorf("got an update of %q", uri)
+		}
+		if err != nil {
+			return err
 		}
 		return c.Unsubscribe(ctx, &mcp.UnsubscribeParams{URI: watched})
 	},
@@ -182,7 +191,7 @@ var goFeatures = map[string]goFeature{
 	"errors": func(ctx context.Context, c, _ *goClient) error {
 		var failed toolError
 		if _, err := c.call(ctx, &mcp.CallToolParams{Name: "test_error_handling"}); !errors.As(err, &failed) {
-			return fmt.Errorf("a tool that fails: got %v", err)
+			return errors.Join(errors.New("a tool that fails says nothing of it"), err)
 		}
 		if _, err := c.ReadResource(ctx, &mcp.ReadResourceParams{URI: "no-such://resource"}); err == nil {
 			return errors.New("a resource that does not exist: got no error")
@@ -205,7 +214,7 @@ var goFeatures = map[string]goFeature{
 			_, _ = next(ctx, slow.progress) // the call's error says why it ended
 		}()
 		if _, err := slow.call(running, params); !errors.Is(err, context.Canceled) {
-			return fmt.Errorf("the call that was cancelled: got %v", err)
+			return errors.Join(errors.New("a call that was cancelled did not end for that"), err)
 		}
 		for {
 			text, err := slow.call(ctx, &mcp.CallToolParams{Name: "counters"})
