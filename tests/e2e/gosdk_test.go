@@ -22,7 +22,6 @@ type goClient struct {
 	updated   chan string
 }
 
-//nolint:staticcheck // deprecated by the newest revision, and in use by the others
 func newGoClient(ctx context.Context, transport mcp.Transport, revision string) (*goClient, error) {
 	c := &goClient{stateless: revision >= "2026", progress: make(chan float64, 100), logged: make(chan struct{}, 100), updated: make(chan string, 100)}
 	client := mcp.NewClient(&mcp.Implementation{Name: "e2e", Version: "1"}, &mcp.ClientOptions{
@@ -154,7 +153,6 @@ var goFeatures = map[string]goFeature{
 	},
 	"logging": func(ctx context.Context, c, _ *goClient) error {
 		params := &mcp.CallToolParams{Name: "test_tool_with_logging"}
-		//nolint:staticcheck // as above
 		if c.stateless {
 			params.Meta = mcp.Meta{mcp.MetaKeyLogLevel: "debug"}
 		} else if err := c.SetLoggingLevel(ctx, &mcp.SetLoggingLevelParams{Level: "debug"}); err != nil {
