@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -35,7 +34,7 @@ type subscription struct {
 	cancel context.CancelCauseFunc
 
 	mu      sync.Mutex
-	kinds   []string // methods of notifications
+	lists   []string // methods of the notices of their changes
 	uris    []string
 	waiting []mcp.Message // what came before the acknowledgement
 	begun   bool
@@ -44,24 +43,14 @@ type subscription struct {
 
 var errCancelled = errors.New("the subscription was cancelled")
 
-// kinds are the notifications of changed lists: the member of the filter that asks
-// for one, and the capability of a server that sends it.
-func kinds() [3]struct{ filter, capability, method string } {
-	return [3]struct{ filter, capability, method string }{
-		{"toolsListChanged", "tools", mcp.MethodToolsChanged},
-		{"promptsListChanged", "prompts", mcp.MethodPromptsChanged},
-		{"resourcesListChanged", "resources", mcp.MethodResourcesChanged},
-	}
-}
-
 // listen opens a subscription. Asking the process for its resources takes time, and
 // is not waited for.
 func (s *Stateless) listen(ctx context.Context, request mcp.Message) (link.Call, error) {
 	sub := &subscription{Queue: link.NewQueue(), bridge: s, id: request.ID()}
 	ctx, sub.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	for _, kind := range kinds() {
-		if isTrue(request.At(request.Param("notifications", kind.filter))) && s.offers(kind.capability, "listChanged") {
-			sub.kinds = append(sub.kinds, kind.method)
+	for _, list := range mcp.ListChanges() {
+		if isTrue(request.At(request.Param("notifications", list.Member))) && s.offers(list.Capability, "listChanged") {
+			sub.lists = append(sub.lists, list.Method)
 		}
 	}
 	var wanted []string
@@ -123,20 +112,20 @@ func (sub *subscription) acknowledgement() mcp.Message {
 		}
 		filter = append(append(append(filter, mcp.Quote(name)...), ':'), value...)
 	}
-	for _, kind := range kinds() {
-		if slices.Contains(sub.kinds, kind.method) {
-			add(kind.filter, []byte("true"))
+	for _, list := range mcp.ListChanges() {
+		if slices.Contains(sub.lists, list.Method) {
+			add(list.Member, []byte("true"))
 		}
 	}
 	if len(sub.uris) > 0 {
-		list := []byte{'['}
+		uris := []byte{'['}
 		for i, uri := range sub.uris {
 			if i > 0 {
-				list = append(list, ',')
+				uris = append(uris, ',')
 			}
-			list = append(list, mcp.Quote(uri)...)
+			uris = append(uris, mcp.Quote(uri)...)
 		}
-		add("resourceSubscriptions", append(list, ']'))
+		add("resourceSubscriptions", append(uris, ']'))
 	}
 	params := append([]byte(`{"notifications":`), append(filter, '}')...)
 	return mcp.NewRequest(nil, mcp.MethodAcknowledged, append(params, '}')).InSubscription(sub.id)
@@ -157,21 +146,14 @@ func (sub *subscription) heard(m mcp.Message) {
 // passLocked passes on what was asked for. A client that does not read loses
 // notifications, which only say that something has changed.
 func (sub *subscription) passLocked(m mcp.Message) {
-	wanted := slices.Contains(sub.kinds, m.Method())
+	wanted := slices.Contains(sub.lists, m.Method())
 	if m.Method() == mcp.MethodResourceUpdated {
 		uri, _ := m.Text(m.Param("uri"))
-		wanted = slices.ContainsFunc(sub.uris, func(u string) bool { return concerns(u, uri) })
+		wanted = slices.ContainsFunc(sub.uris, func(u string) bool { return mcp.Covers(u, uri) })
 	}
 	if wanted && !sub.over {
 		sub.Offer(m.InSubscription(sub.id))
 	}
-}
-
-// concerns reports whether an update of a resource is for the subscriber of another:
-// it may be below it (2025-11-25, server/resources).
-func concerns(subscribed, updated string) bool {
-	rest, below := strings.CutPrefix(updated, strings.TrimSuffix(subscribed, "/"))
-	return below && (rest == "" || rest[0] == '/')
 }
 
 // end answers the request: well if its client ended it, else with the cause.

@@ -17,12 +17,12 @@ type filter struct {
 
 // listFlags are the members of a filter that are about lists, and what the
 // notification is.
-func listFlags() []listFlag {
-	return []listFlag{
-		{tools, "toolsListChanged", mcp.MethodToolsChanged},
-		{prompts, "promptsListChanged", mcp.MethodPromptsChanged},
-		{resources, "resourcesListChanged", mcp.MethodResourcesChanged},
+func listFlags() (flags []listFlag) {
+	about := [...]kind{tools, prompts, resources} // as mcp.ListChanges has them
+	for i, list := range mcp.ListChanges() {
+		flags = append(flags, listFlag{about[i], list.Member, list.Method})
 	}
+	return flags
 }
 
 type listFlag struct {

@@ -2,7 +2,6 @@ package hub
 
 import (
 	"fmt"
-	"strings"
 
 	"mcpgateway/proxy/mcp"
 )
@@ -11,15 +10,6 @@ import (
 type topic struct {
 	method string // of its notifications
 	uri    string // "" of a list
-}
-
-// lists are the members of a filter that stand for lists.
-func lists() [3]struct{ member, method string } {
-	return [3]struct{ member, method string }{
-		{"toolsListChanged", mcp.MethodToolsChanged},
-		{"promptsListChanged", mcp.MethodPromptsChanged},
-		{"resourcesListChanged", mcp.MethodResourcesChanged},
-	}
 }
 
 // asked are the topics of subscriptions/listen.
@@ -37,9 +27,9 @@ func asked(request mcp.Message) ([]topic, error) {
 
 // parse returns the topics of a filter, each once.
 func parse(filter []byte) (topics []topic) {
-	for _, list := range lists() {
-		if string(mcp.Member(filter, list.member)) == "true" {
-			topics = append(topics, topic{method: list.method})
+	for _, list := range mcp.ListChanges() {
+		if string(mcp.Member(filter, list.Member)) == "true" {
+			topics = append(topics, topic{method: list.Method})
 		}
 	}
 	seen := map[string]bool{"": true}
@@ -64,9 +54,9 @@ func filter(topics []topic) []byte {
 			uris = append(uris, mcp.Quote(t.uri)...)
 			continue
 		}
-		for _, list := range lists() {
-			if list.method == t.method {
-				filter = fmt.Appendf(filter, "%q:true,", list.member)
+		for _, list := range mcp.ListChanges() {
+			if list.Method == t.method {
+				filter = fmt.Appendf(filter, "%q:true,", list.Member)
 			}
 		}
 	}
@@ -79,11 +69,9 @@ func filter(topics []topic) []byte {
 	return append(filter, '}')
 }
 
-// covers reports whether a resource is the one that is meant, or a part of it.
-func (t topic) covers(uri string) bool {
-	part, found := strings.CutPrefix(uri, t.uri)
-	return found && (t.uri == "" || part == "" || strings.HasSuffix(t.uri, "/") || strings.ContainsAny(part[:1], "/#?"))
-}
+// covers reports whether a notification about a resource, or about none, is of the
+// topic.
+func (t topic) covers(uri string) bool { return t.uri == "" || mcp.Covers(t.uri, uri) }
 
 // changed says that a topic has, or may have, changed.
 func (t topic) changed() mcp.Message {
