@@ -31,12 +31,16 @@ func (l *leg) Take() []mcp.Message {
 		return nil
 	}
 	var passed, asked []mcp.Message
-	for taken := l.Call.Take(); taken != nil; taken = l.more(asked) {
+	var enough <-chan time.Time // a server that never stops asking does not hold its caller
+	for taken := l.Call.Take(); taken != nil; taken = l.more(enough) {
 		for _, m := range taken {
 			switch {
 			case m.Kind() == mcp.Response:
 				return append(passed, l.answer(m))
 			case m.Kind() == mcp.Request:
+				if asked == nil {
+					enough = time.After(askedTogether)
+				}
 				asked = append(asked, m)
 			case l.passes(m):
 				passed = append(passed, m)
@@ -50,16 +54,21 @@ func (l *leg) Take() []mcp.Message {
 	return passed
 }
 
-// more waits a little for what comes together with what a server asked; nil if
-// nothing does, or nothing was asked.
-func (l *leg) more(asked []mcp.Message) []mcp.Message {
-	if asked == nil {
+// more waits for what comes together with what a server asked; nil if it has had
+// enough time, or if nothing was asked and so enough is nil.
+func (l *leg) more(enough <-chan time.Time) []mcp.Message {
+	if enough == nil {
 		return nil
+	}
+	select {
+	case <-enough:
+		return nil
+	default:
 	}
 	select {
 	case <-l.Ready():
 		return l.Call.Take()
-	case <-time.After(askedTogether):
+	case <-enough:
 		return nil
 	}
 }
