@@ -11,7 +11,7 @@ import (
 
 // watch UID becomes that user of the host and, until its standard input ends,
 // goes for every process of the same user that comes: it reads and traces it. It
-// prints which it meets, and in the end what worked.
+// prints which it meets, and what works.
 func watch(a []string) error {
 	var uid int
 	if _, err := fmt.Sscan(a[0], &uid); err != nil {
@@ -30,9 +30,6 @@ func watch(a []string) error {
 	for oldest := os.Getpid(); ; {
 		select {
 		case <-ended:
-			for what := range won {
-				fmt.Println(what)
-			}
 			return nil
 		default:
 		}
@@ -44,7 +41,10 @@ func watch(a []string) error {
 			// Its own threads have numbers too.
 			if group, user := owner(pid); user == uid && group != os.Getpid() {
 				for _, what := range takes(pid) {
-					won[what] = true
+					if !won[what] {
+						won[what] = true
+						fmt.Println("takes", what)
+					}
 				}
 				if !met[pid] {
 					met[pid] = true
