@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"mcpgateway/tests/installation"
 )
 
 // grpcurl builds the client that knows of a service only what reflection tells it,
@@ -18,7 +20,7 @@ import (
 func grpcurl(t *testing.T) (run func(stdin string, args ...string) (out string, err error)) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := build("CGO_ENABLED=0", dir, "-modfile=../../tools/proto/go.mod", "github.com/fullstorydev/grpcurl/cmd/grpcurl"); err != nil {
+	if err := installation.Programs(dir, "-modfile=../../tools/proto/go.mod", "github.com/fullstorydev/grpcurl/cmd/grpcurl"); err != nil {
 		t.Fatal(err)
 	}
 	return func(stdin string, args ...string) (string, error) {

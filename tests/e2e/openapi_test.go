@@ -4,13 +4,15 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"mcpgateway/tests/installation"
 )
 
 // TestOpenAPI has validators that nobody here wrote judge the document of real
 // servers, of which some can't be started.
 func TestOpenAPI(t *testing.T) {
 	t.Parallel()
-	if err := fetch("openapi"); err != nil {
+	if err := installation.NPM("openapi"); err != nil {
 		t.Fatal(err)
 	}
 	entries := []string{testserver("test"), entry("dead", "command: /bin/false")}
