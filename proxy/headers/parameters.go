@@ -51,7 +51,7 @@ func ParametersOf(tool []byte) Parameters {
 		return nil
 	}
 	var found Parameters
-	if !found.add(member(tool, "inputSchema"), nil) {
+	if !found.add(mcp.Member(tool, "inputSchema"), nil) {
 		return nil
 	}
 	return found
@@ -60,11 +60,11 @@ func ParametersOf(tool []byte) Parameters {
 // add adds the annotated properties of a schema; ok is false if one is against the
 // rules.
 func (p *Parameters) add(schema []byte, path []string) (ok bool) {
-	for name, property := range mcp.Members(member(schema, "properties")) {
+	for name, property := range mcp.Members(mcp.Member(schema, "properties")) {
 		below := append(slices.Clip(path), name)
-		if annotation := member(property, "x-mcp-header"); annotation != nil {
+		if annotation := mcp.Member(property, "x-mcp-header"); annotation != nil {
 			header, isText := mcp.TextOf(annotation)
-			if !isText || !isToken(header) || !isPrimitive(member(property, "type")) || p.has(prefix+header) {
+			if !isText || !isToken(header) || !isPrimitive(mcp.Member(property, "type")) || p.has(prefix+header) {
 				return false
 			}
 			*p = append(*p, parameter{prefix + header, below})
@@ -122,15 +122,6 @@ func same(inHeader string, inBody []byte) bool {
 		return decoded == string(inBody)
 	}
 	return sameNumber(decoded, inBody)
-}
-
-// member is the raw value of a member of an object, nil if there is none.
-func member(object []byte, name string) []byte {
-	at := mcp.Find(object, name)
-	if at.Empty() {
-		return nil
-	}
-	return object[at.Start:at.End]
 }
 
 func isPrimitive(schemaType []byte) bool {

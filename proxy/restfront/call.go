@@ -57,12 +57,7 @@ func unfinished(m mcp.Message) *Problem {
 		if len(p.Detail) > maxDetail {
 			break
 		}
-		method := ""
-		for member, value := range mcp.Members(request) {
-			if member == "method" {
-				method, _ = mcp.TextOf(value)
-			}
-		}
+		method, _ := mcp.TextOf(mcp.Member(request, "method"))
 		p.Detail += " " + method + " (" + name + ")"
 	}
 	p.Detail += ", which a REST client can't give: use an MCP client"
@@ -122,11 +117,9 @@ func (x *exchange) failure(m mcp.Message) *Problem {
 // firstText is the text that a tool's result begins with.
 func firstText(m mcp.Message) string {
 	for content := range mcp.Elements(m.At(m.InResult("content"))) {
-		for name, value := range mcp.Members(content) {
-			if name == "text" {
-				text, _ := mcp.TextOf(value)
-				return text
-			}
+		if text := mcp.Member(content, "text"); text != nil {
+			said, _ := mcp.TextOf(text)
+			return said
 		}
 	}
 	return "the tool says no more"
@@ -162,13 +155,8 @@ func (x *exchange) hasPrompt() bool {
 
 // nameOf is the name of a tool or prompt in a list.
 func nameOf(listed []byte) string {
-	for member, value := range mcp.Members(listed) {
-		if member == "name" {
-			name, _ := mcp.TextOf(value)
-			return name
-		}
-	}
-	return ""
+	name, _ := mcp.TextOf(mcp.Member(listed, "name"))
+	return name
 }
 
 // readResource reads the resource that the query names.
