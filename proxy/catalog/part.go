@@ -152,18 +152,4 @@ func (s *subscription) changed(p part, method string) {
 }
 
 // tagged is a notification with the caller's own id as that of the subscription.
-func (s *subscription) tagged(m mcp.Message) mcp.Message {
-	id := s.request.ID()
-	if at := m.Param("_meta", mcp.MetaSubscription); !at.Empty() {
-		return m.Replace(at, id)
-	}
-	member := append([]byte(`"`+mcp.MetaSubscription+`":`), id...)
-	if at := m.Param("_meta"); mcp.IsObject(m.At(at)) {
-		return m.Insert(at, member)
-	}
-	meta := append(append([]byte(`"_meta":{`), member...), '}')
-	if at := m.Param(); mcp.IsObject(m.At(at)) {
-		return m.Insert(at, meta)
-	}
-	return mcp.NewRequest(nil, m.Method(), append(append([]byte{'{'}, meta...), '}'))
-}
+func (s *subscription) tagged(m mcp.Message) mcp.Message { return m.InSubscription(s.request.ID()) }

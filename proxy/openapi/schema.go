@@ -152,12 +152,8 @@ func (r *reader) name(n *node, value []byte, at place) {
 // hasTuple reports whether a schema lists those of an array's elements as dialects
 // before 2020-12 did.
 func hasTuple(schema []byte) bool {
-	for keyword, value := range mcp.Members(schema) {
-		if keyword == "items" {
-			return value[0] == '['
-		}
-	}
-	return false
+	items := mcp.Member(schema, "items")
+	return len(items) > 0 && items[0] == '['
 }
 
 // member reads one member of a schema and keeps it, if it is to be kept.
