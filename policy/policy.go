@@ -107,14 +107,6 @@ type Key struct {
 	Expires time.Time `json:"expires,omitzero"` // zero: never
 }
 
-// Identity is an authenticated caller. The zero Identity is nobody and may do
-// nothing.
-type Identity struct {
-	Subject string   // unique: "key:ID"
-	Name    string   // for people
-	Servers []string // the servers it may use; empty means all
-}
-
 // Scope is what a client addresses: one server, or, without Server, all servers
 // of a project, or, without either, all of the gateway.
 type Scope struct{ Server, Project string }

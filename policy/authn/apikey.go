@@ -108,7 +108,9 @@ func (k *APIKeys) Authenticate(header http.Header) (policy.Identity, error) {
 	case !key.Expires.IsZero() && !k.now().Before(key.Expires):
 		return policy.Identity{}, ErrExpired
 	}
-	return policy.Identity{Subject: "key:" + id, Name: key.Name, Servers: key.Servers}, nil
+	return policy.Identity{
+		Subject: "key:" + id, Name: key.Name, Method: policy.MethodAPIKey, Servers: key.Servers, Key: key.Name, Expires: key.Expires,
+	}, nil
 }
 
 // matches reports whether secret is the key's secret, in constant time.

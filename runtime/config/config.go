@@ -163,41 +163,11 @@ type Security struct {
 	RateLimit      RateLimit      `config:"rate_limit"`
 }
 
-// Authentication is how callers prove who they are.
-type Authentication struct {
-	Type     string       `config:"type" want:"api-key|jwt|mtls|oidc|workos" enforced:"api-key"` // "api-key" (default), "jwt", "mtls", "oidc", "workos"
-	JWTKey   secret.Value `config:"jwt_key"`
-	Audience string       `config:"audience"`
-	Issuers  []string     `config:"issuers"`
-}
-
-// Authorization is how it is decided what they may do.
-type Authorization struct {
-	Type       string `config:"type" want:"rbac" enforced:""` // "" or "rbac"
-	PolicyFile string `config:"policy_file" want:"/"`
-}
-
-// RateLimit bounds requests.
-type RateLimit struct {
-	Enabled           bool    `config:"enabled" enforced:"false"`
-	RequestsPerSecond float64 `config:"requests_per_second" want:"0.001..1000000"`
-	Burst             int     `config:"burst" want:"1..1000000"`
-}
-
 // HealthCheck is how servers are watched.
 type HealthCheck struct {
 	Enabled  bool          `config:"enabled" enforced:"false"`
 	Interval time.Duration `config:"interval" want:"1s..24h"`
 	Timeout  time.Duration `config:"timeout" want:"10ms..1h"`
-}
-
-// Audit is where the audit log goes.
-type Audit struct {
-	Enabled    bool   `config:"enabled" enforced:"false"`
-	File       string `config:"file" want:"/"`
-	MaxSizeMB  int    `config:"max_size_mb" want:"1..1048576"`
-	MaxBackups int    `config:"max_backups" want:"0..1000000"`
-	MaxAgeDays int    `config:"max_age_days" want:"0..36500"`
 }
 
 // ServiceDiscovery is where other gateways and servers are found.
