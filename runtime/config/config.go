@@ -44,6 +44,7 @@ type Gateway struct {
 	Name        string `config:"name"`                       // default "mcp-gateway"
 	Environment string `config:"environment"`                // free text for people, such as "production"
 	MaxServers  int    `config:"max_servers" want:"1..4096"` // most sandboxes at a time, 1 to 4096; default 50
+	Watch       bool   `config:"watch"`                      // let a changed file take effect by itself; default true
 }
 
 // Project is a tenant. Its resources are a ceiling over all its servers together.

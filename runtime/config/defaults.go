@@ -10,7 +10,7 @@ func (c *Config) setDefaults() {
 	listener := Listener{Address: "127.0.0.1"}
 	*c = Config{
 		Version:   "1.0",
-		Gateway:   Gateway{Name: "mcp-gateway", MaxServers: 50},
+		Gateway:   Gateway{Name: "mcp-gateway", MaxServers: 50, Watch: true},
 		Resources: Resources{MaxMemoryMB: 512, MaxCPU: 1, MaxPIDs: 256},
 		Transports: Transports{
 			HTTP: HTTP{Listener: listener, MaxBodyMB: 4}, GRPC: GRPC{Listener: listener}, WebSocket: listener, SSE: listener,

@@ -18,11 +18,27 @@ import (
 // A mistake in the file is reported as document.Errors, all of them at once. Load
 // also looks at the directories that the file names, but changes nothing.
 func Load(path string, env func(string) (string, bool)) (*Config, document.Errors, error) {
+	r := Read(path, env)
+	return r.Config, r.Warnings, r.Err
+}
+
+// Reading is what came of reading a configuration.
+type Reading struct {
+	Config   *Config // nil after an error
+	Warnings document.Errors
+	Err      error
+	// Files are the paths of all that the configuration is made of, whether or not
+	// there is anything: files, and folders whose names count. A mistake may be in any.
+	Files []string
+}
+
+// Read is Load for who watches the files.
+func Read(path string, env func(string) (string, bool)) Reading {
 	content, err := document.ReadFile(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read configuration: %w", err)
+		return Reading{Err: fmt.Errorf("read configuration: %w", err), Files: []string{path}}
 	}
-	return Parse(path, content, env)
+	return read(path, content, env, systemHost())
 }
 
 // Parse is Load for a document that was already read. name is the file's name
@@ -32,14 +48,20 @@ func Parse(name string, content []byte, env func(string) (string, bool)) (*Confi
 }
 
 func parse(name string, content []byte, env func(string) (string, bool), on host) (*Config, document.Errors, error) {
+	r := read(name, content, env, on)
+	return r.Config, r.Warnings, r.Err
+}
+
+func read(name string, content []byte, env func(string) (string, bool), on host) Reading {
 	c := new(Config)
 	c.setDefaults()
 	c.Sandbox.Profiles = filepath.Join(filepath.Dir(name), "profiles")
 	r := document.Decode(name, content, env, c)
+	r.Watch(name)
 	checker := &checker{Report: r, config: c, host: on}
 	mistakes, err := checker.loadProfiles()
 	if err != nil {
-		return nil, nil, err
+		return Reading{Err: err, Files: r.Files()}
 	}
 	checker.check()
 	warnings := r.Warnings()
@@ -47,10 +69,10 @@ func parse(name string, content []byte, env func(string) (string, bool), on host
 		warnings = append(warnings, checker.profiles.Warnings()...)
 	}
 	if mistakes = append(r.Errors(), mistakes...); len(mistakes) > 0 {
-		return nil, warnings, mistakes
+		return Reading{Warnings: warnings, Err: mistakes, Files: r.Files()}
 	}
 	c.unsupported = r.Unsupported()
-	return c, warnings, nil
+	return Reading{Config: c, Warnings: warnings, Files: r.Files()}
 }
 
 // loadProfiles reads the profiles of the folder that the file names. Their mistakes
@@ -60,8 +82,13 @@ func (c *checker) loadProfiles() (mistakes document.Errors, err error) {
 	if c.HasFailed(at) {
 		return nil, nil
 	}
-	if _, err := os.Stat(folder); c.Given(at) && errors.Is(err, fs.ErrNotExist) {
+	c.Watch(folder)
+	entries, err := os.ReadDir(folder)
+	if c.Given(at) && errors.Is(err, fs.ErrNotExist) {
 		c.Warn(at, "%q does not exist: there are only the shipped profiles", folder)
+	}
+	for _, entry := range entries {
+		c.Watch(filepath.Join(folder, entry.Name()))
 	}
 	c.profiles, err = c.host.profiles(folder)
 	if errors.As(err, &mistakes) {

@@ -67,9 +67,9 @@ func (c *checker) tls(p document.Path, t *TLS) {
 		c.Fail(p, "needs both a cert_file and a key_file")
 	}
 	t.PEM = &policy.TLS{
-		Certificate: c.pem(p.Key("cert_file"), t.CertFile, document.ReadFile),
-		Key:         c.pem(p.Key("key_file"), t.KeyFile, document.ReadSecret),
-		ClientCA:    c.pem(p.Key("client_ca_file"), t.ClientCAFile, document.ReadFile),
+		Certificate: c.pem(p.Key("cert_file"), t.CertFile, c.ReadFile),
+		Key:         c.pem(p.Key("key_file"), t.KeyFile, c.ReadSecret),
+		ClientCA:    c.pem(p.Key("client_ca_file"), t.ClientCAFile, c.ReadFile),
 	}
 }
 

@@ -87,6 +87,7 @@ type Report struct {
 	places                        map[Path]Position // of every key and value of the file that is known
 	failed                        map[Path]bool
 	errors, warnings, unsupported []finding
+	files                         []string
 }
 
 // Given reports whether the file itself sets the value.
