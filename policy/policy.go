@@ -23,6 +23,7 @@ type Policy struct {
 	HTTP       HTTP              `json:"http"`
 	GRPC       GRPC              `json:"grpc"`
 	Limits     Limits            `json:"limits"`
+	RBAC       *RBAC             `json:"rbac,omitempty"` // nil: what a credential is good for decides alone
 }
 
 // Server is what the proxy knows of one enabled MCP server.

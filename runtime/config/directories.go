@@ -12,7 +12,9 @@ import (
 	"strings"
 	"syscall"
 
+	"mcpgateway/policy"
 	"mcpgateway/policy/profile"
+	"mcpgateway/policy/rules"
 	"mcpgateway/runtime/document"
 	"mcpgateway/runtime/hostpath"
 )
@@ -22,10 +24,11 @@ type host struct {
 	owner    func(fs.FileInfo) uint32
 	userID   func(name string) (id string, err error)
 	profiles func(dir string) (*profile.Set, error)
+	rules    func(file string) (*policy.RBAC, error)
 }
 
 func systemHost() host {
-	return host{owner: ownerOf, profiles: profile.Load, userID: func(name string) (string, error) {
+	return host{owner: ownerOf, profiles: profile.Load, rules: rules.Load, userID: func(name string) (string, error) {
 		found, err := user.Lookup(name)
 		if err != nil {
 			return "", err

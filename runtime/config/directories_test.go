@@ -11,7 +11,9 @@ import (
 	"sync"
 	"testing"
 
+	"mcpgateway/policy"
 	"mcpgateway/policy/profile"
+	"mcpgateway/policy/rules"
 	"mcpgateway/runtime/document"
 )
 
@@ -23,6 +25,9 @@ func testHost(uid uint32) host {
 	return host{
 		profiles: func(string) (*profile.Set, error) { return shipped() },
 		owner:    func(fs.FileInfo) uint32 { return uid },
+		rules: func(file string) (*policy.RBAC, error) {
+			return rules.Parse(file, []byte("roles: {viewer: {}}"))
+		},
 		userID: func(name string) (string, error) {
 			switch name {
 			case "alice":

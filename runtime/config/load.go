@@ -64,6 +64,7 @@ func read(name string, content []byte, env func(string) (string, bool), on host)
 		return Reading{Err: err, Files: r.Files()}
 	}
 	checker.check()
+	mistakes = append(mistakes, checker.authorization()...)
 	warnings := r.Warnings()
 	if checker.profiles != nil {
 		warnings = append(warnings, checker.profiles.Warnings()...)

@@ -55,7 +55,9 @@ func TestProductExamplesLoad(t *testing.T) {
 	for name, content := range productExamples(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, _, err := Parse(name, content, env)
+			host := systemHost()
+			host.rules = testHost(0).rules // the policy file is no part of the example
+			c, _, err := parse(name, content, env, host)
 			if err != nil {
 				t.Fatalf("Parse: %v", err)
 			}
@@ -85,7 +87,9 @@ func TestProductExamplesWithoutVariables(t *testing.T) {
 					want = append(want, name+":"+use.position+" "+variable)
 				}
 			}
-			_, _, err := Parse(name, content, unset)
+			host := systemHost()
+			host.rules = testHost(0).rules
+			_, _, err := parse(name, content, unset, host)
 			var found document.Errors
 			if !errors.As(err, &found) && err != nil {
 				t.Fatalf("Parse: got %v, want document.Errors", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"mcpgateway/policy"
 	"mcpgateway/runtime/config"
@@ -64,6 +65,7 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 			MaxSessions:          cfg.Gateway.MaxServers, // each has a sandbox
 			MaxSessionsPerCaller: (cfg.Gateway.MaxServers + 1) / 2,
 		},
+		RBAC: rules(cfg.Security.Authorization.RBAC),
 	}
 	for name, l := range t.All() {
 		if l.Enabled {
@@ -81,6 +83,16 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 		}
 	}
 	return p
+}
+
+// rules takes the folder from the policy file's path, which the proxy need not know.
+func rules(full *policy.RBAC) *policy.RBAC {
+	if full == nil {
+		return nil
+	}
+	out := *full
+	out.File = filepath.Base(out.File)
+	return &out
 }
 
 // program names what a server runs without saying it. The environment plays no

@@ -99,6 +99,9 @@ func (r *Report) Given(p Path) bool {
 // Line is where p is in the file, "file:line".
 func (r *Report) Line(p Path) string { return fmt.Sprintf("%s:%d", r.file, r.place(p).Line) }
 
+// Position is where p is in the file, or the nearest mapping that could hold it.
+func (r *Report) Position(p Path) Position { return r.place(p) }
+
 // place is where p is in the file, or the Nearest mapping that could hold it.
 func (r *Report) place(p Path) Position {
 	for ; p != ""; p = p.parent() {
