@@ -30,6 +30,7 @@ func (c *checker) authorization() (mistakes document.Errors) {
 	case a.PolicyFile == "":
 		c.Fail(file, "is missing: write the absolute path of the file with the rules")
 	default:
+		c.Watch(a.PolicyFile)
 		var err error
 		if a.RBAC, err = c.host.rules(a.PolicyFile); err != nil && !errors.As(err, &mistakes) {
 			c.Fail(file, "%v", err)
