@@ -23,7 +23,8 @@ type Policy struct {
 	HTTP       HTTP              `json:"http"`
 	GRPC       GRPC              `json:"grpc"`
 	Limits     Limits            `json:"limits"`
-	RBAC       *RBAC             `json:"rbac,omitempty"` // nil: what a credential is good for decides alone
+	RBAC       *RBAC             `json:"rbac,omitempty"`  // nil: what a credential is good for decides alone
+	Audit      *Audit            `json:"audit,omitempty"` // nil: nothing is audited
 }
 
 // Server is what the proxy knows of one enabled MCP server.

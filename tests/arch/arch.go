@@ -17,7 +17,7 @@ func layers() map[string]int {
 	return map[string]int{
 		"images":           0,
 		"policy":           0,
-		"policy/audit":     0,
+		"policy/chain":     0,
 		"proxy/httpio":     0,
 		"proxy/arrivals":   0,
 		"proxy/mcp":        0,
@@ -29,6 +29,7 @@ func layers() map[string]int {
 		"sandbox":          0,
 
 		"images/unpack":    1,
+		"policy/audit":     1,
 		"policy/authn":     1,
 		"policy/profile":   1,
 		"policy/ratelimit": 1,

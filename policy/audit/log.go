@@ -1,0 +1,175 @@
+// Package audit writes the audit log of calls and decisions: records are queued,
+// and one goroutine chains and writes them, through a descriptor that the daemon
+// opened. A record of a call that was let in is never lost for want of room: its
+// slot was reserved before. It opens no file; what can't be written stops calls,
+// or is counted, as the configuration says, and never the proxy.
+//
+// Runs in: proxy.
+package audit
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"mcpgateway/policy"
+	"mcpgateway/policy/chain"
+)
+
+// ErrBlocked is why a call is refused while the log can't be written.
+var ErrBlocked = errors.New("the audit log can't be written: no call is let in until it can")
+
+// maxSlots is how many records there may be that are not written yet, those of
+// calls under way among them.
+const maxSlots = 8192
+
+// Keeper signs heads of the log, and gives it files. It is the daemon.
+type Keeper interface {
+	Checkpoint(ctx context.Context, head chain.Head) (chain.Head, error)
+	Rotate(ctx context.Context, head chain.Head) (Handover, error)
+}
+
+// Handover is a file of the log, and where it goes on from.
+type Handover struct {
+	File   *os.File
+	Number uint64      // of the handover; one with a lower number is out of date
+	Chain  string      // what the proxy's chain is called
+	After  *chain.Head // the head that was signed last, nil for none
+}
+
+// Log is the audit log of calls and decisions. A nil Log does nothing, and neither
+// does one that the configuration has off. Its methods may be called concurrently.
+type Log struct {
+	keeper  Keeper
+	log     *slog.Logger
+	slots   chan struct{} // one for each record that was promised and is not written
+	queue   chan *entry   // as long as slots: who has a slot never waits
+	blocked atomic.Bool   // the file can't be written, and the rule is block
+	now     atomic.Pointer[settings]
+	entries sync.Pool
+
+	nextMu sync.Mutex
+	next   *change
+	poke   chan struct{} // there is a next
+}
+
+// settings are what Write needs of the configuration. They never change.
+type settings struct {
+	*policy.Audit
+	digests sync.Pool // of hash.Hash
+}
+
+// change is a configuration that the writer has yet to take.
+type change struct {
+	policy *policy.Audit // nil: off
+	file   Handover
+}
+
+// entry is the members of a record on its way to the writer.
+type entry struct {
+	members []byte
+	slot    bool // it holds one
+}
+
+// New returns a log that is off until Apply. Run writes it.
+func New(keeper Keeper, log *slog.Logger) *Log {
+	return &Log{
+		keeper: keeper, log: log,
+		slots: make(chan struct{}, maxSlots), queue: make(chan *entry, maxSlots),
+		entries: sync.Pool{New: func() any { return new(entry) }},
+		poke:    make(chan struct{}, 1),
+	}
+}
+
+// Apply takes a new configuration, nil for none, and the file that came with it,
+// which becomes the log's. What is queued goes to the file of the configuration
+// before.
+func (l *Log) Apply(p *policy.Audit, file Handover) {
+	if l == nil {
+		if file.File != nil {
+			file.File.Close()
+		}
+		return
+	}
+	var s *settings
+	if p != nil {
+		s = &settings{Audit: p}
+		s.digests.New = func() any { return hmac.New(sha256.New, p.DigestKey) }
+	}
+	l.nextMu.Lock()
+	if l.next != nil && l.next.file.File != nil {
+		l.next.file.File.Close()
+	}
+	l.next = &change{p, file}
+	l.nextMu.Unlock()
+	l.now.Store(s)
+	select {
+	case l.poke <- struct{}{}:
+	default:
+	}
+}
+
+// Slot is the promise that a record will be written. The zero Slot is none's.
+type Slot struct{ log *Log }
+
+// Reserve makes sure of room for one record. It waits under ctx while the queue is
+// full. ErrBlocked: the log can't be written, and the call must be refused.
+func (l *Log) Reserve(ctx context.Context) (Slot, error) {
+	if l == nil || l.now.Load() == nil {
+		return Slot{}, nil
+	}
+	if l.blocked.Load() {
+		return Slot{}, ErrBlocked
+	}
+	select {
+	case l.slots <- struct{}{}:
+		return Slot{l}, nil
+	default:
+	}
+	select {
+	case l.slots <- struct{}{}:
+		return Slot{l}, nil
+	case <-ctx.Done():
+		return Slot{}, context.Cause(ctx)
+	}
+}
+
+// Write writes the record, once; it does not wait. The record may be changed
+// afterwards.
+func (s Slot) Write(r *Record) {
+	if s.log == nil {
+		return
+	}
+	rules := s.log.now.Load()
+	if rules == nil { // it was turned off meanwhile
+		s.Release()
+		return
+	}
+	e, _ := s.log.entries.Get().(*entry)
+	e.slot = true
+	e.members = r.append(e.members[:0])
+	e.members = rules.appendArguments(e.members, r)
+	s.log.queue <- e
+}
+
+// Release gives the slot back: there is nothing to write.
+func (s Slot) Release() {
+	if s.log != nil {
+		<-s.log.slots
+	}
+}
+
+// digest is the keyed digest of arguments, HMAC-SHA-256.
+func (s *settings) digest(dst, arguments []byte) []byte {
+	h, _ := s.digests.Get().(hash.Hash)
+	defer s.digests.Put(h)
+	h.Reset()
+	_, _ = h.Write(arguments) // it never fails
+	return h.Sum(dst)
+}

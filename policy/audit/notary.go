@@ -1,0 +1,76 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"mcpgateway/policy/chain"
+)
+
+const (
+	checkpointInterval = 10 * time.Second // at most, if there are new lines
+	checkpointLines    = 4096             // or so many new lines,
+	checkpointPause    = time.Second      // but not more often than that
+)
+
+// notary has the daemon sign heads, one at a time, and never an older one.
+type notary struct {
+	keeper Keeper
+	log    *slog.Logger
+	heads  chan chain.Head // the newest that may be signed
+
+	mu   sync.Mutex
+	last uint64 // sequence of the head that was signed last
+}
+
+var errStale = errors.New("a later head was signed meanwhile")
+
+// run has the heads signed that come, until ctx ends.
+func (n *notary) run(ctx context.Context) {
+	var complained time.Time
+	for {
+		select {
+		case head := <-n.heads:
+			_, err := n.checkpoint(ctx, head)
+			if err != nil && !errors.Is(err, errStale) && ctx.Err() == nil && time.Since(complained) >= complainPause {
+				n.log.Error("the audit log is not signed", "err", err)
+				complained = time.Now()
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// offer has a head signed soon, in place of one that was not yet.
+func (n *notary) offer(head chain.Head) {
+	select {
+	case <-n.heads:
+	default:
+	}
+	n.heads <- head
+}
+
+func (n *notary) checkpoint(ctx context.Context, head chain.Head) (chain.Head, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if head.Sequence < n.last {
+		return chain.Head{}, errStale
+	}
+	ctx, cancel := context.WithTimeout(ctx, keeperTimeout)
+	defer cancel()
+	n.last = head.Sequence
+	return n.keeper.Checkpoint(ctx, head)
+}
+
+func (n *notary) rotate(ctx context.Context, head chain.Head) (Handover, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, keeperTimeout)
+	defer cancel()
+	n.last = head.Sequence
+	return n.keeper.Rotate(ctx, head)
+}

@@ -1,0 +1,185 @@
+package audit
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"mcpgateway/policy"
+	"mcpgateway/policy/chain"
+)
+
+// Run writes what is queued until ctx ends; then what is left, and has it signed.
+func (l *Log) Run(ctx context.Context) error {
+	if l == nil {
+		<-ctx.Done()
+		return nil
+	}
+	w := &writer{log: l.log, done: l.written, notary: &notary{keeper: l.keeper, log: l.log, heads: make(chan chain.Head, 1)}}
+	signing, stop := context.WithCancel(ctx)
+	var notaries sync.WaitGroup
+	notaries.Go(func() { w.notary.run(signing) })
+	for ctx.Err() == nil {
+		l.step(ctx, w)
+	}
+	stop()
+	notaries.Wait()
+	l.finish(context.WithoutCancel(ctx), w)
+	return nil
+}
+
+// step waits for something to do, and does it.
+func (l *Log) step(ctx context.Context, w *writer) {
+	timer := time.NewTimer(w.wait(time.Now()))
+	defer timer.Stop()
+	queue := l.queue
+	if w.file == nil || w.stuck() {
+		queue = nil // what waits there has its slots
+	}
+	select {
+	case first := <-queue:
+		l.write(w, first, time.Now())
+	case <-l.poke:
+		l.take(ctx, w)
+	case <-timer.C:
+	case <-ctx.Done():
+		return
+	}
+	now := time.Now()
+	if w.file != nil {
+		if w.failing != nil {
+			w.flush(now)
+		}
+		w.rotate(ctx, now)
+		w.due(now)
+	}
+	l.blocked.Store(w.stuck())
+}
+
+// stuck reports whether calls must wait until lines can be written.
+func (w *writer) stuck() bool { return w.failing != nil && w.rules.OnFull != policy.OnFullDrop }
+
+// write writes an entry, and what is queued behind it.
+func (l *Log) write(w *writer, first *entry, now time.Time) {
+	if w.failing != nil {
+		w.lose(first)
+		return
+	}
+	w.addGap(now)
+	w.add(first)
+	for len(w.batch) < maxBatch {
+		select {
+		case e := <-l.queue:
+			w.add(e)
+		default:
+			w.flush(now)
+			return
+		}
+	}
+	w.flush(now)
+}
+
+// lose counts a record that can't be written.
+func (w *writer) lose(e *entry) {
+	w.lost++
+	w.done(e)
+}
+
+// written takes back an entry.
+func (l *Log) written(e *entry) {
+	if e.slot {
+		<-l.slots
+		l.entries.Put(e)
+	}
+}
+
+// take takes the next configuration. What was queued under the one before is
+// written first.
+func (l *Log) take(ctx context.Context, w *writer) {
+	l.nextMu.Lock()
+	next := l.next
+	l.next = nil
+	l.nextMu.Unlock()
+	if next == nil {
+		return
+	}
+	now := time.Now()
+	l.drain(w, now)
+	if next.policy != nil {
+		w.rules = next.policy
+		w.replace(ctx, next.file, now)
+		return
+	}
+	closeFile(next.file.File)
+	if w.file != nil {
+		w.shut(ctx, now)
+	}
+}
+
+// drain writes what is queued now.
+func (l *Log) drain(w *writer, now time.Time) {
+	for range len(l.queue) {
+		if w.file == nil || w.stuck() {
+			return
+		}
+		select {
+		case e := <-l.queue:
+			l.write(w, e, now)
+		default:
+			return
+		}
+	}
+}
+
+// shut has what was written signed, and lets go of the file.
+func (w *writer) shut(ctx context.Context, now time.Time) {
+	w.flush(now)
+	w.sync(now)
+	w.rewind() // what could not be written is gone with the file
+	for _, l := range w.batch {
+		if l.entry != nil {
+			w.lose(l.entry)
+		}
+	}
+	if w.lost > 0 {
+		w.log.Error("records of the audit log are lost", "lost", w.lost)
+	}
+	w.lines, w.batch, w.written, w.failing = nil, nil, 0, nil
+	if w.chain.Sequence > 0 {
+		if _, err := w.notary.checkpoint(ctx, w.chain.Head()); err != nil {
+			w.log.Error("the audit log is closed without a signature", "err", err)
+		}
+	}
+	closeFile(w.file)
+	w.file, w.rules, w.unsynced, w.unsigned = nil, nil, time.Time{}, time.Time{}
+}
+
+// finish writes all that is left.
+func (l *Log) finish(ctx context.Context, w *writer) {
+	l.take(ctx, w)
+	if w.file != nil {
+		now := time.Now()
+		w.flush(now)
+		l.drain(w, now)
+		w.lost += uint64(len(l.queue))
+		w.shut(ctx, now)
+	}
+}
+
+// due does what the time has come for.
+func (w *writer) due(now time.Time) {
+	if w.rules.Sync == policy.SyncInterval && !w.unsynced.IsZero() && now.Sub(w.unsynced) >= policy.AuditSyncInterval {
+		w.sync(now)
+	}
+	if w.unsigned.IsZero() || len(w.batch) > 0 {
+		return
+	}
+	age, lines := now.Sub(w.unsigned), w.chain.Sequence-w.signed
+	if age >= checkpointInterval || age >= checkpointPause && lines >= checkpointLines {
+		// A signed line that a crash takes away would look like a removed one.
+		if w.sync(now) {
+			w.unsigned, w.signed = time.Time{}, w.chain.Sequence
+			w.notary.offer(w.chain.Head())
+		}
+	}
+}
