@@ -43,6 +43,11 @@ type Server struct {
 	IdleTimeout time.Duration `json:"idle_timeout"` // an instance without calls for so long is stopped, > 0
 	FreezeAfter time.Duration `json:"freeze_after"` // one without calls for so long is frozen until the next; 0: never
 	Network     *Network      `json:"network,omitempty"`
+
+	Quota   Quota           `json:"quota"` // of requests for this server
+	Breaker *Breaker        `json:"breaker,omitempty"`
+	Retry   Retry           `json:"retry"`
+	Tools   map[string]Tool `json:"tools,omitempty"` // those with values of their own
 }
 
 // Instances says who shares an instance of a server.
@@ -87,15 +92,6 @@ type TLS struct {
 	Certificate []byte `json:"certificate"`         // the chain, the listener's own first
 	Key         []byte `json:"key"`                 // of the listener itself, not of any server
 	ClientCA    []byte `json:"client_ca,omitempty"` // clients must have a certificate of one of these; empty: none needed
-}
-
-// Limits bound what one client or one server can make the proxy hold.
-type Limits struct {
-	MaxBodyBytes    int64 `json:"max_body_bytes"`    // one HTTP request body
-	MaxMessageBytes int64 `json:"max_message_bytes"` // one line from a server
-	MaxSessions     int   `json:"max_sessions"`      // handshake-era sessions at a time
-	// MaxSessionsPerCaller leaves sandboxes for others.
-	MaxSessionsPerCaller int `json:"max_sessions_per_caller"`
 }
 
 // Key is a stored API key: never the key itself, only its SHA-256. The secret
