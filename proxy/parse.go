@@ -18,12 +18,11 @@ func parse(generation uint64, document []byte) (*policy.Policy, error) {
 	if err := json.Unmarshal(document, &next); err != nil {
 		return nil, err
 	}
-	limits := next.Limits
-	switch {
-	case next.Generation != generation:
+	if next.Generation != generation {
 		return nil, fmt.Errorf("the document is of generation %d", next.Generation)
-	case limits.MaxBodyBytes <= 0 || limits.MaxMessageBytes <= 0 || limits.MaxSessions <= 0 || limits.MaxSessionsPerCaller <= 0:
-		return nil, fmt.Errorf("limits must be above 0: %+v", limits)
+	}
+	if err := checkLimits(next.Limits); err != nil {
+		return nil, err
 	}
 	if err := certs.Check(next.HTTP.TLS); err != nil {
 		return nil, fmt.Errorf("transports.http.tls: %w", err)
@@ -53,8 +52,9 @@ func checkServer(s policy.Server) error {
 		return fmt.Errorf("strategy can't be %.100q", s.Strategy)
 	case s.Replicas <= 0 || s.Warm < 0:
 		return errors.New("replicas must be above 0, and warm not below")
-	case s.Network == nil:
-		return nil
+	}
+	if err := checkCalls(s); err != nil || s.Network == nil {
+		return err
 	}
 	_, err := egress.NewRules(s.Network)
 	return err

@@ -36,6 +36,7 @@ func (c *checker) check() {
 		c.nesting()
 	}
 	c.transports()
+	c.gatewayLimits()
 	c.uidPool()
 }
 
@@ -54,6 +55,8 @@ func (c *checker) projects() {
 		p, project := document.At("projects", name), c.config.Projects[name]
 		c.name(p, name)
 		project.AllowedDirectories = directories(c.listed(p.Key("allowed_directories"), project.AllowedDirectories))
+		c.rate(p.Key("rate_limit"), &project.RateLimit)
+		c.concurrent(p.Key("max_concurrent"), project.MaxConcurrent)
 		c.config.Projects[name] = project
 	}
 	if _, ok := c.config.Projects[defaultProject]; !ok {
@@ -80,6 +83,7 @@ func (c *checker) server(p document.Path, name string, s *Server) {
 		c.sandbox(p, s, project)
 	}
 	c.instances(p, s)
+	c.limits(p, s)
 	if s.WorkingDirectory == "" && len(s.AllowedDirectories) > 0 {
 		s.WorkingDirectory = s.AllowedDirectories[0].Path
 	}

@@ -24,7 +24,8 @@ type Config struct {
 	Servers          map[string]Server  `config:"servers"`
 	Transports       Transports         `config:"transports"`
 	Security         Security           `config:"security"`
-	RateLimit        RateLimit          `config:"rate_limit"`
+	RateLimit        GatewayRateLimit   `config:"rate_limit"`     // of security.rate_limit, if that is given
+	MaxConcurrent    MaxConcurrent      `config:"max_concurrent"` // requests in flight
 	HealthCheck      HealthCheck        `config:"health_check"`
 	Resources        Resources          `config:"resources"` // defaults of every server
 	Audit            Audit              `config:"audit"`
@@ -51,6 +52,8 @@ type Gateway struct {
 type Project struct {
 	Resources          Resources   `config:"resources"` // zero fields: no ceiling
 	AllowedDirectories []Directory `config:"allowed_directories"`
+	RateLimit          RateLimit   `config:"rate_limit"`                       // of requests for all its servers together
+	MaxConcurrent      int         `config:"max_concurrent" want:"0..1000000"` // of those in flight
 }
 
 // Server is one MCP server and the sandbox it runs in.
@@ -78,6 +81,12 @@ type Server struct {
 	MaxTimeout         time.Duration           `config:"max_timeout" want:"10ms..240h"`                          // with progress; default 10 times timeout
 	IdleTimeout        time.Duration           `config:"idle_timeout" want:"10ms..24h"`                          // default 10m
 	FreezeAfter        time.Duration           `config:"freeze_after" want:"0|10ms..24h"`                        // default 1m; zero: never
+
+	RateLimit      RateLimit       `config:"rate_limit"`
+	MaxConcurrent  int             `config:"max_concurrent" want:"0..1000000"` // requests in flight
+	CircuitBreaker CircuitBreaker  `config:"circuit_breaker"`
+	Retry          Retry           `config:"retry"`
+	Tools          map[string]Tool `config:"tools"`
 
 	// Sandbox is the profile with the server's settings laid over it: all limits,
 	// mounts and names, whoever set them. Not a key.
@@ -159,9 +168,9 @@ type TLS struct {
 
 // Security says who may come in.
 type Security struct {
-	Authentication Authentication `config:"authentication"`
-	Authorization  Authorization  `config:"authorization"`
-	RateLimit      RateLimit      `config:"rate_limit"`
+	Authentication Authentication   `config:"authentication"`
+	Authorization  Authorization    `config:"authorization"`
+	RateLimit      GatewayRateLimit `config:"rate_limit"`
 }
 
 // HealthCheck is how servers are watched.

@@ -19,6 +19,7 @@ func (c *Config) setDefaults() {
 		Sandbox:  Sandbox{UIDPool: UIDPool{Start: 0x70000000, Count: 1024}},
 	}
 	c.Transports.HTTP.Enabled = true
+	c.RateLimit.PerIdentity.Enabled, c.Security.RateLimit.PerIdentity.Enabled = true, true
 }
 
 // SetDefaults gives a server's keys the values that they have unless the file
@@ -28,5 +29,8 @@ func (s *Server) SetDefaults() {
 		Project: "default", Enabled: true, Image: "host", Stdio: "socket", Profile: "default",
 		Replicas: 1, Strategy: policy.StrategyLeastBusy,
 		Timeout: time.Minute, IdleTimeout: 10 * time.Minute, FreezeAfter: time.Minute,
+		RateLimit:      RateLimit{Enabled: true},
+		CircuitBreaker: CircuitBreaker{Enabled: true, Failures: 5, Window: time.Minute, OpenFor: 30 * time.Second, HalfOpen: 1},
+		Retry:          Retry{Attempts: 2, Backoff: 100 * time.Millisecond, MaxBackoff: 2 * time.Second},
 	}
 }

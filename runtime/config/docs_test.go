@@ -60,12 +60,12 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	}
 	found := make(map[string]string)
 	seen := map[reflect.Type]bool{
-		reflect.TypeFor[Resources](): true, reflect.TypeFor[Directory](): true, reflect.TypeFor[RateLimit](): true,
+		reflect.TypeFor[Resources](): true, reflect.TypeFor[Directory](): true, reflect.TypeFor[RateLimit](): true, reflect.TypeFor[GatewayRateLimit](): true,
 		reflect.TypeFor[Listener](): true, reflect.TypeFor[TLS](): true,
 	}
 	keys(reflect.TypeFor[Config](), "", seen, found)
 	for shared, prefix := range map[reflect.Type]string{
-		reflect.TypeFor[Resources](): "resources", reflect.TypeFor[RateLimit](): "rate_limit",
+		reflect.TypeFor[Resources](): "resources", reflect.TypeFor[GatewayRateLimit](): "rate_limit",
 		reflect.TypeFor[Directory](): "servers.NAME.allowed_directories[]", reflect.TypeFor[Listener](): "transports.http", reflect.TypeFor[TLS](): "transports.http.tls",
 	} {
 		keys(shared, prefix, map[reflect.Type]bool{}, found)

@@ -64,6 +64,9 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 			MaxMessageBytes:      maxMessageBytes,
 			MaxSessions:          cfg.Gateway.MaxServers, // each has a sandbox
 			MaxSessionsPerCaller: (cfg.Gateway.MaxServers + 1) / 2,
+			Gateway:              quota(cfg.RateLimit.RateLimit, cfg.MaxConcurrent.Gateway),
+			PerIdentity:          quota(cfg.RateLimit.PerIdentity, cfg.MaxConcurrent.PerIdentity),
+			Projects:             map[string]policy.Quota{},
 		},
 		RBAC: rules(cfg.Security.Authorization.RBAC),
 	}
@@ -72,6 +75,9 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 			p.Transports = append(p.Transports, name)
 		}
 	}
+	for name, project := range cfg.Projects {
+		p.Limits.Projects[name] = quota(project.RateLimit, project.MaxConcurrent)
+	}
 	for name, s := range cfg.Servers {
 		if s.Enabled {
 			p.Servers[name] = policy.Server{
@@ -79,6 +85,7 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 				Instances: s.Instances, Replicas: s.Replicas, Strategy: s.Strategy, Warm: s.Warm,
 				Timeout: s.Timeout, MaxTimeout: s.MaxTimeout, IdleTimeout: s.IdleTimeout, FreezeAfter: s.FreezeAfter,
 				Network: network(s.Sandbox.Network),
+				Quota:   quota(s.RateLimit, s.MaxConcurrent), Breaker: breaker(s.CircuitBreaker), Retry: policy.Retry(s.Retry), Tools: tools(s.Tools),
 			}
 		}
 	}
