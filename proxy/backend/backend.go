@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"mcpgateway/policy"
+	"mcpgateway/proxy/mcp"
 	"mcpgateway/runtime/control"
 )
 
@@ -41,14 +42,25 @@ type Spec struct {
 	IdleTimeout     time.Duration // an instance unused for so long is stopped, > 0
 	FreezeAfter     time.Duration // an instance unused for so long is frozen; 0: never
 	MaxMessageBytes int           // longest line of the server, > 0
-	Shared          bool          // callers who know nothing of each other use one instance
+	// Tools are those with times of their own, by name.
+	Tools  map[string]policy.Tool
+	Shared bool // callers who know nothing of each other use one instance
 	// Network is what the instance may reach, until its end; nil without the
 	// gateway's help.
 	Network *policy.Network
 }
 
-// longest is the longest wait for an answer, whatever happens meanwhile.
-func (s Spec) longest() time.Duration { return max(s.Timeout, s.MaxTimeout) }
+// waits is the longest wait for an answer to a request, or for the next progress, and
+// the longest whatever the progress.
+func (s *Spec) waits(request mcp.Message) (next, all time.Duration) {
+	if len(s.Tools) > 0 && request.Method() == mcp.MethodToolsCall {
+		name, _ := request.Text(request.Param("name"))
+		if tool, ok := s.Tools[name]; ok {
+			return tool.Timeout, max(tool.Timeout, tool.MaxTimeout)
+		}
+	}
+	return s.Timeout, max(s.Timeout, s.MaxTimeout)
+}
 
 // Bounds of one instance.
 const (

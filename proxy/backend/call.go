@@ -23,6 +23,9 @@ type Call struct {
 	wants  Wants
 	token  []byte // progress token toward the server; nil without
 
+	timeout time.Duration // longest wait for an answer or the next progress
+	longest time.Duration // and whatever the progress
+
 	failure error // why the gateway itself ended it; set before the response
 
 	// Guarded by conn.mu:
@@ -94,7 +97,7 @@ func (c *Call) waitLocked(d time.Duration) {
 func (c *Call) Resume() {
 	c.conn.mu.Lock()
 	defer c.conn.mu.Unlock()
-	c.started, c.limit = time.Now(), c.conn.spec.Timeout
+	c.started, c.limit = time.Now(), c.timeout
 	c.waitLocked(c.limit)
 }
 
@@ -146,8 +149,8 @@ func (c *Call) expire() {
 // works. Time that it has been given for a person's answer stays. conn.mu must be
 // held.
 func (c *Call) extendLocked(d time.Duration) {
-	elapsed, total := time.Since(c.started), c.conn.spec.longest()
-	d = min(d, total-elapsed)
+	elapsed := time.Since(c.started)
+	d = min(d, c.longest-elapsed)
 	if c.timer == nil || time.Now().Add(d).Before(c.deadline) {
 		return
 	}
@@ -182,6 +185,7 @@ func (*Conn) link(call *Call, err error) (link.Call, error) {
 // its caller is to get.
 func (c *Conn) Ask(ctx context.Context, request mcp.Message, wants Wants) (*Call, error) {
 	call := &Call{Queue: link.NewQueue(), conn: c, method: request.Method(), wants: wants, clientID: request.ID(), started: time.Now()}
+	call.timeout, call.longest = c.spec.waits(request)
 	span := request.Param("_meta", "progressToken")
 	if !span.Empty() {
 		call.clientToken = request.At(span)
@@ -194,7 +198,7 @@ func (c *Conn) Ask(ctx context.Context, request mcp.Message, wants Wants) (*Call
 	if c.mode != ofSession && call.token != nil {
 		request = request.Replace(span, id)
 	}
-	err := c.put(ctx, request, id)
+	err := c.put(ctx, request, id, call.timeout)
 	var ended *link.EndedError
 	if err != nil && !errors.As(err, &ended) { // else the call is answered with the cause of the end
 		if c.take(call.id) != nil && call.timer != nil {
@@ -207,13 +211,13 @@ func (c *Conn) Ask(ctx context.Context, request mcp.Message, wants Wants) (*Call
 
 // put hands a message to the writer. If the server has not read what was sent to
 // it before, that waits, but no longer than for an answer.
-func (c *Conn) put(ctx context.Context, m mcp.Message, id []byte) error {
+func (c *Conn) put(ctx context.Context, m mcp.Message, id []byte, wait time.Duration) error {
 	room, err := c.outbox.offer(m, id)
 	if room == nil {
 		return err
 	}
-	late := fmt.Errorf("server %q does not read its input: %.100q waited for %s, its limit", c.spec.Server, m.Method(), c.spec.Timeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, c.spec.Timeout, late)
+	late := fmt.Errorf("server %q does not read its input: %.100q waited for %s, its limit", c.spec.Server, m.Method(), wait)
+	ctx, cancel := context.WithTimeoutCause(ctx, wait, late)
 	defer cancel()
 	return c.outbox.put(ctx, m, id)
 }
@@ -236,8 +240,8 @@ func (c *Conn) register(call *Call, task bool) error {
 		call.token = strconv.AppendUint(nil, call.id, 10)
 	}
 	if call.method != mcp.MethodListen || c.mode != stateless { // which is answered when it ends
-		call.limit, call.deadline = c.spec.Timeout, time.Now().Add(c.spec.Timeout)
-		call.timer = time.AfterFunc(c.spec.Timeout, call.expire)
+		call.limit, call.deadline = call.timeout, time.Now().Add(call.timeout)
+		call.timer = time.AfterFunc(call.timeout, call.expire)
 	}
 	c.calls[call.id] = call
 	return nil
@@ -284,7 +288,7 @@ func (c *Conn) Send(ctx context.Context, m mcp.Message) error {
 		c.cancelFor(m)
 		return nil
 	}
-	return c.put(ctx, m, nil)
+	return c.put(ctx, m, nil, c.spec.Timeout)
 }
 
 // cancelFor cancels the call that a client names by its own id. One that is not

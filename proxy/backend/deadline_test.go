@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mcpgateway/policy"
 )
 
 // Progress gives a server its time anew, but no more than the cap. Who does not
@@ -62,5 +64,45 @@ func TestPausedCallDoesNotExpire(t *testing.T) {
 	paused.Resume()
 	if got := wait(t, paused); !strings.Contains(string(got[0].Raw()), "within 200ms") {
 		t.Errorf("got %s", got[0].Raw())
+	}
+}
+
+// A tool's own time holds for its calls, in every mode of a connection, and for
+// nothing else.
+func TestToolsHaveTimesOfTheirOwn(t *testing.T) {
+	const (
+		short, long = 200 * time.Millisecond, time.Minute
+		token       = `,"_meta":{"progressToken":1}`
+	)
+	for _, test := range []struct {
+		name, call string
+		timeout    time.Duration // of the server
+		tool       policy.Tool   // slow
+		want       string
+	}{
+		{"shorter", `"name":"slow","arguments":{"n":600}`, long, policy.Tool{Timeout: short, MaxTimeout: short}, "within 200ms"},
+		{"shorter, in other letters", `"name":"\u0073low","arguments":{"n":600}`, long, policy.Tool{Timeout: short, MaxTimeout: short}, "within 200ms"},
+		{"longer", `"name":"slow","arguments":{"n":5}`, short, policy.Tool{Timeout: long, MaxTimeout: long}, `"done"`},
+		{"with progress", `"name":"slow","arguments":{"n":9}` + token, long, policy.Tool{Timeout: 500 * time.Millisecond, MaxTimeout: long}, `"done"`},
+		{"over its cap", `"name":"slow","arguments":{"n":600}` + token, long, policy.Tool{Timeout: short, MaxTimeout: 400 * time.Millisecond}, "within 400ms"},
+		{"another tool", `"name":"wait"`, short, policy.Tool{Timeout: long, MaxTimeout: long}, "within 200ms"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			request := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{` + test.call + `}}`
+			s := spec("echo")
+			s.Timeout, s.MaxTimeout, s.Tools = test.timeout, test.timeout, map[string]policy.Tool{"slow": test.tool}
+			pool, _ := newPool(t)
+			ofSession := start(t, pool, s)
+			ofGateway, err := pool.StartInitialized(t.Context(), s, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, conn := range []*Conn{ofSession, ofGateway} {
+				all := call(t, conn, request)
+				if got := string(all[len(all)-1].Raw()); !strings.Contains(got, test.want) {
+					t.Errorf("got %s, want %s", got, test.want)
+				}
+			}
+		})
 	}
 }

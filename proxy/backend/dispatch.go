@@ -98,7 +98,7 @@ func (c *Conn) byToken(token []byte) (*Call, []byte) {
 		if token == nil || !bytes.Equal(call.token, token) {
 			continue
 		}
-		call.extendLocked(c.spec.Timeout)
+		call.extendLocked(call.timeout)
 		if !call.detached && call.clientToken != nil {
 			return call, call.clientToken
 		}
@@ -112,7 +112,7 @@ func (c *Conn) relay(m mcp.Message) {
 	queue, call := c.targetLocked(m.Method())
 	accepted := queue.Offer(m)
 	if accepted && call != nil && m.Kind() == mcp.Request {
-		call.extendLocked(c.spec.longest()) // a person may be asked
+		call.extendLocked(call.longest) // a person may be asked
 	}
 	c.mu.Unlock()
 	if !accepted && m.Kind() == mcp.Request {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -72,7 +73,7 @@ func TestNetworkLivesAsLongAsItsInstance(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := <-calls
-	if got.spec != want || got.sandbox != "echo-1" || len(got.files) != 1 {
+	if !reflect.DeepEqual(got.spec, want) || got.sandbox != "echo-1" || len(got.files) != 1 {
 		t.Errorf("got %+v", got)
 	}
 	opener.network = got.ctx

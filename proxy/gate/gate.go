@@ -124,6 +124,7 @@ func (g *Gate) spec(server string) fleet.Spec {
 			MaxMessageBytes: int(g.policy.Limits.MaxMessageBytes),
 			Shared:          s.Instances == policy.InstancesShared,
 			Network:         s.Network,
+			Tools:           s.Tools,
 		},
 		Program:   s.Program,
 		Instances: s.Instances,
