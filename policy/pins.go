@@ -21,3 +21,10 @@ const (
 	HiddenStrip  HiddenText = "strip"  // it is taken out of descriptions; an item with it elsewhere is left out
 	HiddenBlock  HiddenText = "block"  // an item with any is left out
 )
+
+// ToolLock is the file of approved tools as it is: parts of it are what servers wrote,
+// which the daemon does not read.
+type ToolLock struct {
+	Name    string `json:"name"` // of the file, for messages
+	Content []byte `json:"content"`
+}

@@ -23,6 +23,8 @@ type Policy struct {
 	HTTP       HTTP              `json:"http"`
 	GRPC       GRPC              `json:"grpc"`
 	Limits     Limits            `json:"limits"`
+	ToolLock   ToolLock          `json:"tool_lock"`
+	HiddenText HiddenText        `json:"hidden_text"`
 	RBAC       *RBAC             `json:"rbac,omitempty"`  // nil: what a credential is good for decides alone
 	Audit      *Audit            `json:"audit,omitempty"` // nil: nothing is audited
 }
@@ -42,6 +44,7 @@ type Server struct {
 	MaxTimeout  time.Duration `json:"max_timeout"`  // longest wait for an answer whatever the progress, >= Timeout
 	IdleTimeout time.Duration `json:"idle_timeout"` // an instance without calls for so long is stopped, > 0
 	FreezeAfter time.Duration `json:"freeze_after"` // one without calls for so long is frozen until the next; 0: never
+	ToolPins    PinMode       `json:"tool_pins"`
 	Network     *Network      `json:"network,omitempty"`
 
 	Quota   Quota           `json:"quota"` // of requests for this server

@@ -37,6 +37,7 @@ func (c *checker) check() {
 	}
 	c.transports()
 	c.gatewayLimits()
+	c.toolPins()
 	c.uidPool()
 }
 

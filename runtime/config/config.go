@@ -87,6 +87,7 @@ type Server struct {
 	CircuitBreaker CircuitBreaker  `config:"circuit_breaker"`
 	Retry          Retry           `config:"retry"`
 	Tools          map[string]Tool `config:"tools"`
+	ToolPins       policy.PinMode  `config:"tool_pins" want:"off|report|block"` // default: security.tool_pins.mode
 
 	// Sandbox is the profile with the server's settings laid over it: all limits,
 	// mounts and names, whoever set them. Not a key.
@@ -168,9 +169,11 @@ type TLS struct {
 
 // Security says who may come in.
 type Security struct {
-	Authentication Authentication   `config:"authentication"`
-	Authorization  Authorization    `config:"authorization"`
-	RateLimit      GatewayRateLimit `config:"rate_limit"`
+	Authentication Authentication    `config:"authentication"`
+	Authorization  Authorization     `config:"authorization"`
+	ToolPins       ToolPins          `config:"tool_pins"`
+	HiddenText     policy.HiddenText `config:"hidden_text" want:"strip|block|report|off"` // default "strip"
+	RateLimit      GatewayRateLimit  `config:"rate_limit"`
 }
 
 // HealthCheck is how servers are watched.

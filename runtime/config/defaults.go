@@ -15,8 +15,11 @@ func (c *Config) setDefaults() {
 		Transports: Transports{
 			HTTP: HTTP{Listener: listener, MaxBodyMB: 4}, GRPC: GRPC{Listener: listener}, WebSocket: listener, SSE: listener,
 		},
-		Security: Security{Authentication: Authentication{Type: "api-key"}},
-		Sandbox:  Sandbox{UIDPool: UIDPool{Start: 0x70000000, Count: 1024}},
+		Security: Security{
+			Authentication: Authentication{Type: "api-key"},
+			ToolPins:       ToolPins{Mode: policy.PinsOff}, HiddenText: policy.HiddenStrip,
+		},
+		Sandbox: Sandbox{UIDPool: UIDPool{Start: 0x70000000, Count: 1024}},
 	}
 	c.Transports.HTTP.Enabled = true
 	c.RateLimit.PerIdentity.Enabled, c.Security.RateLimit.PerIdentity.Enabled = true, true

@@ -26,9 +26,9 @@ func TestFiles(t *testing.T) {
 		name, cert, profile string
 		want                []string
 	}{
-		{"whole", "a", "description = \"x\"\n", []string{"c.yaml", "cert", "key", "profiles", "profiles/own.toml"}},
-		{"no certificate", "", "description = \"x\"\n", []string{"c.yaml", "cert", "key", "profiles", "profiles/own.toml"}},
-		{"a bad profile", "a", "nonsense", []string{"c.yaml", "cert", "key", "profiles", "profiles/own.toml"}},
+		{"whole", "a", "description = \"x\"\n", []string{"c.yaml", "cert", "key", "profiles", "profiles/own.toml", "tools.lock"}},
+		{"no certificate", "", "description = \"x\"\n", []string{"c.yaml", "cert", "key", "profiles", "profiles/own.toml", "tools.lock"}},
+		{"a bad profile", "a", "nonsense", []string{"c.yaml", "cert", "key", "profiles", "profiles/own.toml", "tools.lock"}},
 	}
 	for _, test := range tests {
 		write("c.yaml", "transports: {http: {tls: {cert_file: "+at("cert")+", key_file: "+at("key")+"}}}\n")

@@ -56,6 +56,7 @@ func read(name string, content []byte, env func(string) (string, bool), on host)
 	c := new(Config)
 	c.setDefaults()
 	c.Sandbox.Profiles = filepath.Join(filepath.Dir(name), "profiles")
+	c.Security.ToolPins.File = filepath.Join(filepath.Dir(name), "tools.lock")
 	r := document.Decode(name, content, env, c)
 	r.Watch(name)
 	checker := &checker{Report: r, config: c, host: on}

@@ -68,7 +68,9 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 			PerIdentity:          quota(cfg.RateLimit.PerIdentity, cfg.MaxConcurrent.PerIdentity),
 			Projects:             map[string]policy.Quota{},
 		},
-		RBAC: rules(cfg.Security.Authorization.RBAC),
+		ToolLock:   policy.ToolLock{Name: filepath.Base(cfg.Security.ToolPins.File), Content: cfg.Security.ToolPins.Lock},
+		HiddenText: cfg.Security.HiddenText,
+		RBAC:       rules(cfg.Security.Authorization.RBAC),
 	}
 	for name, l := range t.All() {
 		if l.Enabled {
@@ -84,8 +86,8 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 				Project: s.Project, Program: program(s, salt), Eager: s.Eager,
 				Instances: s.Instances, Replicas: s.Replicas, Strategy: s.Strategy, Warm: s.Warm,
 				Timeout: s.Timeout, MaxTimeout: s.MaxTimeout, IdleTimeout: s.IdleTimeout, FreezeAfter: s.FreezeAfter,
-				Network: network(s.Sandbox.Network),
-				Quota:   quota(s.RateLimit, s.MaxConcurrent), Breaker: breaker(s.CircuitBreaker), Retry: policy.Retry(s.Retry), Tools: tools(s.Tools),
+				ToolPins: s.ToolPins, Network: network(s.Sandbox.Network),
+				Quota: quota(s.RateLimit, s.MaxConcurrent), Breaker: breaker(s.CircuitBreaker), Retry: policy.Retry(s.Retry), Tools: tools(s.Tools),
 			}
 		}
 	}

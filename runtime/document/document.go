@@ -28,13 +28,17 @@ const MaxFileSize = 1 << 20
 
 // ReadFile returns the content of a file that belongs to root or to the user of
 // this process, and that nobody else can write to.
-func ReadFile(path string) ([]byte, error) { return read(path, 0o022) }
+func ReadFile(path string) ([]byte, error) { return read(path, 0o022, MaxFileSize) }
+
+// ReadLong is ReadFile for a file of up to so many bytes, which is no document.
+func ReadLong(path string, size int64) ([]byte, error) { return read(path, 0o022, size) }
 
 // ReadSecret is ReadFile for what others may not even read. A group may: it is how
 // hosts share keys between services.
-func ReadSecret(path string) ([]byte, error) { return read(path, 0o026) }
+func ReadSecret(path string) ([]byte, error) { return read(path, 0o026, MaxFileSize) }
 
-func read(path string, forbidden fs.FileMode) ([]byte, error) {
+// read returns at most one byte more than size.
+func read(path string, forbidden fs.FileMode, size int64) ([]byte, error) {
 	// Without O_NONBLOCK a named pipe would hold up the open for ever.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -53,7 +57,7 @@ func read(path string, forbidden fs.FileMode) ([]byte, error) {
 	if err := trusted(path, info, os.Geteuid(), forbidden); err != nil {
 		return nil, err
 	}
-	return io.ReadAll(io.LimitReader(file, MaxFileSize+1))
+	return io.ReadAll(io.LimitReader(file, size+1))
 }
 
 // ReadFolder returns the names in a folder that belongs to root or to the user of

@@ -15,6 +15,12 @@ func (r *Report) ReadSecret(path string) ([]byte, error) {
 	return ReadSecret(path)
 }
 
+// ReadLong is the package's ReadLong, for a file that belongs to this document.
+func (r *Report) ReadLong(path string, size int64) ([]byte, error) {
+	r.Watch(path)
+	return ReadLong(path, size)
+}
+
 // Watch says that the document is made of what is at these paths, too: a file, a
 // folder and the names in it, or nothing yet.
 func (r *Report) Watch(paths ...string) { r.files = append(r.files, paths...) }
