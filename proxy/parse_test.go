@@ -22,6 +22,11 @@ func TestParseRefusesLimits(t *testing.T) {
 			p.Servers["echo"] = s
 		}
 	}
+	rules := func(when string) *policy.RBAC {
+		return &policy.RBAC{File: "policies.yaml", Roles: map[string]policy.Role{"r": {Permissions: []policy.Permission{
+			{Actions: []string{"*"}, When: when, WhenAt: policy.Text{Position: policy.Position{Line: 7, Column: 12}}},
+		}}}}
+	}
 	breaker := policy.Breaker{Failures: 1, Window: 1, OpenFor: 1, HalfOpen: 1}
 	tests := []struct {
 		name   string
@@ -51,6 +56,8 @@ func TestParseRefusesLimits(t *testing.T) {
 		{"breaker", server(func(s *policy.Server) { s.Breaker = &policy.Breaker{Failures: 1, Window: 1, OpenFor: 1} }), "circuit breaker must be above 0"},
 		{"attempts", server(func(s *policy.Server) { s.Retry.Attempts = 1000 }), "retry must have"},
 		{"backoff", server(func(s *policy.Server) { s.Retry = policy.Retry{Attempts: 2, Backoff: time.Second} }), "retry must have"},
+		{"policy file", func(p *policy.Policy) { p.RBAC = rules("tool == 'x'") }, ""},
+		{"bad condition", func(p *policy.Policy) { p.RBAC = rules("toll == 'x'") }, "policy file: policies.yaml:7:12: when: undeclared reference to 'toll'"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -191,7 +191,8 @@ func (c *checker) bindings() {
 		if c.Given(p.Key("claims")) && len(b.Claims) == 0 {
 			c.Fail(p.Key("claims"), "has no entries: write what is meant, or remove the key")
 		}
-		if len(b.Users)+len(b.Groups)+len(b.Certificates)+len(b.Keys)+len(b.Claims)+len(b.Scopes) == 0 {
+		said := func(key string) bool { return c.Given(p.Key(key)) || c.HasFailed(p.Key(key)) }
+		if !slices.ContainsFunc([]string{"users", "groups", "claims", "certificates", "keys", "scopes"}, said) {
 			c.Fail(p, `gives its role to nobody: add users, groups, claims, certificates, keys or scopes; users: ["*"] is everybody`)
 		}
 	}
