@@ -31,6 +31,9 @@ func parse(generation uint64, document []byte) (*policy.Policy, error) {
 	if err := certs.Check(next.GRPC.TLS); err != nil {
 		return nil, fmt.Errorf("transports.grpc.tls: %w", err)
 	}
+	if err := checkHiddenText(next.HiddenText); err != nil {
+		return nil, err
+	}
 	for name, server := range next.Servers {
 		if err := checkServer(server); err != nil {
 			return nil, fmt.Errorf("server %q: %w", name, err)
@@ -45,6 +48,14 @@ func parse(generation uint64, document []byte) (*policy.Policy, error) {
 	return &next, nil
 }
 
+// checkHiddenText refuses what nobody knows. None is like policy.HiddenBlock.
+func checkHiddenText(mode policy.HiddenText) error {
+	if slices.Contains([]policy.HiddenText{"", policy.HiddenOff, policy.HiddenReport, policy.HiddenStrip, policy.HiddenBlock}, mode) {
+		return nil
+	}
+	return fmt.Errorf("security.hidden_text can't be %.100q", mode)
+}
+
 func checkServer(s policy.Server) error {
 	instances := []policy.Instances{policy.InstancesDefault, policy.InstancesPerSession, policy.InstancesPerIdentity, policy.InstancesShared}
 	strategies := []policy.Strategy{policy.StrategyLeastBusy, policy.StrategyRoundRobin, policy.StrategyConsistentHash}
@@ -57,6 +68,8 @@ func checkServer(s policy.Server) error {
 		return fmt.Errorf("instances can't be %.100q", s.Instances)
 	case !slices.Contains(strategies, s.Strategy):
 		return fmt.Errorf("strategy can't be %.100q", s.Strategy)
+	case !slices.Contains([]policy.PinMode{"", policy.PinsOff, policy.PinsReport, policy.PinsBlock}, s.ToolPins):
+		return fmt.Errorf("tool_pins can't be %.100q", s.ToolPins)
 	case s.Replicas <= 0 || s.Warm < 0:
 		return errors.New("replicas must be above 0, and warm not below")
 	}

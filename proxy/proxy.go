@@ -21,6 +21,8 @@ import (
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/httpfront"
+	"mcpgateway/proxy/operator"
+	"mcpgateway/proxy/pins"
 	"mcpgateway/runtime/control"
 )
 
@@ -29,6 +31,8 @@ type Proxy struct {
 	log      *slog.Logger
 	fleet    *fleet.Fleet
 	sessions *gate.Sessions
+	pins     *pins.Registry
+	view     atomic.Pointer[pins.View] // of the generation in force
 	current  atomic.Pointer[httpfront.Current]
 	first    chan struct{} // closed when the first generation is in force
 	warm     atomic.Bool   // the eager servers have started
@@ -36,12 +40,14 @@ type Proxy struct {
 
 // New returns a proxy without a policy: it refuses everything until Apply.
 func New(opener backend.Opener, log *slog.Logger) *Proxy {
-	return &Proxy{
+	p := &Proxy{
 		log:      log,
 		fleet:    fleet.New(opener, serveNetwork(egress.Log(log)), log),
 		sessions: gate.NewSessions(),
 		first:    make(chan struct{}),
 	}
+	p.pins = pins.NewRegistry(p.told)
+	return p
 }
 
 // Apply puts a generation in force, a policy.Policy as JSON. An error leaves the
@@ -51,6 +57,11 @@ func (p *Proxy) Apply(generation uint64, document []byte) error {
 	if err != nil {
 		return fmt.Errorf("apply policy %d: %w", generation, err)
 	}
+	lock, err := parseLock(next.ToolLock)
+	if err != nil {
+		return fmt.Errorf("apply policy %d: %w", generation, err)
+	}
+	p.view.Store(p.pins.View(lock, pinModes(next)))
 	previous := p.current.Swap(&httpfront.Current{
 		Policy: next,
 		Keys:   authn.NewAPIKeys(next.Keys),
@@ -110,6 +121,12 @@ func (p *Proxy) Start(ctx context.Context) error {
 // ServeAdmin serves the health checks until ctx ends.
 func (p *Proxy) ServeAdmin(ctx context.Context, listeners ...net.Listener) error {
 	return httpfront.ServeAdmin(ctx, p.ready, p.log, listeners...)
+}
+
+// ServeOperator answers root on listeners of Unix sockets until ctx ends.
+func (p *Proxy) ServeOperator(ctx context.Context, listeners ...net.Listener) error {
+	const root = 0
+	return operator.New(asked{p}, root, p.log).Serve(ctx, listeners...)
 }
 
 func (p *Proxy) ready() error {

@@ -10,13 +10,16 @@ import (
 	"mcpgateway/proxy"
 )
 
+// listeners are those that are not for clients.
+type listeners struct{ admin, operator []net.Listener }
+
 // inherit takes the listeners that were passed (sd_listen_fds(3)), by the name of
-// their transport; those named "admin" serve the health checks. The proxy opens
-// none itself.
-func inherit() (clients proxy.Listeners, admin []net.Listener, err error) {
+// their transport; those named "admin" serve the health checks, and those named
+// "operator" root. The proxy opens none itself.
+func inherit() (clients proxy.Listeners, own listeners, err error) {
 	named, err := activation.ListenersWithNames()
 	if err != nil {
-		return clients, nil, err
+		return clients, own, err
 	}
 	found := 0
 	for name, listeners := range named {
@@ -30,15 +33,18 @@ func inherit() (clients proxy.Listeners, admin []net.Listener, err error) {
 		case "sse":
 			clients.SSE = listeners
 		case "admin":
-			admin = listeners
+			own.admin = listeners
+			continue
+		case "operator":
+			own.operator = listeners
 			continue
 		default:
-			return clients, nil, fmt.Errorf("a listener named %.100q was passed: FileDescriptorName= must be http, grpc, websocket, sse or admin", name)
+			return clients, own, fmt.Errorf("a listener named %.100q was passed: FileDescriptorName= must be http, grpc, websocket, sse, admin or operator", name)
 		}
 		found += len(listeners)
 	}
 	if found == 0 {
-		return clients, nil, errors.New("no listener for clients was passed: start the proxy by its socket units, or by mcp-gateway up")
+		return clients, own, errors.New("no listener for clients was passed: start the proxy by its socket units, or by mcp-gateway up")
 	}
-	return clients, admin, nil
+	return clients, own, nil
 }

@@ -9,7 +9,6 @@ import (
 	"context"
 	"flag"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -43,7 +42,7 @@ func run(path string, log *slog.Logger) error {
 	if err := dropPrivileges(); err != nil {
 		return err
 	}
-	clients, admin, err := inherit()
+	clients, own, err := inherit()
 	if err != nil {
 		return err
 	}
@@ -59,12 +58,12 @@ func run(path string, log *slog.Logger) error {
 		return err
 	}
 	p = proxy.New(client, log)
-	return serve(ctx, p, client, clients, admin, log)
+	return serve(ctx, p, client, clients, own, log)
 }
 
 // serve runs the actors; the first that ends stops the others. The control
 // connection goes last: instances are stopped over it.
-func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clients proxy.Listeners, admin []net.Listener, log *slog.Logger) error {
+func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clients proxy.Listeners, own listeners, log *slog.Logger) error {
 	ctx, cancel := context.WithCancelCause(signalled)
 	defer cancel(nil)
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
@@ -85,7 +84,8 @@ func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clien
 		_ = p.Await(waiting)
 		return p.Serve(ctx, clients)
 	})
-	start(&actors, func() error { return p.ServeAdmin(ctx, admin...) })
+	start(&actors, func() error { return p.ServeAdmin(ctx, own.admin...) })
+	start(&actors, func() error { return p.ServeOperator(ctx, own.operator...) })
 	start(&actors, func() error { return announce(ctx, p, log) })
 	actors.Wait()
 	notify(log, daemon.SdNotifyStopping)
