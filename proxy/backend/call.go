@@ -53,7 +53,7 @@ func (c *Call) Cancel(reason string) {
 		return
 	}
 	c.conn.sendCancelled(c.id, reason)
-	c.fail(fmt.Sprintf("the request was cancelled: %s", reason))
+	c.failAs(mcp.FailureCancelled, fmt.Sprintf("the request was cancelled: %s", reason))
 }
 
 // Detach says that nobody reads this call's messages any more. The server goes
@@ -121,13 +121,7 @@ func (c *Call) finish(response mcp.Message) {
 	c.Force(response)
 }
 
-// fail ends a call with an error of the gateway's own.
-func (c *Call) fail(text string) {
-	c.failure = errors.New(text)
-	c.finish(mcp.NewError([]byte("0"), mcp.CodeInternal, text, nil))
-}
-
-// failAs is fail for what fronts tell apart.
+// failAs ends a call with an error of the gateway's own.
 func (c *Call) failAs(why mcp.Failure, text string) {
 	c.failure = errors.New(text)
 	c.finish(mcp.NewFailure([]byte("0"), why, text))
@@ -301,7 +295,7 @@ func (c *Conn) cancelFor(m mcp.Message) {
 		return
 	}
 	c.outbox.tell(m.Replace(span, strconv.AppendUint(nil, call.id, 10)))
-	call.fail("the request was cancelled by the client")
+	call.failAs(mcp.FailureCancelled, "the request was cancelled by the client")
 }
 
 func (c *Conn) byClientID(id []byte) *Call {

@@ -79,6 +79,9 @@ func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role
 	return c
 }
 
+// Sandbox is the daemon's name for the instance.
+func (c *Conn) Sandbox() string { return c.files.Sandbox }
+
 // Done is closed when the instance has ended and its sandbox is gone.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 

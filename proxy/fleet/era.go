@@ -120,7 +120,7 @@ func (f *Fleet) startStateless(ctx context.Context, spec Spec, wait time.Duratio
 		return nil, err
 	}
 	f.eras.of(spec.program()).set(stateless)
-	return &instance{conn, hub.New(conn)}, nil
+	return &instance{conn: conn, server: hub.New(conn)}, nil
 }
 
 func (f *Fleet) startHandshake(ctx context.Context, spec Spec, offered backend.Capabilities) (*instance, error) {

@@ -12,9 +12,11 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/breaker"
 	"mcpgateway/proxy/bridge"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
@@ -29,6 +31,7 @@ type Spec struct {
 	Replicas  int // of a shared server, > 0
 	Strategy  policy.Strategy
 	Warm      int
+	Breaker   *policy.Breaker // nil: none
 	// MaxPerCaller is how many instances that are not shared one caller may have, of
 	// all servers together; 0: no limit.
 	MaxPerCaller int
@@ -52,6 +55,8 @@ type Fleet struct {
 	log  *slog.Logger
 	eras eras
 
+	breakers *breaker.Set
+
 	mu     sync.Mutex
 	closed bool
 	slots  map[key]*slot
@@ -68,8 +73,9 @@ func New(opener backend.Opener, network backend.Network, log *slog.Logger) *Flee
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Fleet{
 		pool: backend.NewPool(opener, network, log), log: log,
-		eras:  eras{known: map[string]*eraOf{}},
-		slots: map[key]*slot{}, turns: map[string]int{}, spares: map[string]*spares{},
+		eras:     eras{known: map[string]*eraOf{}},
+		breakers: breaker.New(log),
+		slots:    map[key]*slot{}, turns: map[string]int{}, spares: map[string]*spares{},
 		ctx: ctx, cancel: cancel,
 	}
 }
@@ -108,7 +114,7 @@ func (r *route) Do(ctx context.Context, request mcp.Message) (link.Call, error) 
 		if err != nil {
 			return nil, err
 		}
-		call, err := instance.server.Do(ctx, r.owner.String(), request)
+		call, err := r.through(ctx, instance, request)
 		var ended *link.EndedError
 		if again || !errors.As(err, &ended) { // else between being found and being called: there is a new one now
 			return call, err
@@ -125,10 +131,14 @@ type server interface {
 type instance struct {
 	conn   *backend.Conn
 	server server
+	place  breaker.Place // that it fills; set when it is given to somebody
+	ended  atomic.Bool   // its end was counted by the breaker
 }
 
 // handshakes is an instance of the handshake era, which the gateway initialised.
-func handshakes(conn *backend.Conn) *instance { return &instance{conn, bridge.NewStateless(conn)} }
+func handshakes(conn *backend.Conn) *instance {
+	return &instance{conn: conn, server: bridge.NewStateless(conn)}
+}
 
 // offered is what a client of the stateless era lets its server ask.
 func offered(request mcp.Message) (set backend.Capabilities) {

@@ -238,7 +238,7 @@ func TestReplicas(t *testing.T) {
 			s.Instances, s.Replicas, s.Strategy = policy.InstancesShared, 3, test.strategy
 			processes := map[string]bool{}
 			one, other := "key:a", "key:b"
-			for rendezvous(one, 3) == rendezvous(other, 3) {
+			for rendezvous(one, []int{0, 1, 2}) == rendezvous(other, []int{0, 1, 2}) {
 				other += "b"
 			}
 			for _, owner := range []string{one, other, one, other} {
@@ -274,7 +274,7 @@ func TestRendezvousMovesFew(t *testing.T) {
 	moved := 0
 	for i := range 1000 {
 		subject := "key:" + strings.Repeat("x", i%7) + string(rune('a'+i%26)) + string(rune('0'+i/100))
-		before, after := rendezvous(subject, 4), rendezvous(subject, 5)
+		before, after := rendezvous(subject, []int{0, 1, 2, 3}), rendezvous(subject, []int{0, 1, 2, 3, 4})
 		if before != after {
 			moved++
 			if after != 4 {
@@ -344,18 +344,18 @@ func waitFor(t *testing.T, happened func() bool) {
 func TestOpenPassesInitializeOn(t *testing.T) {
 	fleet, _ := newFleet(t)
 	initialize := parse(t, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}`)
-	session, answer, ok, err := fleet.Open(t.Context(), spec("echo"), initialize)
+	session, answer, ok, err := fleet.Open(t.Context(), spec("echo"), "key:a", initialize)
 	if err != nil || !ok || session == nil || !strings.Contains(string(answer.Raw()), `"instructions":"be kind"`) {
 		t.Errorf("got %v, %s, %v, %v", session, answer.Raw(), ok, err)
 	}
 	for range 2 { // the second time it is known
-		if session, _, ok, err := fleet.Open(t.Context(), spec("modern"), initialize); session != nil || ok || err != nil {
+		if session, _, ok, err := fleet.Open(t.Context(), spec("modern"), "key:a", initialize); session != nil || ok || err != nil {
 			t.Errorf("got %v, %v, %v from a server of the other era, want that it needs a translation", session, ok, err)
 		}
 	}
 	shared := spec("echo")
 	shared.Instances = policy.InstancesShared
-	if session, _, ok, err := fleet.Open(t.Context(), shared, initialize); session != nil || ok || err != nil {
+	if session, _, ok, err := fleet.Open(t.Context(), shared, "key:a", initialize); session != nil || ok || err != nil {
 		t.Errorf("got %v, %v, %v from a shared server, want that it needs a translation", session, ok, err)
 	}
 }
@@ -367,7 +367,7 @@ func TestFindingOutLeavesOneInstance(t *testing.T) {
 	var opening sync.WaitGroup
 	for range 4 {
 		opening.Go(func() {
-			if session, _, ok, err := fleet.Open(t.Context(), spec("modern"), initialize); session != nil || ok || err != nil {
+			if session, _, ok, err := fleet.Open(t.Context(), spec("modern"), "key:a", initialize); session != nil || ok || err != nil {
 				t.Errorf("got %v, %v, %v", session, ok, err)
 			}
 		})
@@ -383,7 +383,7 @@ func TestBadInitializeChangesNothing(t *testing.T) {
 	fleet, _ := newFleet(t)
 	bad := parse(t, `{"jsonrpc":"2.0","id":1,"method":"server/discover"}`)
 	for range 2 {
-		session, answer, ok, err := fleet.Open(t.Context(), spec("echo"), bad)
+		session, answer, ok, err := fleet.Open(t.Context(), spec("echo"), "key:a", bad)
 		if session != nil || !ok || err != nil || answer.Err() == nil {
 			t.Errorf("got %v, %s, %v, %v, want the server's own error", session, answer.Raw(), ok, err)
 		}

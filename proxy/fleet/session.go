@@ -10,11 +10,11 @@ import (
 	"mcpgateway/proxy/mcp"
 )
 
-// Open starts an instance for one session of the handshake era and passes the
+// direct starts an instance for one session of the handshake era and passes the
 // client's initialize to it as it is. The session is nil if the server refused. ok
 // is false if the server's instances are not for one session each, or if it does
 // not speak this era: then the session needs a translation, over Server.
-func (f *Fleet) Open(ctx context.Context, spec Spec, initialize mcp.Message) (session link.Session, answer mcp.Message, ok bool, err error) {
+func (f *Fleet) direct(ctx context.Context, spec Spec, initialize mcp.Message) (session link.Session, answer mcp.Message, ok bool, err error) {
 	known := f.eras.of(spec.program())
 	if spec.Instances == policy.InstancesPerIdentity || spec.Instances == policy.InstancesShared || known.refusesInitialize() {
 		return nil, mcp.Message{}, false, nil

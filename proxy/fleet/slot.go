@@ -64,9 +64,11 @@ func (f *Fleet) slot(spec Spec, owner Owner, offered backend.Capabilities) *slot
 	if !shared {
 		s.subject = owner.Subject
 	}
-	switch {
+	switch resting := f.resting(placeOf(k, owner.Subject), spec); {
 	case f.closed:
 		s.err = errShutdown
+	case resting != nil:
+		s.err = resting
 	case !shared && !f.roomLocked(spec, owner.Subject):
 		s.err = fmt.Errorf("start server %q: all %d instances that one caller may have are in use: %w", spec.Server, spec.MaxPerCaller, link.ErrBusy)
 	}
@@ -77,6 +79,7 @@ func (f *Fleet) slot(spec Spec, owner Owner, offered backend.Capabilities) *slot
 	f.slots[k] = s
 	if spare := f.spareLocked(spec.Server, offered); spare != nil {
 		s.instance = spare
+		spare.place = placeOf(k, s.subject)
 		close(s.ready)
 		f.running.Go(func() { f.sweep(k, s) })
 		return s
@@ -127,10 +130,12 @@ func (s *slot) idleSince() (at time.Time, idle bool) {
 func (f *Fleet) fill(spec Spec, k key, s *slot) {
 	s.instance, s.err = f.start(f.ctx, spec, k.offered)
 	if s.err != nil {
+		f.failed(placeOf(k, s.subject), spec, s.err)
 		f.remove(k, s)
 		close(s.ready)
 		return
 	}
+	s.instance.place = placeOf(k, s.subject)
 	k = f.settle(spec, k, s)
 	close(s.ready)
 	f.sweep(k, s)
@@ -201,16 +206,17 @@ func replicaKey(i int) string { return "replica:" + strconv.Itoa(i) }
 // replicaLocked chooses the replica of a shared server for a request. f.mu must be
 // held.
 func (f *Fleet) replicaLocked(spec Spec, owner Owner) string {
+	replicas := f.usable(spec)
 	switch spec.Strategy {
 	case policy.StrategyRoundRobin:
 		f.turns[spec.Server]++
-		return replicaKey(f.turns[spec.Server] % spec.Replicas)
+		return replicaKey(replicas[f.turns[spec.Server]%len(replicas)])
 	case policy.StrategyConsistentHash:
-		return replicaKey(rendezvous(owner.Subject, spec.Replicas))
+		return replicaKey(rendezvous(owner.Subject, replicas))
 	}
-	best, least := 0, int(^uint(0)>>1)
+	best, least := replicas[0], int(^uint(0)>>1)
 	unused := -1
-	for i := range spec.Replicas {
+	for _, i := range replicas {
 		s := f.slots[key{server: spec.Server, owner: replicaKey(i)}]
 		switch {
 		case s == nil || s.over():
@@ -227,11 +233,11 @@ func (f *Fleet) replicaLocked(spec Spec, owner Owner) string {
 	return replicaKey(best)
 }
 
-// rendezvous keeps an identity on its replica when the number of replicas changes,
-// but for those that must move (highest random weight).
-func rendezvous(subject string, replicas int) (best int) {
+// rendezvous keeps an identity on its replica when others come or go, but for those
+// that must move (highest random weight).
+func rendezvous(subject string, replicas []int) (best int) {
 	var highest uint64
-	for i := range replicas {
+	for _, i := range replicas {
 		hash := sha256.Sum256([]byte(replicaKey(i) + "\x00" + subject))
 		if weight := binary.BigEndian.Uint64(hash[:]); weight >= highest {
 			best, highest = i, weight

@@ -131,6 +131,7 @@ func (g *Gate) spec(server string) fleet.Spec {
 		Replicas:  max(1, s.Replicas),
 		Strategy:  s.Strategy,
 		Warm:      s.Warm,
+		Breaker:   s.Breaker,
 
 		MaxPerCaller: g.policy.Limits.MaxSessionsPerCaller,
 	}

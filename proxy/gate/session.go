@@ -141,7 +141,7 @@ func (g *Gate) open(ctx context.Context, r Request) (Reply, error) {
 // initialize returns no session if the server refused.
 func (g *Gate) initialize(ctx context.Context, r Request) (link.Session, mcp.Message, error) {
 	if r.Scope.Server != "" {
-		session, response, ok, err := g.fleet.Open(ctx, g.spec(r.Scope.Server), r.Message)
+		session, response, ok, err := g.fleet.Open(ctx, g.spec(r.Scope.Server), r.Caller.Subject, r.Message)
 		if ok || err != nil {
 			return session, response, err
 		}

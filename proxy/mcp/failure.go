@@ -9,6 +9,8 @@ type Failure string
 const (
 	FailureLate  Failure = "timeout" // the server did not answer in time
 	FailureEnded Failure = "ended"   // the server ended before it answered
+	// FailureCancelled is no fault of the server's.
+	FailureCancelled Failure = "cancelled"
 )
 
 const dataFailure = "mcpgateway/failure"

@@ -49,6 +49,8 @@ func layers() map[string]int {
 		"policy/exposure": 2,
 		"policy/view":     2,
 		"proxy/backend":   2,
+		"proxy/breaker":   2,
+		"proxy/retry":     2,
 		"proxy/catalog":   2,
 		"proxy/hub":       2,
 		"proxy/resume":    2,
