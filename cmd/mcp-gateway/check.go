@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -52,6 +53,15 @@ func check(out, problems io.Writer, path string) error {
 	}
 	for _, text := range append(plain(cfg), invisible...) {
 		fmt.Fprintf(problems, "%s: warning: %s\n", path, text)
+	}
+	for _, text := range unknownNames(cfg) {
+		fmt.Fprintln(problems, text)
+	}
+	if err := policyMistakes(cfg); err != nil {
+		lines := mistakeLines(err)
+		fmt.Fprintln(problems, strings.Join(lines, "\n"))
+		fmt.Fprintf(problems, "%s: %d mistakes\n", path, len(lines))
+		return errReported
 	}
 	if texts := contradictions(cfg); len(texts) > 0 {
 		for _, text := range texts {

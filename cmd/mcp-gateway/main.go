@@ -15,6 +15,9 @@ func main() {
 		if !errors.Is(err, errReported) {
 			fmt.Fprintln(os.Stderr, "mcp-gateway:", err)
 		}
+		if isUnusable(err) {
+			os.Exit(2)
+		}
 		os.Exit(1)
 	}
 }
@@ -30,6 +33,6 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.AddCommand(newUpCommand(), newCheckCommand(), newKeyCommand(), newReloadCommand(), newPsCommand(),
-		newFreezeCommand(), newThawCommand(), newReclaimCommand(), newProfileCommand())
+		newFreezeCommand(), newThawCommand(), newReclaimCommand(), newProfileCommand(), newPolicyCommand())
 	return root
 }

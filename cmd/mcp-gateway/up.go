@@ -66,6 +66,9 @@ func up(ctx context.Context, out io.Writer, o upOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := policyMistakes(cfg); err != nil {
+		return err
+	}
 	if texts := contradictions(cfg); len(texts) > 0 {
 		return errors.New(strings.Join(texts, "\n"))
 	}

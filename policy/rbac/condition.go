@@ -126,26 +126,32 @@ func unknownFields(checked *ast.AST) (faults []fault) {
 
 // evaluate never panics: cel-go turns what does into an error.
 func (c *condition) evaluate(in *input) answer {
+	answer, _ := c.explain(in)
+	return answer
+}
+
+// explain is evaluate with the reason why a condition fails.
+func (c *condition) explain(in *input) (answer, error) {
 	program, variables := c.whole, cel.Activation(in)
 	if unknown := in.unknown(); unknown != nil {
 		known, err := cel.PartialVars(in, unknown...)
 		if err != nil {
-			return fails
+			return fails, err
 		}
 		program, variables = c.partial, known
 	}
 	out, _, err := program.Eval(variables)
 	switch {
 	case err != nil:
-		return fails
+		return fails, err
 	case types.IsUnknown(out):
-		return depends
+		return depends, nil
 	case out == types.True:
-		return holds
+		return holds, nil
 	case out == types.False:
-		return no
+		return no, nil
 	}
-	return fails
+	return fails, fmt.Errorf("it is a %s", out.Type().TypeName())
 }
 
 // input is what conditions know of a request. What takes work is made when the first

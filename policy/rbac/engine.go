@@ -223,10 +223,21 @@ func (e *Engine) find(r *Request, what subject, s *scratch) bool {
 		return false
 	}
 	copy(s.found, own)
+	e.keepPlace(r, s)
+	e.keepNames(what, s)
+	return true
+}
+
+// keepPlace drops from s.found the rules for other projects and servers.
+func (e *Engine) keepPlace(r *Request, s *scratch) {
 	e.projects.find(r.Project, s.match, s.seen)
 	s.found.and(s.match)
 	e.servers.find(r.Server, s.match, s.seen)
 	s.found.and(s.match)
+}
+
+// keepNames drops from s.found the rules about something else.
+func (e *Engine) keepNames(what subject, s *scratch) {
 	if what.kind != kindAnything {
 		e.actions.find(what.action, s.match, s.seen)
 		s.found.and(s.match)
@@ -247,7 +258,6 @@ func (e *Engine) find(r *Request, what subject, s *scratch) bool {
 	case kindTemplate:
 		e.template(what.name, s)
 	}
-	return true
 }
 
 // anything keeps what allows something, and what denies everything.

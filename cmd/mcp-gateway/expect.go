@@ -1,0 +1,132 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"mcpgateway/runtime/document"
+)
+
+// expectations is a file of what a policy must come to.
+type expectations struct {
+	Config string        `config:"config"` // beside the file, unless absolute
+	Policy string        `config:"policy"`
+	Tests  []expectation `config:"tests"`
+}
+
+type expectation struct {
+	Name string `config:"name"`
+	As   person `config:"as"`
+	question
+	Want string `config:"want" want:"allow|deny"`
+	Rule string `config:"rule"` // part of what says which rule decided
+}
+
+func newPolicyTestCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "test FILE",
+		Short: "Check a policy against a table of expectations",
+		Long: `Check a policy against a table of expectations, and say which it does not meet.
+It reads files only: no gateway need run. The exit status is 0 if all are met, 1 if
+not, and 2 if a file can't be used.`,
+		Args: cobra.ExactArgs(1),
+	}
+	var configFile, policyFile string
+	policyFlags(cmd, &configFile, &policyFile)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return testPolicy(cmd.OutOrStdout(), args[0], configFile, policyFile)
+	}
+	return cmd
+}
+
+func testPolicy(out io.Writer, path, configFile, policyFile string) error {
+	content, err := document.ReadFile(path)
+	if err != nil {
+		return unusable{fmt.Errorf("read expectations: %w", err)}
+	}
+	var file expectations
+	report := document.Decode(path, content, nil, &file)
+	if len(file.Tests) == 0 && !report.HasFailed("") {
+		report.Fail(document.At("tests"), "are missing: a file that expects nothing proves nothing")
+	}
+	for i, test := range file.Tests {
+		if test.Want == "" {
+			report.Fail(document.At("tests").Index(i).Key("want"), "is missing: write allow or deny")
+		}
+	}
+	if mistakes := report.Errors(); len(mistakes) > 0 {
+		return unusable{mistakes}
+	}
+	if configFile == "" && policyFile == "" {
+		configFile, policyFile = beside(path, file.Config), beside(path, file.Policy)
+	}
+	book, err := loadRulebook(configFile, policyFile)
+	if err != nil {
+		return unusable{err}
+	}
+	failed := 0
+	for i, test := range file.Tests {
+		problem, err := test.check(book)
+		if err != nil {
+			report.Fail(document.At("tests").Index(i), "%v", err)
+			continue
+		}
+		if problem != "" {
+			failed++
+			name := cmp.Or(test.Name, fmt.Sprintf("test %d", i+1))
+			fmt.Fprintf(out, "%s: %s: %s\n", report.Line(document.At("tests").Index(i)), name, problem)
+		}
+	}
+	if mistakes := report.Errors(); len(mistakes) > 0 {
+		return unusable{mistakes}
+	}
+	fmt.Fprintf(out, "%s: %d expectations, %d not met\n", path, len(file.Tests), failed)
+	if failed > 0 {
+		return errReported
+	}
+	return nil
+}
+
+func beside(path, name string) string {
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(path), name)
+}
+
+// check says how the policy differs from the expectation, "" if it does not.
+func (e expectation) check(book *rulebook) (string, error) {
+	id, err := e.As.identity()
+	if err != nil {
+		return "", err
+	}
+	r, err := e.request(id, book)
+	if err != nil {
+		return "", err
+	}
+	got := book.engine.Decide(r)
+	if verdict(got.Allowed) != e.Want || !strings.Contains(got.Rule, e.Rule) {
+		want := e.Want
+		if e.Rule != "" {
+			want += fmt.Sprintf(" by %q", e.Rule)
+		}
+		return fmt.Sprintf("got %s (%s), want %s", verdict(got.Allowed), got.Rule, want), nil
+	}
+	return "", nil
+}
+
+// unusable is an error of what was to be judged, not a judgement: status 2.
+type unusable struct{ error }
+
+func (u unusable) Unwrap() error { return u.error }
+
+func isUnusable(err error) bool {
+	var u unusable
+	return errors.As(err, &u)
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"mcpgateway/policy"
+	"mcpgateway/policy/rbac"
+	"mcpgateway/runtime/config"
+	"mcpgateway/runtime/document"
+)
+
+// policyMistakes compiles the conditions of the policy file, as the proxy will.
+func policyMistakes(cfg *config.Config) error {
+	data := cfg.Security.Authorization.RBAC
+	if data == nil {
+		return nil
+	}
+	_, err := rbac.New(data)
+	return err
+}
+
+// mistakeLines are the lines of an error of policyMistakes, all of them.
+func mistakeLines(err error) (lines []string) {
+	var mistakes rbac.Errors
+	if !errors.As(err, &mistakes) {
+		return []string{err.Error()}
+	}
+	for _, m := range mistakes {
+		lines = append(lines, m.Position+": "+m.Text)
+	}
+	return lines
+}
+
+// unknownNames says which rules name a project or server that the configuration does
+// not have: they match nothing.
+func unknownNames(cfg *config.Config) (texts []string) {
+	data := cfg.Security.Authorization.RBAC
+	if data == nil {
+		return nil
+	}
+	projects, servers := slices.Sorted(maps.Keys(cfg.Projects)), slices.Sorted(maps.Keys(cfg.Servers))
+	look := func(at policy.Position, what string, names, known []string) {
+		for _, name := range names {
+			if strings.Contains(name, "*") || slices.Contains(known, name) {
+				continue
+			}
+			text := fmt.Sprintf("%s: warning: there is no %s %q", data.Where(at), what, name)
+			if meant := document.Nearest(name, known); meant != "" {
+				text += fmt.Sprintf(": did you mean %q?", meant)
+			}
+			texts = append(texts, text)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(data.Roles)) {
+		for _, p := range data.Roles[name].Permissions {
+			look(p.At, "project", p.Projects, projects)
+			look(p.At, "server", p.Servers, servers)
+		}
+	}
+	for _, b := range data.Bindings {
+		look(b.At, "project", b.Projects, projects)
+	}
+	return texts
+}
