@@ -34,7 +34,10 @@ type Server struct {
 	Project string `json:"project"`
 	// Program is the same for servers of the same image and command, and says
 	// nothing else of them.
-	Program     string        `json:"program"`
+	Program string `json:"program"`
+	// Revision is another whenever anything has changed that a sandbox is made of,
+	// the values of its secrets among them, and says nothing else of them.
+	Revision    string        `json:"revision"`
 	Eager       bool          `json:"eager"`        // start and initialise one instance before the gateway is ready
 	Instances   Instances     `json:"instances"`    // who shares an instance
 	Replicas    int           `json:"replicas"`     // of a shared server, > 0

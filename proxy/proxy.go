@@ -62,15 +62,17 @@ func (p *Proxy) Apply(generation uint64, document []byte) error {
 		return fmt.Errorf("apply policy %d: %w", generation, err)
 	}
 	p.view.Store(p.pins.View(lock, pinModes(next)))
-	previous := p.current.Swap(&httpfront.Current{
+	current := &httpfront.Current{
 		Policy: next,
 		Keys:   authn.NewAPIKeys(next.Keys),
 		Gate:   gate.New(next, p.fleet, p.sessions),
-	})
+	}
+	// Before anybody is served by the new policy: it must not reach an old instance.
+	current.Gate.Reconcile()
+	previous := p.current.Swap(current)
 	if previous == nil {
 		close(p.first)
 	}
-	p.current.Load().Gate.KeepWarm()
 	p.log.Info("policy applied", "generation", generation, "servers", len(next.Servers), "keys", len(next.Keys))
 	return nil
 }

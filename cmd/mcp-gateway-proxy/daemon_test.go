@@ -81,7 +81,7 @@ func (d *testDaemon) handle(m control.Message) {
 		d.send(control.Message{Kind: control.KindHello, Version: control.Version})
 		d.sendPolicy()
 	case control.KindOpen:
-		opened, err := d.opener.Open(context.Background(), m.Server)
+		opened, err := d.opener.Open(context.Background(), m.Server, m.Revision)
 		if err != nil {
 			d.send(control.Message{Kind: control.KindError, ID: m.ID, Code: control.CodeStart, Text: err.Error()})
 			return

@@ -15,12 +15,17 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync"
+	"time"
 
 	notify "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
 	"mcpgateway/runtime/daemon"
 )
+
+// retirement is generous: the proxy ends what has changed when its calls have.
+const retirement = time.Minute
 
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
@@ -54,6 +59,8 @@ func run() error {
 		return errors.New("this daemon makes namespaces and cgroups: run it as root")
 	}
 	unix.Umask(0o022)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, unix.SIGHUP) // from now on: one that comes early must not end the daemon
 	options, err := newOptions(f)
 	if err != nil {
 		return err
@@ -67,11 +74,37 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
 	context.AfterFunc(ctx, func() { tell(notify.SdNotifyStopping) })
 	tell(notify.SdNotifyReady)
-	return errors.Join(d.Run(ctx), os.RemoveAll(options.Dir))
+	var reloading sync.WaitGroup
+	reloading.Go(func() { reload(ctx, d, hangups) })
+	err = d.Run(ctx)
+	stop() // it may have ended by itself
+	reloading.Wait()
+	return errors.Join(err, os.RemoveAll(options.Dir))
+}
+
+// reload reads the configuration anew at each signal, until ctx ends. The service
+// manager hears of it as sd_notify(3) says, and gets the outcome as a status.
+func reload(ctx context.Context, d *daemon.Daemon, hangups <-chan os.Signal) {
+	for {
+		select {
+		case <-hangups:
+		case <-ctx.Done():
+			return
+		}
+		tell(notify.SdNotifyReloading + "\n" + notify.SdNotifyMonotonicUsec())
+		status := "the configuration is in force"
+		if err := d.Reload(); err != nil {
+			status = "the new configuration was refused, and the old one stays in force"
+			slog.Error(status, "err", err)
+		} else {
+			slog.Info("reloaded at SIGHUP: " + status)
+		}
+		tell(notify.SdNotifyReady + "\nSTATUS=" + status)
+	}
 }
 
 // tell tells the service manager, if there is one.
@@ -99,7 +132,7 @@ func newOptions(f flags) (daemon.Options, error) {
 	}
 	return daemon.Options{
 		Config: f.config, Keys: filepath.Join(f.stateDir, "keys.json"), Dir: filepath.Join(f.runtimeDir, "sandboxes"),
-		Launcher: f.launcher, ProxyUID: uid, Listener: listener,
+		Launcher: f.launcher, ProxyUID: uid, Listener: listener, Retirement: retirement,
 	}, nil
 }
 

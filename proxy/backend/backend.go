@@ -22,7 +22,9 @@ import (
 // Opener starts and stops instances of servers, and halts them in between. A
 // *peer.Client is one.
 type Opener interface {
-	Open(ctx context.Context, server string) (control.Opened, error)
+	// Open starts one from the configuration that has a revision, if there is one,
+	// else from that in force. What it returns says which.
+	Open(ctx context.Context, server, revision string) (control.Opened, error)
 	Stop(ctx context.Context, sandbox string) error
 	Freeze(ctx context.Context, sandbox string) error
 	Thaw(ctx context.Context, sandbox string) error
@@ -35,6 +37,7 @@ type Network func(ctx context.Context, spec Spec, sandbox string, files []*os.Fi
 // Spec is what a Conn must know of its server.
 type Spec struct {
 	Server          string
+	Revision        string // of all that a sandbox of it is made of
 	Project         string
 	Gateway         string        // name under which the gateway itself initialises an instance
 	Timeout         time.Duration // longest wait for an answer, or for the next progress, > 0
@@ -70,6 +73,7 @@ const (
 	stopWait       = 10 * time.Second // for the daemon to stop a sandbox
 	openWait       = 60 * time.Second // for the daemon to start one
 	freezeWait     = 15 * time.Second // for the daemon to freeze or thaw one
+	maxStarts      = 5                // of one instance, while there is a new configuration each time
 	maxEarlyExits  = 256
 	logLinesASec   = 20
 	maxLoggedLine  = 512

@@ -120,7 +120,7 @@ type stuck struct {
 	asked chan struct{}
 }
 
-func (s stuck) Open(ctx context.Context, _ string) (control.Opened, error) {
+func (s stuck) Open(ctx context.Context, _, _ string) (control.Opened, error) {
 	close(s.asked)
 	<-ctx.Done()
 	return control.Opened{}, ctx.Err()

@@ -179,7 +179,7 @@ func (*Conn) link(call *Call, err error) (link.Call, error) {
 // its caller is to get.
 func (c *Conn) Ask(ctx context.Context, request mcp.Message, wants Wants) (*Call, error) {
 	call := &Call{Queue: link.NewQueue(), conn: c, method: request.Method(), wants: wants, clientID: request.ID(), started: time.Now()}
-	call.timeout, call.longest = c.spec.waits(request)
+	call.timeout, call.longest = c.spec().waits(request)
 	span := request.Param("_meta", "progressToken")
 	if !span.Empty() {
 		call.clientToken = request.At(span)
@@ -210,7 +210,7 @@ func (c *Conn) put(ctx context.Context, m mcp.Message, id []byte, wait time.Dura
 	if room == nil {
 		return err
 	}
-	late := fmt.Errorf("server %q does not read its input: %.100q waited for %s, its limit", c.spec.Server, m.Method(), wait)
+	late := fmt.Errorf("server %q does not read its input: %.100q waited for %s, its limit", c.spec().Server, m.Method(), wait)
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, late)
 	defer cancel()
 	return c.outbox.put(ctx, m, id)
@@ -221,6 +221,9 @@ func (c *Conn) register(call *Call, task bool) error {
 	defer c.mu.Unlock()
 	if c.ended != nil {
 		return &link.EndedError{Cause: c.ended}
+	}
+	if c.draining != nil {
+		return &link.EndedError{Cause: c.draining}
 	}
 	if !c.roomLocked(call.wants.Owner) {
 		return link.ErrBusy
@@ -244,7 +247,7 @@ func (c *Conn) register(call *Call, task bool) error {
 // roomLocked reports whether an owner may have one call more. Of the last quarter of a
 // shared instance nobody gets any who has a quarter: others have room.
 func (c *Conn) roomLocked(owner string) bool {
-	if !c.spec.Shared || len(c.calls) < maxCalls*3/4 {
+	if !c.spec().Shared || len(c.calls) < maxCalls*3/4 {
 		return len(c.calls) < maxCalls
 	}
 	own := 0
@@ -263,6 +266,7 @@ func (c *Conn) take(id uint64) *Call {
 	call := c.calls[id]
 	delete(c.calls, id)
 	c.lastUsed = time.Now()
+	c.endIfDrainedLocked()
 	return call
 }
 
@@ -282,7 +286,7 @@ func (c *Conn) Send(ctx context.Context, m mcp.Message) error {
 		c.cancelFor(m)
 		return nil
 	}
-	return c.put(ctx, m, nil, c.spec.Timeout)
+	return c.put(ctx, m, nil, c.spec().Timeout)
 }
 
 // cancelFor cancels the call that a client names by its own id. One that is not

@@ -33,7 +33,7 @@ type role struct {
 // Conn is the connection to one server process. Its methods may be called
 // concurrently.
 type Conn struct {
-	spec Spec
+	settings atomic.Pointer[Spec] // changed by adjust alone
 	role
 	log    *slog.Logger
 	files  control.Opened
@@ -56,12 +56,16 @@ type Conn struct {
 	held      bool
 	tasks     bool  // a client has asked for one, which is worked on between its requests
 	ended     error // why it ended or is to end
+	draining  *ChangedError
+	drained   *time.Timer // when it ends, whatever is in flight; nil if it does not drain
 }
+
+// spec is what the Conn knows of its server now.
+func (c *Conn) spec() *Spec { return c.settings.Load() }
 
 // newConn takes over an opened server.
 func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role, log *slog.Logger) *Conn {
 	c := &Conn{
-		spec:     spec,
 		role:     as,
 		log:      log.With("server", spec.Server, "sandbox", opened.Sandbox),
 		files:    opened,
@@ -73,6 +77,7 @@ func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role
 		watchers: map[*watcher]struct{}{},
 		lastUsed: time.Now(),
 	}
+	c.settings.Store(&spec)
 	c.mu.Lock() // the timer may fire before it is assigned
 	c.idle = time.AfterFunc(spec.IdleTimeout, c.checkIdle)
 	c.mu.Unlock()
@@ -175,17 +180,17 @@ func (c *Conn) run(opener Opener, network Network) {
 // serveNetwork serves what the instance may reach. One that would lack it is
 // ended: a server that finds nothing is a riddle.
 func (c *Conn) serveNetwork(ctx context.Context, network Network) {
-	if c.spec.Network == nil && len(c.files.Network) == 0 {
+	if c.spec().Network == nil && len(c.files.Network) == 0 {
 		return
 	}
-	if err := network(ctx, c.spec, c.files.Sandbox, c.files.Network); err != nil {
-		c.shut(fmt.Errorf("server %q was stopped: %w", c.spec.Server, err))
+	if err := network(ctx, *c.spec(), c.files.Sandbox, c.files.Network); err != nil {
+		c.shut(fmt.Errorf("server %q was stopped: %w", c.spec().Server, err))
 	}
 }
 
 // read serves the server's output and returns why it ended.
 func (c *Conn) read() error {
-	lines := mcp.NewLineReader(c.files.Stdout, c.spec.MaxMessageBytes)
+	lines := mcp.NewLineReader(c.files.Stdout, c.spec().MaxMessageBytes)
 	for {
 		line, err := lines.Read()
 		if err != nil {
@@ -201,7 +206,7 @@ func (c *Conn) cause(readErr error) error {
 		return err
 	}
 	if errors.Is(readErr, mcp.ErrTooLong) {
-		return fmt.Errorf("server %q was stopped: it sent a line of more than %d bytes, its limit", c.spec.Server, c.spec.MaxMessageBytes)
+		return fmt.Errorf("server %q was stopped: it sent a line of more than %d bytes, its limit", c.spec().Server, c.spec().MaxMessageBytes)
 	}
 	timer := time.NewTimer(exitWait)
 	defer timer.Stop()
@@ -209,7 +214,7 @@ func (c *Conn) cause(readErr error) error {
 	case exit := <-c.exit:
 		return errors.New(describe(exit))
 	case <-timer.C:
-		return fmt.Errorf("server %q was stopped: it closed its input or output", c.spec.Server)
+		return fmt.Errorf("server %q was stopped: it closed its input or output", c.spec().Server)
 	}
 }
 
@@ -245,6 +250,9 @@ func (c *Conn) end(cause error) {
 	cause = c.ended
 	calls, watchers := c.calls, c.watchers
 	c.calls, c.watchers = map[uint64]*Call{}, map[*watcher]struct{}{}
+	if c.drained != nil {
+		c.drained.Stop()
+	}
 	c.mu.Unlock()
 	c.idle.Stop()
 	c.outbox.close(cause)
@@ -274,7 +282,8 @@ func (c *Conn) logEnd(cause error, tail []byte) {
 	if errors.As(cause, &refused) { // it is perhaps of the other era; if not, its callers are told
 		level = slog.LevelInfo
 	}
-	if errors.Is(cause, errIdle) || errors.Is(cause, errSession) || errors.Is(cause, errUnwanted) || errors.Is(cause, errShutdown) {
+	var changed *ChangedError
+	if errors.As(cause, &changed) || errors.Is(cause, errIdle) || errors.Is(cause, errSession) || errors.Is(cause, errUnwanted) || errors.Is(cause, errShutdown) {
 		level, tail = slog.LevelInfo, nil
 	}
 	c.log.Log(context.Background(), level, "instance ended", "err", cause, "not_messages", c.garbage.Load(), "stderr", string(tail))
@@ -284,9 +293,9 @@ func (c *Conn) logEnd(cause error, tail []byte) {
 func (c *Conn) checkIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	rest := c.spec.IdleTimeout - time.Since(c.lastUsed)
+	rest := c.spec().IdleTimeout - time.Since(c.lastUsed)
 	if c.held || c.inUseLocked() {
-		rest = c.spec.IdleTimeout
+		rest = c.spec().IdleTimeout
 	}
 	if rest > 0 && c.ended == nil {
 		c.idle.Reset(rest)
@@ -296,7 +305,7 @@ func (c *Conn) checkIdle() {
 }
 
 func (c *Conn) lateText(method string, waited time.Duration) string {
-	text := fmt.Sprintf("server %q did not answer %.100q within %s, its limit", c.spec.Server, method, waited)
+	text := fmt.Sprintf("server %q did not answer %.100q within %s, its limit", c.spec().Server, method, waited)
 	if n := c.garbage.Load(); n > 0 {
 		text += fmt.Sprintf("; it wrote %d lines that are no MCP messages", n)
 	}

@@ -84,7 +84,7 @@ func (c *Conn) Hello() mcp.Message { return c.hello }
 // own name.
 func (c *Conn) initialize(ctx context.Context, offered Capabilities) error {
 	params := fmt.Sprintf(`{"protocolVersion":%q,"capabilities":%s,"clientInfo":{"name":%s,"version":"1"}}`,
-		mcp.Revision2025November, offered.object(), mcp.Quote(c.spec.Gateway))
+		mcp.Revision2025November, offered.object(), mcp.Quote(c.spec().Gateway))
 	if err := c.greet(ctx, mcp.MethodInitialize, params); err != nil {
 		return err
 	}
@@ -95,8 +95,8 @@ func (c *Conn) initialize(ctx context.Context, offered Capabilities) error {
 // era may not answer at all, and gets wait.
 func (c *Conn) discover(ctx context.Context, wait time.Duration) error {
 	params := fmt.Sprintf(`{"_meta":{%q:%q,%q:{},%q:{"name":%s,"version":"1"}}}`,
-		mcp.MetaRevision, mcp.Revision2026July, mcp.MetaCapabilities, mcp.MetaClientInfo, mcp.Quote(c.spec.Gateway))
-	late := &RefusedError{Cause: fmt.Errorf("server %q did not answer server/discover within %s", c.spec.Server, wait), Late: true}
+		mcp.MetaRevision, mcp.Revision2026July, mcp.MetaCapabilities, mcp.MetaClientInfo, mcp.Quote(c.spec().Gateway))
+	late := &RefusedError{Cause: fmt.Errorf("server %q did not answer server/discover within %s", c.spec().Server, wait), Late: true}
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, late)
 	defer cancel()
 	return c.greet(ctx, mcp.MethodDiscover, params)
@@ -130,5 +130,5 @@ func (c *Conn) refused(call *Call) error {
 	answer := c.hello
 	text, _ := answer.Text(answer.InError("message"))
 	code := string(answer.At(answer.InError("code")))
-	return fmt.Errorf("server %q refused %s: code %s: %.*q", c.spec.Server, call.method, code, maxServerError, text)
+	return fmt.Errorf("server %q refused %s: code %s: %.*q", c.spec().Server, call.method, code, maxServerError, text)
 }

@@ -2,8 +2,11 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +25,8 @@ type Pool struct {
 	mu     sync.Mutex
 	closed bool
 	conns  map[*Conn]struct{}
+	// servers is what the last Reconcile said; nil before the first.
+	servers map[string]Spec
 }
 
 // NewPool returns an empty pool.
@@ -51,24 +56,48 @@ func (p *Pool) StartStateless(ctx context.Context, spec Spec, wait time.Duration
 	return p.greeted(ctx, spec, role{mode: stateless}, func(c *Conn) error { return c.discover(ctx, wait) })
 }
 
+// greeted starts an instance by what is said of its server now. If that changes
+// meanwhile it begins anew.
 func (p *Pool) greeted(ctx context.Context, spec Spec, as role, greet func(*Conn) error) (*Conn, error) {
-	opened, err := p.open(ctx, spec.Server)
+	var conn *Conn
+	var err error
+	for range maxStarts {
+		var changed *ChangedError
+		if conn, err = p.startOnce(ctx, spec, as, greet); err == nil {
+			return conn, nil
+		}
+		if !errors.As(err, &changed) {
+			break
+		}
+	}
+	return nil, fmt.Errorf("start server %q: %w", spec.Server, err)
+}
+
+func (p *Pool) startOnce(ctx context.Context, spec Spec, as role, greet func(*Conn) error) (*Conn, error) {
+	newest, err := p.newest(spec)
 	if err != nil {
-		return nil, fmt.Errorf("start server %q: %w", spec.Server, err)
+		return nil, err
+	}
+	opened, err := p.open(ctx, newest.Server, newest.Revision)
+	if err != nil {
+		return nil, err
 	}
 	conn, err := p.adopt(opened, spec, as)
 	if err != nil {
-		return nil, fmt.Errorf("start server %q: %w", spec.Server, err)
+		return nil, err
 	}
-	if err := greet(conn); err != nil {
+	if err = greet(conn); err == nil {
+		err = conn.changed()
+	}
+	if err != nil {
 		conn.shut(err)
-		return nil, fmt.Errorf("start server %q: %w", spec.Server, err)
+		return nil, err
 	}
 	return conn, nil
 }
 
 // open asks for an instance, until ctx, the time limit or the pool ends.
-func (p *Pool) open(ctx context.Context, server string) (control.Opened, error) {
+func (p *Pool) open(ctx context.Context, server, revision string) (control.Opened, error) {
 	select {
 	case <-p.closing:
 		return control.Opened{}, errShutdown
@@ -85,7 +114,7 @@ func (p *Pool) open(ctx context.Context, server string) (control.Opened, error) 
 		case <-ctx.Done():
 		}
 	})
-	opened, err := p.opener.Open(ctx, server)
+	opened, err := p.opener.Open(ctx, server, revision)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -102,12 +131,18 @@ func (p *Pool) adopt(opened control.Opened, spec Spec, as role) (*Conn, error) {
 		opened.Close()
 		return nil, errShutdown
 	}
+	spec, err := p.newestLocked(spec)
+	stale := p.servers != nil && (err != nil || opened.Revision != spec.Revision)
 	conn := newConn(opened, p.exits.expect(opened.Sandbox), spec, as, p.log)
 	p.conns[conn] = struct{}{}
 	p.running.Go(func() {
 		conn.run(p.opener, p.network)
 		p.forget(conn)
 	})
+	if stale { // there was a reload while it started
+		conn.drain()
+		return nil, conn.changed()
+	}
 	return conn, nil
 }
 
@@ -116,6 +151,41 @@ func (p *Pool) forget(conn *Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.conns, conn)
+}
+
+// Reconcile says what holds for each server from now on. Instances that were started
+// from anything else, or whose server is not there any more, drain.
+func (p *Pool) Reconcile(servers map[string]Spec) {
+	p.mu.Lock()
+	p.servers = servers
+	conns := slices.Collect(maps.Keys(p.conns))
+	p.mu.Unlock()
+	for _, conn := range conns {
+		spec, ok := servers[conn.spec().Server]
+		if ok && spec.Revision == conn.files.Revision {
+			conn.adjust(spec)
+		} else {
+			conn.drain()
+		}
+	}
+}
+
+// newest is what holds for a server now, whatever its caller knows of it.
+func (p *Pool) newest(spec Spec) (Spec, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.newestLocked(spec)
+}
+
+func (p *Pool) newestLocked(spec Spec) (Spec, error) {
+	if p.servers == nil {
+		return spec, nil
+	}
+	newest, ok := p.servers[spec.Server]
+	if !ok {
+		return spec, errors.New("the configuration has it no more")
+	}
+	return newest, nil
 }
 
 // Close ends every instance and returns when they are gone. Calls in flight are

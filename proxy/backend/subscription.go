@@ -34,7 +34,12 @@ func (c *Conn) unsubscribed(m mcp.Message) {
 	if call == nil || call.method != mcp.MethodListen || c.take(id) == nil {
 		return
 	}
-	call.finish(mcp.NewResult([]byte("0"), []byte(`{"resultType":"complete","_meta":{"`+mcp.MetaSubscription+`":0}}`)))
+	call.complete()
+}
+
+// complete ends a subscription well.
+func (c *Call) complete() {
+	c.finish(mcp.NewResult([]byte("0"), []byte(`{"resultType":"complete","_meta":{"`+mcp.MetaSubscription+`":0}}`)))
 }
 
 // watcher hears of what a server of the handshake era says to nobody in
@@ -53,6 +58,9 @@ func (c *Conn) Watch(heard func(mcp.Message), ended func(cause error)) (stop fun
 	defer c.mu.Unlock()
 	if c.ended != nil {
 		return nil, c.ended
+	}
+	if c.draining != nil {
+		return nil, c.draining
 	}
 	c.watchers[w] = struct{}{}
 	c.outbox.wake() // the server shall run while somebody listens

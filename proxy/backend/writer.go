@@ -15,15 +15,17 @@ import (
 type writer struct {
 	*Conn
 	opener Opener
-	idle   *time.Timer // until the next look whether to freeze
-	last   time.Time   // when it last wrote
-	frozen bool        // or perhaps: the daemon did not say
+	idle   *time.Timer   // until the next look whether to freeze
+	after  time.Duration // that idle was set by
+	last   time.Time     // when it last wrote
+	frozen bool          // or perhaps: the daemon did not say
 }
 
 func (c *Conn) write(ctx context.Context, opener Opener) {
-	w := writer{Conn: c, opener: opener, idle: time.NewTimer(c.spec.FreezeAfter), last: time.Now()}
+	after := c.spec().FreezeAfter
+	w := writer{Conn: c, opener: opener, idle: time.NewTimer(after), after: after, last: time.Now()}
 	defer w.idle.Stop()
-	if c.spec.FreezeAfter == 0 {
+	if after == 0 {
 		w.idle.Stop()
 	}
 	var lines []byte
@@ -37,9 +39,23 @@ func (c *Conn) write(ctx context.Context, opener Opener) {
 			if !w.thaw(ctx) || !w.put(lines) {
 				return
 			}
+			w.adjust()
 		case <-w.idle.C:
 			w.freezeIfIdle(ctx)
 		}
+	}
+}
+
+// adjust goes by another time to freeze after, if there is one.
+func (w *writer) adjust() {
+	after := w.spec().FreezeAfter
+	if after == w.after {
+		return
+	}
+	w.after = after
+	w.idle.Stop()
+	if after > 0 {
+		w.idle.Reset(after)
 	}
 }
 
@@ -59,7 +75,7 @@ func (w *writer) put(lines []byte) bool {
 // closedInput takes no more for a server that does not read. It may still be
 // answering. Its exit, if that is what happened, ends its output too.
 func (w *writer) closedInput() {
-	w.outbox.close(fmt.Errorf("server %q closed its input", w.spec.Server))
+	w.outbox.close(fmt.Errorf("server %q closed its input", w.spec().Server))
 	expire(w.files.Stdout, time.Now().Add(exitWait))
 }
 
@@ -70,7 +86,7 @@ func (w *writer) freezeIfIdle(ctx context.Context) {
 	if quiet.Before(w.last) {
 		quiet = w.last
 	}
-	if rest := w.spec.FreezeAfter - time.Since(quiet); rest > 0 {
+	if rest := w.after - time.Since(quiet); rest > 0 {
 		w.idle.Reset(rest)
 		return
 	}
@@ -108,12 +124,12 @@ func (w *writer) thaw(ctx context.Context) bool {
 	switch {
 	case err == nil:
 		w.frozen = false
-		w.idle.Reset(w.spec.FreezeAfter)
+		w.idle.Reset(w.after)
 		return true
 	case errors.As(err, &refused) && refused.Code == control.CodeUnknown: // it has ended meanwhile
 		w.closedInput()
 	default:
-		w.shut(fmt.Errorf("server %q was stopped: it was frozen while it had nothing to do, and could not be thawed: %w", w.spec.Server, err))
+		w.shut(fmt.Errorf("server %q was stopped: it was frozen while it had nothing to do, and could not be thawed: %w", w.spec().Server, err))
 	}
 	return false
 }

@@ -153,6 +153,15 @@ func (i *inputs) claim(state, owner string, request mcp.Message) *input {
 	return in
 }
 
+// Awaits reports whether the process waits for the input that a request brings.
+func (s *Stateless) Awaits(owner string, request mcp.Message) bool {
+	state, _ := request.Text(request.Param("requestState"))
+	s.inputs.mu.Lock()
+	defer s.inputs.mu.Unlock()
+	in := s.inputs.waiting[state]
+	return in != nil && in.owner == owner && in.request == fingerprint(request)
+}
+
 // fingerprint is the same for a request and its repetition with input.
 func fingerprint(request mcp.Message) [sha256.Size]byte {
 	params := jsontext.Value(mcp.Without(request.Params(), "_meta", "inputResponses", "requestState"))

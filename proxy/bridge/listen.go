@@ -156,12 +156,14 @@ func (sub *subscription) passLocked(m mcp.Message) {
 	}
 }
 
-// end answers the request: well if its client ended it, else with the cause.
+// end answers the request: well if its client ended it, or may open it anew at another
+// instance, else with the cause.
 func (sub *subscription) end(cause error) {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
 	sub.over = true
-	if errors.Is(cause, errCancelled) {
+	var changed *backend.ChangedError
+	if errors.Is(cause, errCancelled) || errors.As(cause, &changed) {
 		sub.Force(mcp.NewResult(sub.id, append(append([]byte(`{"resultType":"complete","_meta":{"`+mcp.MetaSubscription+`":`), sub.id...), `}}`...)))
 		return
 	}

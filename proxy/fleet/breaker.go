@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"mcpgateway/policy"
+	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/breaker"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
@@ -53,7 +54,8 @@ func (f *Fleet) usable(spec Spec) []int {
 // failed counts a start that failed, unless that was no fault of the server.
 func (f *Fleet) failed(at breaker.Place, spec Spec, err error) {
 	var daemon *control.Error
-	busy := errors.Is(err, link.ErrBusy) || errors.As(err, &daemon) && daemon.Code == control.CodeLimit
+	var changed *backend.ChangedError
+	busy := errors.Is(err, link.ErrBusy) || errors.As(err, &changed) || errors.As(err, &daemon) && daemon.Code == control.CodeLimit
 	if busy || errors.Is(err, control.ErrClosed) || f.ctx.Err() != nil {
 		return
 	}

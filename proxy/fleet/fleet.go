@@ -62,6 +62,7 @@ type Fleet struct {
 	slots  map[key]*slot
 	turns  map[string]int // by server: of the strategy round-robin
 	spares map[string]*spares
+	before map[*slot]key // instances that drain, in whose place there are others
 
 	running sync.WaitGroup
 	ctx     context.Context //nolint:containedctx // of the fleet's whole life: starts are nobody's in particular
@@ -75,7 +76,7 @@ func New(opener backend.Opener, network backend.Network, log *slog.Logger) *Flee
 		pool: backend.NewPool(opener, network, log), log: log,
 		eras:     eras{known: map[string]*eraOf{}},
 		breakers: breaker.New(log),
-		slots:    map[key]*slot{}, turns: map[string]int{}, spares: map[string]*spares{},
+		slots:    map[key]*slot{}, turns: map[string]int{}, spares: map[string]*spares{}, before: map[*slot]key{},
 		ctx: ctx, cancel: cancel,
 	}
 }
@@ -107,19 +108,32 @@ type route struct {
 	owner Owner
 }
 
+// maxTries is how often an instance that takes no more calls is given up for another.
+const maxTries = 3
+
 // Do passes a request on.
 func (r *route) Do(ctx context.Context, request mcp.Message) (link.Call, error) {
-	for again := false; ; again = true {
-		instance, err := r.fleet.acquire(ctx, r.spec, r.owner, offered(request))
+	for try := 1; ; try++ {
+		instance, err := r.instance(ctx, request)
 		if err != nil {
 			return nil, err
 		}
 		call, err := r.through(ctx, instance, request)
 		var ended *link.EndedError
-		if again || !errors.As(err, &ended) { // else between being found and being called: there is a new one now
+		if try == maxTries || !errors.As(err, &ended) { // else between being found and being called: there is a new one now
 			return call, err
 		}
 	}
+}
+
+// instance finds whom a request is for.
+func (r *route) instance(ctx context.Context, request mcp.Message) (*instance, error) {
+	if !request.Param("requestState").Empty() {
+		if waiting := r.fleet.waiting(r.spec.Server, r.owner, request); waiting != nil {
+			return waiting, nil
+		}
+	}
+	return r.fleet.acquire(ctx, r.spec, r.owner, offered(request))
 }
 
 // server is a link.Server that keeps owners apart.

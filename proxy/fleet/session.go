@@ -21,19 +21,25 @@ func (f *Fleet) direct(ctx context.Context, spec Spec, initialize mcp.Message) (
 	}
 	// The client's own era is tried first, and not server/discover: most servers
 	// speak it, some speak both, and nothing is as true as no translation.
-	conn, err := f.pool.Start(ctx, spec.Spec)
-	if err != nil {
-		return nil, mcp.Message{}, true, err
+	for try := 1; ; try++ {
+		conn, err := f.pool.Start(ctx, spec.Spec)
+		if err != nil {
+			return nil, mcp.Message{}, true, err
+		}
+		answer, err = open(ctx, conn, initialize)
+		if err == nil && answer.Err() == nil {
+			return conn, answer, true, nil
+		}
+		conn.Close()
+		var changed *backend.ChangedError
+		if errors.As(err, &changed) && try < maxTries {
+			continue
+		}
+		if err != nil || known.get() == handshake {
+			return nil, answer, true, err
+		}
+		return nil, answer, f.speaksHandshake(ctx, spec), nil
 	}
-	answer, err = open(ctx, conn, initialize)
-	if err == nil && answer.Err() == nil {
-		return conn, answer, true, nil
-	}
-	conn.Close()
-	if err != nil || known.get() == handshake {
-		return nil, answer, true, err
-	}
-	return nil, answer, f.speaksHandshake(ctx, spec), nil
 }
 
 func open(ctx context.Context, conn *backend.Conn, initialize mcp.Message) (mcp.Message, error) {

@@ -60,6 +60,7 @@ func (f *Fleet) slot(spec Spec, owner Owner, offered backend.Capabilities) *slot
 	if s := f.slots[k]; s != nil && !s.over() {
 		return s
 	}
+	f.setAsideLocked(k)
 	s := &slot{ready: make(chan struct{})}
 	if !shared {
 		s.subject = owner.Subject
@@ -167,16 +168,17 @@ func (f *Fleet) sweep(k key, s *slot) {
 func (f *Fleet) remove(k key, s *slot) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	delete(f.before, s)
 	if f.slots[k] == s {
 		delete(f.slots, k)
 	}
 }
 
-// over reports whether the slot's instance has ended.
+// over reports whether the slot's instance takes no more calls.
 func (s *slot) over() bool {
 	select {
 	case <-s.ready:
-		return s.err != nil || s.instance.conn.Err() != nil
+		return s.err != nil || s.instance.conn.Leaving()
 	default:
 		return false
 	}
@@ -260,6 +262,11 @@ func (f *Fleet) EndAfter(session string, over <-chan struct{}) {
 func (f *Fleet) end(session string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for s, k := range f.before {
+		if k.owner == "session:"+session {
+			s.instance.conn.Discard()
+		}
+	}
 	for k, s := range f.slots {
 		if k.owner != "session:"+session {
 			continue

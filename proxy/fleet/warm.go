@@ -54,7 +54,7 @@ func (f *Fleet) spareLocked(server string, offered backend.Capabilities) *instan
 		spare := s.have[0]
 		s.have = s.have[1:]
 		s.wake()
-		if spare.conn.Err() == nil {
+		if !spare.conn.Leaving() {
 			spare.conn.Hold(false)
 			return spare
 		}
@@ -144,7 +144,7 @@ func (f *Fleet) replenish(s *spares) {
 func (s *spares) reckonLocked() (spec Spec, missing bool, surplus []*instance) {
 	var alive []*instance
 	for _, spare := range s.have {
-		if spare.conn.Err() == nil {
+		if !spare.conn.Leaving() {
 			alive = append(alive, spare)
 		}
 	}

@@ -115,6 +115,7 @@ func (g *Gate) spec(server string) fleet.Spec {
 	return fleet.Spec{
 		Spec: backend.Spec{
 			Server:          server,
+			Revision:        s.Revision,
 			Project:         s.Project,
 			Gateway:         g.policy.Gateway,
 			Timeout:         s.Timeout,
@@ -142,11 +143,11 @@ func (g *Gate) Warm(ctx context.Context, server string) error {
 	return g.fleet.Warm(ctx, g.spec(server))
 }
 
-// KeepWarm keeps ready, from now on, the instances that the policy wants ready.
-func (g *Gate) KeepWarm() {
+// Reconcile makes the policy hold for the instances: see fleet.Fleet.Reconcile.
+func (g *Gate) Reconcile() {
 	specs := map[string]fleet.Spec{}
 	for name := range g.policy.Servers {
 		specs[name] = g.spec(name)
 	}
-	g.fleet.KeepWarm(specs)
+	g.fleet.Reconcile(specs)
 }

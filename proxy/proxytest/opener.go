@@ -55,6 +55,9 @@ type Opener struct {
 	Halting func(freeze bool) error
 	// Network gives the descriptors of a server's network; nil for none.
 	Network func(server string) []*os.File
+	// Revision is what each server is started from, whatever was asked for; nil for
+	// what was asked for.
+	Revision func(server string) string
 
 	mu      sync.Mutex
 	last    int
@@ -64,7 +67,7 @@ type Opener struct {
 }
 
 // Open starts a server.
-func (o *Opener) Open(_ context.Context, server string) (control.Opened, error) {
+func (o *Opener) Open(_ context.Context, server, revision string) (control.Opened, error) {
 	if err := o.Fail[server]; err != nil {
 		return control.Opened{}, err
 	}
@@ -95,7 +98,10 @@ func (o *Opener) Open(_ context.Context, server string) (control.Opened, error) 
 	o.running[sandbox] = cmd
 	o.opened = append(o.opened, sandbox)
 	o.waiting.Go(func() { o.wait(cmd, server, sandbox, started) })
-	opened := control.Opened{Sandbox: sandbox, Stdin: near, Stdout: near, Stderr: stderr}
+	if o.Revision != nil {
+		revision = o.Revision(server)
+	}
+	opened := control.Opened{Sandbox: sandbox, Revision: revision, Stdin: near, Stdout: near, Stderr: stderr}
 	if o.Network != nil {
 		opened.Network = o.Network(server)
 	}

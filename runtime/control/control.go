@@ -26,8 +26,8 @@ const maxDescriptors = 8
 //
 //	request              sent by        answered with   descriptors of the answer
 //	hello{version}       proxy, admin   hello           –
-//	open{server}         proxy          opened{network} stdio (1 socket or 2 pipe ends), stderr; then as
-//	                                                    many as network says, from the sandbox's network
+//	open{server,         proxy          opened{network, stdio (1 socket or 2 pipe ends), stderr; then as
+//	  revision}                           revision}     many as network says, from the sandbox's network
 //	                                                    namespace: dns over udp, dns over tcp, tcp listener
 //	stop{sandbox}        proxy, admin   done            –
 //	freeze{sandbox}      proxy, admin   done            –
@@ -75,8 +75,9 @@ type Message struct {
 	Generation uint64 `json:"generation,omitempty"`
 	Server     string `json:"server,omitempty"`
 	Sandbox    string `json:"sandbox,omitempty"`
-	Network    int    `json:"network,omitempty"` // how many of the descriptors, the last ones, are the network's
-	Bytes      int64  `json:"bytes,omitempty"`   // of memory; 0: all that can be had
+	Revision   string `json:"revision,omitempty"` // wanted, and got: while a reload is under way there are two
+	Network    int    `json:"network,omitempty"`  // how many of the descriptors, the last ones, are the network's
+	Bytes      int64  `json:"bytes,omitempty"`    // of memory; 0: all that can be had
 	Code       Code   `json:"code,omitempty"`
 	Text       string `json:"text,omitempty"`
 	Exit       *Exit  `json:"exit,omitempty"`
@@ -110,10 +111,11 @@ func (e *Error) Error() string { return e.Text }
 
 // Opened is a started server: its descriptors belong to the receiver.
 type Opened struct {
-	Sandbox string
-	Stdin   *os.File // write end
-	Stdout  *os.File // read end; the same file as Stdin when stdio is a socket
-	Stderr  *os.File // read end
+	Sandbox  string
+	Revision string   // of what it was started from, a policy.Server's
+	Stdin    *os.File // write end
+	Stdout   *os.File // read end; the same file as Stdin when stdio is a socket
+	Stderr   *os.File // read end
 	// Network is dns over udp, dns over tcp, and listeners of tcp, all of them in
 	// the sandbox's network namespace; empty for a server without network.
 	Network []*os.File

@@ -40,6 +40,9 @@ type Options struct {
 	Launcher string // path of mcp-gateway-launch
 	ProxyUID int    // who may connect as the proxy; never 0
 	Listener *net.UnixListener
+	// Retirement is how long the proxy has to end what a new configuration has changed,
+	// beyond the longest call.
+	Retirement time.Duration
 
 	salt string // of the names of programs: while the daemon runs, one program has one name
 }
@@ -50,9 +53,12 @@ type Daemon struct {
 	image      *images.Image
 	supervisor *supervisor
 	current    atomic.Pointer[generation]
+	offered    atomic.Pointer[generation] // to the proxy, which may have taken it already; nil for none
 
 	reloadMu   sync.Mutex
 	lastNumber uint64 // of a generation
+	files      []string
+	loaded     string // what the files were when they were last read
 
 	mu    sync.Mutex
 	peers map[*monitor]bool
@@ -76,7 +82,8 @@ func New(options Options) (*Daemon, error) {
 		return nil, err
 	}
 	options.salt = rand.Text()
-	first, err := loadGeneration(1, options)
+	d := &Daemon{options: options, image: image, lastNumber: 1, peers: map[*monitor]bool{}}
+	first, err := d.load()
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +94,7 @@ func New(options Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{options: options, image: image, supervisor: newSupervisor(runtime), lastNumber: first.number, peers: map[*monitor]bool{}}
+	d.supervisor = newSupervisor(runtime, options.Retirement)
 	if err := d.supervisor.setProjects(first.config); err != nil {
 		return nil, errors.Join(err, runtime.Close())
 	}
@@ -100,7 +107,10 @@ func New(options Options) (*Daemon, error) {
 func (d *Daemon) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { d.options.Listener.Close() })()
 	var connections sync.WaitGroup
+	watching, cancel := context.WithCancel(ctx)
+	connections.Go(func() { d.watch(watching) })
 	err := d.accept(ctx, &connections)
+	cancel()
 	for _, m := range d.connected() {
 		m.conn.Close()
 	}
@@ -175,35 +185,4 @@ func (d *Daemon) connected() []*monitor {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Collect(maps.Keys(d.peers))
-}
-
-// reload makes a new generation the current one once the proxy has taken it; on an
-// error the old one stays. A proxy that says nothing is cut off, and its servers
-// with it: a revoked key must not stay in force. Sandboxes that run go on as they are.
-func (d *Daemon) reload() error {
-	d.reloadMu.Lock()
-	defer d.reloadMu.Unlock()
-	old := d.current.Load()
-	d.lastNumber++ // never used twice, so that a late verdict fits no other generation
-	next, err := loadGeneration(d.lastNumber, d.options)
-	if err != nil {
-		return err
-	}
-	if next.config.Sandbox != old.config.Sandbox {
-		return errors.New("sandbox.uid_pool can't change while the daemon runs: restart it")
-	}
-	if !maps.Equal(next.config.Transports.Listeners(), old.config.Transports.Listeners()) {
-		return errors.New("what transports listen on can't change while the gateway runs: restart it")
-	}
-	if err := d.supervisor.setProjects(next.config); err != nil {
-		return errors.Join(err, d.supervisor.setProjects(old.config))
-	}
-	for _, m := range d.connected() {
-		if err := m.offer(next); err != nil {
-			return errors.Join(fmt.Errorf("the proxy did not take generation %d: %w", next.number, err), d.supervisor.setProjects(old.config))
-		}
-	}
-	d.current.Store(next)
-	slog.Info("configuration loaded", "generation", next.number)
-	return nil
 }

@@ -1,16 +1,18 @@
 package daemon
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 
 	"mcpgateway/policy"
 	"mcpgateway/runtime/config"
+	"mcpgateway/runtime/document"
 	"mcpgateway/runtime/keys"
 )
 
@@ -19,31 +21,47 @@ const maxMessageBytes = 16 << 20
 
 // generation is one configuration in force: all of it, and the proxy's half.
 type generation struct {
-	number   uint64
-	config   *config.Config
-	document []byte // the proxy's half: a policy.Policy as JSON
+	number    uint64
+	config    *config.Config
+	revisions map[string]string // by server, of those that are enabled
+	document  []byte            // the proxy's half: a policy.Policy as JSON
+	unchanged []byte            // the same, whatever its number
 }
 
-func loadGeneration(number uint64, options Options) (*generation, error) {
-	cfg, warnings, err := config.Load(options.Config, os.LookupEnv)
-	if err != nil {
-		return nil, err
+// loadGeneration reads the configuration. files are the paths of what it was made of,
+// or would be but for an error.
+func loadGeneration(number uint64, options Options) (g *generation, warnings document.Errors, files []string, err error) {
+	r := config.Read(options.Config, os.LookupEnv)
+	files = append(r.Files, options.Keys)
+	if r.Err != nil {
+		return nil, nil, files, r.Err
 	}
-	for _, w := range warnings {
-		slog.Warn(w.Text, "position", w.Position)
-	}
-	if unsupported := cfg.Unsupported(); len(unsupported) > 0 {
-		return nil, unsupported
+	if unsupported := r.Config.Unsupported(); len(unsupported) > 0 {
+		return nil, nil, files, unsupported
 	}
 	stored, err := keys.Load(options.Keys)
 	if err != nil {
-		return nil, err
+		return nil, nil, files, err
 	}
-	document, err := json.Marshal(proxyHalf(number, cfg, stored, options.salt))
+	half := proxyHalf(number, r.Config, stored, options.salt)
+	g = &generation{number: number, config: r.Config, revisions: map[string]string{}}
+	for name, s := range half.Servers {
+		g.revisions[name] = s.Revision
+	}
+	g.document, err = json.Marshal(half)
+	half.Generation = 0
+	if err == nil {
+		g.unchanged, err = json.Marshal(half)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("write generation %d: %w", number, err)
+		return nil, nil, files, fmt.Errorf("write generation %d: %w", number, err)
 	}
-	return &generation{number: number, config: cfg, document: document}, nil
+	return g, r.Warnings, files, nil
+}
+
+// same reports whether two generations say the same.
+func (g *generation) same(other *generation) bool {
+	return bytes.Equal(g.unchanged, other.unchanged) && reflect.DeepEqual(g.config, other.config)
 }
 
 // proxyHalf picks what the proxy may know: no command, path or secret of a server.
@@ -83,7 +101,7 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 	for name, s := range cfg.Servers {
 		if s.Enabled {
 			p.Servers[name] = policy.Server{
-				Project: s.Project, Program: program(s, salt), Eager: s.Eager,
+				Project: s.Project, Program: program(s, salt), Revision: revision(s, salt), Eager: s.Eager,
 				Instances: s.Instances, Replicas: s.Replicas, Strategy: s.Strategy, Warm: s.Warm,
 				Timeout: s.Timeout, MaxTimeout: s.MaxTimeout, IdleTimeout: s.IdleTimeout, FreezeAfter: s.FreezeAfter,
 				ToolPins: s.ToolPins, Network: network(s.Sandbox.Network),
@@ -108,7 +126,28 @@ func rules(full *policy.RBAC) *policy.RBAC {
 // part, and whoever has the digest can't try what the arguments may be, for there
 // are secrets among those, too: the salt is the daemon's own.
 func program(s config.Server, salt string) string {
-	text, _ := json.Marshal([]any{salt, s.Image, s.Command, s.Args}) // texts can always be marshalled
-	digest := sha256.Sum256(text)
-	return hex.EncodeToString(digest[:])
+	return digest(salt, s.Image, s.Command, s.Args)
+}
+
+// revision is another whenever anything has changed that a server's sandbox is made
+// of. What is not named here counts: one restart too many is better than a server
+// that runs on as it should no more.
+func revision(s config.Server, salt string) string {
+	env := environment(s)
+	profile := s.Sandbox.Profile // without where its values come from
+	s.Env, s.Sandbox = nil, nil
+	// What the proxy does with instances.
+	s.Enabled, s.Eager, s.Instances, s.Replicas, s.Strategy, s.Warm = false, false, "", 0, "", 0
+	s.Timeout, s.MaxTimeout, s.IdleTimeout, s.FreezeAfter = 0, 0, 0, 0
+	s.RateLimit, s.MaxConcurrent, s.CircuitBreaker, s.Retry, s.Tools, s.ToolPins = config.RateLimit{}, 0, config.CircuitBreaker{}, config.Retry{}, nil, ""
+	return digest(salt, s, env, profile)
+}
+
+func digest(parts ...any) string {
+	text, err := json.Marshal(parts)
+	if err != nil {
+		panic(err) // configurations have nothing that can't be marshalled
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }

@@ -201,19 +201,20 @@ func (m *monitor) inform() {
 }
 
 func (m *monitor) answerOpen(_ context.Context, message control.Message) (reply, error) {
-	generation := m.daemon.current.Load()
+	generation := m.daemon.starting(message.Server, message.Revision)
 	server, ok := generation.config.Servers[message.Server]
 	if !ok || !server.Enabled {
 		return reply{}, &control.Error{Code: control.CodeUnknownServer, Text: fmt.Sprintf("no enabled server is named %.64q", message.Server)}
 	}
-	i, streams, err := m.daemon.supervisor.open(m, message.Server, server, m.daemon.image, generation.config.Gateway.MaxServers)
+	revision := generation.revisions[message.Server]
+	i, streams, err := m.daemon.supervisor.open(m, message.Server, revision, server, m.daemon.image, generation.config.Gateway.MaxServers)
 	if err != nil {
 		slog.Warn("open refused", "server", message.Server, "err", err)
 		return reply{}, err
 	}
 	network := i.Network()
 	return reply{
-		message: control.Message{Kind: control.KindOpened, Sandbox: i.ID(), Network: len(network)},
+		message: control.Message{Kind: control.KindOpened, Sandbox: i.ID(), Revision: revision, Network: len(network)},
 		files:   append(streams, network...),
 		then:    func() { close(i.told) },
 	}, nil
@@ -257,7 +258,7 @@ func (m *monitor) answerList(_ context.Context, _ control.Message) (reply, error
 }
 
 func (m *monitor) answerReload(_ context.Context, _ control.Message) (reply, error) {
-	if err := m.daemon.reload(); err != nil {
+	if err := m.daemon.Reload(); err != nil {
 		return reply{}, &control.Error{Code: control.CodeReload, Text: err.Error()}
 	}
 	return reply{message: control.Message{Kind: control.KindDone}}, nil

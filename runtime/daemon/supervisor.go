@@ -30,7 +30,8 @@ const (
 
 // supervisor has the running instances.
 type supervisor struct {
-	runtime *sandbox.Runtime
+	runtime    *sandbox.Runtime
+	retirement time.Duration
 
 	mu        sync.Mutex
 	instances map[string]*instance
@@ -43,16 +44,19 @@ type supervisor struct {
 // instance is one running sandbox and the peer it belongs to.
 type instance struct {
 	*sandbox.Sandbox
-	owner   *monitor
-	server  string
-	project string
-	profile *profile.Profile
-	told    chan struct{} // closed when the owner knows of it, or is gone
-	stopped atomic.Bool
+	owner    *monitor
+	server   string
+	revision string
+	longest  time.Duration // that a call may take
+	outdated time.Time     // since when its server has another revision, or none; guarded by the supervisor's mu
+	project  string
+	profile  *profile.Profile
+	told     chan struct{} // closed when the owner knows of it, or is gone
+	stopped  atomic.Bool
 }
 
-func newSupervisor(runtime *sandbox.Runtime) *supervisor {
-	return &supervisor{runtime: runtime, instances: map[string]*instance{}, starts: rate.NewLimiter(startPerSec, startBurst)}
+func newSupervisor(runtime *sandbox.Runtime, retirement time.Duration) *supervisor {
+	return &supervisor{runtime: runtime, retirement: retirement, instances: map[string]*instance{}, starts: rate.NewLimiter(startPerSec, startBurst)}
 }
 
 // setProjects makes each project's cgroup and its ceiling.
@@ -67,12 +71,12 @@ func (s *supervisor) setProjects(cfg *config.Config) error {
 
 // open starts an instance for a peer and returns it and the peer's ends of its
 // streams. Once the peer has been told, told must be closed. Its errors are *control.Error.
-func (s *supervisor) open(owner *monitor, name string, server config.Server, image *images.Image, most int) (*instance, []*os.File, error) {
+func (s *supervisor) open(owner *monitor, name, revision string, server config.Server, image *images.Image, most int) (*instance, []*os.File, error) {
 	id, err := s.reserve(name, most)
 	if err != nil {
 		return nil, nil, &control.Error{Code: control.CodeLimit, Text: err.Error()}
 	}
-	i, files, err := s.start(owner, id, name, server, image)
+	i, files, err := s.start(owner, id, name, revision, server, image)
 	if err != nil {
 		return nil, nil, &control.Error{Code: control.CodeStart, Text: err.Error()}
 	}
@@ -94,7 +98,7 @@ func (s *supervisor) reserve(server string, most int) (id string, err error) {
 	return fmt.Sprintf("%s-%d", server, s.lastID), nil
 }
 
-func (s *supervisor) start(owner *monitor, id, name string, server config.Server, image *images.Image) (*instance, []*os.File, error) {
+func (s *supervisor) start(owner *monitor, id, name, revision string, server config.Server, image *images.Image) (*instance, []*os.File, error) {
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -115,13 +119,25 @@ func (s *supervisor) start(owner *monitor, id, name string, server config.Server
 		closeFiles(streams.outside)
 		return nil, nil, err
 	}
-	i := &instance{Sandbox: box, owner: owner, server: name, project: server.Project, profile: &server.Sandbox.Profile, told: make(chan struct{})}
+	i := &instance{
+		Sandbox: box, owner: owner, server: name, revision: revision, longest: longest(server),
+		project: server.Project, profile: &server.Sandbox.Profile, told: make(chan struct{}),
+	}
 	s.mu.Lock()
 	s.instances[id] = i
 	s.mu.Unlock()
 	slog.Info("server started", "server", name, "sandbox", id, "pid", box.PID(), "uid", box.UID())
 	s.watching.Go(func() { s.watch(i) })
 	return i, streams.outside, nil
+}
+
+// longest is how long a call of a server may take.
+func longest(server config.Server) time.Duration {
+	longest := max(server.Timeout, server.MaxTimeout)
+	for _, tool := range server.Tools {
+		longest = max(longest, tool.Timeout, tool.MaxTimeout)
+	}
+	return longest
 }
 
 // watch waits for an instance to end and tells its owner.
@@ -161,6 +177,24 @@ func (i *instance) exit() control.Exit {
 		exit.PIDLimit = int64(i.profile.Limits.PIDsMax)
 	}
 	return exit
+}
+
+// retire ends what has been out of date for so long that the proxy should have ended
+// it: a captured one must not keep a server running with what was taken from it.
+func (s *supervisor) retire(revisions map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range s.instances {
+		switch {
+		case i.revision == revisions[i.server]: // of what is offered to the proxy, too, once it is in force
+			i.outdated = time.Time{}
+		case i.outdated.IsZero():
+			i.outdated = time.Now()
+		case time.Since(i.outdated) > i.longest+s.retirement && !i.stopped.Load():
+			slog.Warn("server stopped: its configuration has changed, and the proxy did not end it", "server", i.server, "sandbox", i.ID())
+			s.watching.Go(func() { _ = i.end() }) // it never fails
+		}
+	}
 }
 
 // find returns an instance; a proxy finds its own only.

@@ -203,13 +203,15 @@ func (c *Client) giveUp(id uint64, reply <-chan answer) {
 	}
 }
 
-// Open starts an instance of a server. An *control.Error says why it was refused.
-func (c *Client) Open(ctx context.Context, server string) (control.Opened, error) {
-	a, err := c.call(ctx, control.Message{Kind: control.KindOpen, Server: server})
+// Open starts an instance of a server. The daemon starts it from the configuration
+// that has the revision, if there is one, else from the one in force: Opened says
+// which. An *control.Error says why it was refused.
+func (c *Client) Open(ctx context.Context, server, revision string) (control.Opened, error) {
+	a, err := c.call(ctx, control.Message{Kind: control.KindOpen, Server: server, Revision: revision})
 	if err != nil {
 		return control.Opened{}, err
 	}
-	opened := control.Opened{Sandbox: a.message.Sandbox}
+	opened := control.Opened{Sandbox: a.message.Sandbox, Revision: a.message.Revision}
 	streams := len(a.files) - a.message.Network
 	if a.message.Network < 0 || streams != 2 && streams != 3 {
 		closeAll(a.files)

@@ -166,7 +166,7 @@ func TestOpen(t *testing.T) {
 				}
 			}()
 			defer func() { <-answered }()
-			opened, err := s.client.Open(t.Context(), "a")
+			opened, err := s.client.Open(t.Context(), "a", "")
 			if (err != nil) != tt.fails {
 				t.Fatalf("got %v", err)
 			}
@@ -222,7 +222,7 @@ func TestOpenGivenUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)
 	go func() {
-		_, err := s.client.Open(ctx, "a")
+		_, err := s.client.Open(ctx, "a", "")
 		result <- err
 	}()
 	request := s.receive(t, control.KindOpen)

@@ -103,7 +103,7 @@ func startIn(t testing.TB, own, config string) *gateway {
 	}
 	d, err := daemon.New(daemon.Options{
 		Config: g.config, Keys: filepath.Join(own, "keys.json"), Dir: state, Launcher: filepath.Join(dir, "mcp-gateway-launch"),
-		ProxyUID: proxyUID, Listener: listener,
+		ProxyUID: proxyUID, Listener: listener, Retirement: 100 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +204,7 @@ func TestOpenUseAndStop(t *testing.T) {
 	if document, err := json.Marshal(got); err != nil || strings.Contains(string(document), "/root/none") {
 		t.Errorf("the proxy was told a command: %s, %v", document, err)
 	}
-	opened, err := p.Open(t.Context(), "cat")
+	opened, err := p.Open(t.Context(), "cat", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,11 +238,11 @@ func TestOpenRefuses(t *testing.T) {
 		"none": control.CodeUnknownServer, "off": control.CodeUnknownServer, "": control.CodeUnknownServer,
 		"../cat": control.CodeUnknownServer, "invisible": control.CodeStart,
 	} {
-		if _, err := p.Open(t.Context(), server); code(err) != want {
+		if _, err := p.Open(t.Context(), server, ""); code(err) != want {
 			t.Errorf("%q: got %v, want code %q", server, err, want)
 		}
 	}
-	_, err := p.Open(t.Context(), "invisible")
+	_, err := p.Open(t.Context(), "invisible", "")
 	if err == nil || !strings.Contains(err.Error(), `command "/root/none/program" is not visible in image "host"`) {
 		t.Errorf("got %v, want that it is not visible", err)
 	}
@@ -252,13 +252,13 @@ func TestLimitOfServers(t *testing.T) {
 	g := start(t, servers)
 	p := g.connect(t, proxyUID)
 	for range 3 {
-		opened, err := p.Open(t.Context(), "cat")
+		opened, err := p.Open(t.Context(), "cat", "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer opened.Close()
 	}
-	if _, err := p.Open(t.Context(), "cat"); code(err) != control.CodeLimit || !strings.Contains(err.Error(), "max_servers") {
+	if _, err := p.Open(t.Context(), "cat", ""); code(err) != control.CodeLimit || !strings.Contains(err.Error(), "max_servers") {
 		t.Errorf("got %v for the fourth, want the limit", err)
 	}
 }
@@ -268,7 +268,7 @@ func TestStartsAreLimited(t *testing.T) {
 	g := start(t, servers)
 	p := g.connect(t, proxyUID)
 	for i := range 1000 {
-		opened, err := p.Open(t.Context(), "invisible")
+		opened, err := p.Open(t.Context(), "invisible", "")
 		if err == nil {
 			opened.Close()
 		}
@@ -285,7 +285,7 @@ func TestStartsAreLimited(t *testing.T) {
 func TestExitIsTold(t *testing.T) {
 	g := start(t, servers)
 	p := g.connect(t, proxyUID)
-	opened, err := p.Open(t.Context(), "false")
+	opened, err := p.Open(t.Context(), "false", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +299,7 @@ func TestExitIsTold(t *testing.T) {
 func TestEndOfTheConnection(t *testing.T) {
 	g := start(t, servers)
 	p, admin := g.connect(t, proxyUID), g.connect(t, 0)
-	opened, err := p.Open(t.Context(), "cat")
+	opened, err := p.Open(t.Context(), "cat", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +325,7 @@ func TestEndOfTheConnection(t *testing.T) {
 func TestOneProxy(t *testing.T) {
 	g := start(t, servers)
 	first, admin := g.connect(t, proxyUID), g.connect(t, 0)
-	opened, err := first.Open(t.Context(), "cat")
+	opened, err := first.Open(t.Context(), "cat", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,7 +343,7 @@ func TestOneProxy(t *testing.T) {
 	if _, err := io.ReadAll(opened.Stdout); err != nil { // to the end of the server
 		t.Error(err)
 	}
-	other, err := second.Open(t.Context(), "cat")
+	other, err := second.Open(t.Context(), "cat", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -393,6 +393,7 @@ func TestSilentProxy(t *testing.T) {
 					break // nobody takes its answers any more
 				}
 			}
+			g.write(t, servers+"  more: {command: cat}\n")
 			if err := admin.Reload(t.Context()); err != nil {
 				t.Errorf("got %v", err)
 			}
@@ -534,7 +535,7 @@ func TestReload(t *testing.T) {
 	if got := within(t, p.policies); got.Generation != 2 || len(got.Servers) != 4 {
 		t.Errorf("got %+v, want generation 2 with a fourth server", got)
 	}
-	opened, err := p.Open(t.Context(), "more")
+	opened, err := p.Open(t.Context(), "more", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -550,7 +551,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("got %v, want the proxy's reason", err)
 	}
 	within(t, p.policies)
-	opened, err = p.Open(t.Context(), "more") // the second generation is still in force
+	opened, err = p.Open(t.Context(), "more", "") // the second generation is still in force
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 
 func (p *proxy) open(t *testing.T, server string) control.Opened {
 	t.Helper()
-	opened, err := p.Open(t.Context(), server)
+	opened, err := p.Open(t.Context(), server, "")
 	if err != nil {
 		t.Fatal(err)
 	}

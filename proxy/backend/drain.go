@@ -1,0 +1,101 @@
+package backend
+
+import (
+	"fmt"
+	"time"
+
+	"mcpgateway/proxy/mcp"
+)
+
+// ChangedError says that an instance was started from a configuration that is no
+// longer in force. It takes no calls any more.
+type ChangedError struct {
+	server    string
+	ofSession bool
+}
+
+func (e *ChangedError) Error() string {
+	if e.ofSession {
+		return fmt.Sprintf("the configuration of server %q has changed: initialize again", e.server)
+	}
+	return fmt.Sprintf("server %q was stopped: its configuration has changed", e.server)
+}
+
+// Leaving reports whether the instance takes no more calls: it drains, or has ended,
+// or is about to.
+func (c *Conn) Leaving() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended != nil || c.draining != nil
+}
+
+// changed is the error of an instance that takes no more calls because its
+// configuration has changed; nil otherwise.
+func (c *Conn) changed() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.draining == nil {
+		return nil
+	}
+	return c.draining
+}
+
+// longest is the longest wait for an answer, whatever it is for.
+func (s *Spec) longest() time.Duration {
+	longest := max(s.Timeout, s.MaxTimeout)
+	for _, tool := range s.Tools {
+		longest = max(longest, tool.Timeout, tool.MaxTimeout)
+	}
+	return longest
+}
+
+// adjust makes the Conn go by what is said of its server now.
+func (c *Conn) adjust(spec Spec) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.settings.Swap(&spec)
+	if spec.IdleTimeout != before.IdleTimeout && c.ended == nil {
+		c.idle.Reset(max(0, spec.IdleTimeout-time.Since(c.lastUsed)))
+	}
+	if spec.FreezeAfter != before.FreezeAfter {
+		c.outbox.wake() // the writer looks
+	}
+}
+
+// drain ends the instance as soon as no call is in flight, at the latest when none
+// may be. Subscriptions, which have no end of their own, end now.
+func (c *Conn) drain() {
+	c.mu.Lock()
+	if c.ended != nil || c.draining != nil {
+		c.mu.Unlock()
+		return
+	}
+	cause := &ChangedError{c.spec().Server, c.mode == ofSession}
+	c.draining = cause
+	c.drained = time.AfterFunc(c.spec().longest(), func() { c.shut(cause) })
+	watchers := c.watchers
+	c.watchers = map[*watcher]struct{}{}
+	var subscriptions []*Call
+	for id, call := range c.calls {
+		if call.method == mcp.MethodListen && c.mode == stateless {
+			delete(c.calls, id)
+			subscriptions = append(subscriptions, call)
+		}
+	}
+	c.endIfDrainedLocked()
+	c.mu.Unlock()
+	for w := range watchers {
+		w.ended(cause)
+	}
+	for _, call := range subscriptions {
+		call.complete()
+	}
+}
+
+// endIfDrainedLocked ends an instance that drains and has nothing to do any more.
+// c.mu must be held.
+func (c *Conn) endIfDrainedLocked() {
+	if c.draining != nil && len(c.calls) == 0 {
+		c.shutLocked(c.draining)
+	}
+}

@@ -1,0 +1,149 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// watchEvery is how often the files are looked at. A change has settled when it is
+// the same twice.
+const watchEvery = time.Second
+
+// Reload reads the configuration anew and makes it the current one once the proxy has
+// taken it; on an error the old one stays. A proxy that says nothing is cut off, and
+// its servers with it: a revoked key must not stay in force. Sandboxes that are as the
+// new one wants them go on; the proxy ends the others when their calls have.
+func (d *Daemon) Reload() error {
+	d.reloadMu.Lock()
+	defer d.reloadMu.Unlock()
+	return d.reloadLocked()
+}
+
+func (d *Daemon) reloadLocked() error {
+	old := d.current.Load()
+	d.lastNumber++ // never used twice, so that a late verdict fits no other generation
+	next, err := d.load()
+	if err != nil {
+		return err
+	}
+	if next.same(old) {
+		slog.Debug("configuration read again: nothing has changed", "generation", old.number)
+		return nil
+	}
+	if next.config.Sandbox.UIDPool != old.config.Sandbox.UIDPool {
+		return errors.New("sandbox.uid_pool can't change while the daemon runs: restart it")
+	}
+	if !maps.Equal(next.config.Transports.Listeners(), old.config.Transports.Listeners()) {
+		return errors.New("what transports listen on can't change while the gateway runs: restart it")
+	}
+	if err := d.supervisor.setProjects(next.config); err != nil {
+		return errors.Join(err, d.supervisor.setProjects(old.config))
+	}
+	d.offered.Store(next)
+	defer d.offered.Store(nil)
+	for _, m := range d.connected() {
+		if err := m.offer(next); err != nil {
+			return errors.Join(fmt.Errorf("the proxy did not take generation %d: %w", next.number, err), d.supervisor.setProjects(old.config))
+		}
+	}
+	d.current.Store(next)
+	slog.Info("configuration loaded", "generation", next.number)
+	return nil
+}
+
+// load reads the configuration and notes what its files were. reloadMu must be held.
+func (d *Daemon) load() (*generation, error) {
+	began := time.Now()
+	g, warnings, files, err := loadGeneration(d.lastNumber, d.options)
+	d.files, d.loaded = files, look(files, began)
+	if err != nil {
+		return nil, err
+	}
+	if current := d.current.Load(); current == nil || !g.same(current) {
+		for _, w := range warnings {
+			slog.Warn(w.Text, "position", w.Position)
+		}
+	}
+	return g, nil
+}
+
+// starting is the generation that an instance is started from: the proxy may have
+// taken one before the daemon has heard of it.
+func (d *Daemon) starting(server, revision string) *generation {
+	if next := d.offered.Load(); next != nil && next.revisions[server] == revision && revision != "" {
+		return next
+	}
+	return d.current.Load()
+}
+
+// watch reloads when a change of the files has settled, and sees to the end of what
+// is out of date, until ctx ends.
+func (d *Daemon) watch(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	var seen, failure string
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		d.supervisor.retire(d.current.Load().revisions)
+		if !d.current.Load().config.Gateway.Watch {
+			continue
+		}
+		var err error
+		if seen, err = d.reloadIfSettled(seen); err == nil {
+			continue
+		}
+		if text := err.Error(); text != failure { // the same is told once
+			failure = text
+			slog.Error("the configuration's files have changed, and the old configuration stays in force", "err", err)
+		}
+	}
+}
+
+// reloadIfSettled reloads if the files are not what they were when they were read,
+// but what they were when they were last seen. It returns what they are.
+func (d *Daemon) reloadIfSettled(seen string) (now string, err error) {
+	d.reloadMu.Lock()
+	defer d.reloadMu.Unlock()
+	now = look(d.files, time.Now().Add(watchEvery))
+	if now == d.loaded || now != seen {
+		return now, nil
+	}
+	return now, d.reloadLocked()
+}
+
+// look says what is at the paths, so that it says another thing after any change, also
+// of what links lead to. What was changed when it began to be read, or since, may have
+// been read halfway, and says what look never says again.
+func look(files []string, began time.Time) string {
+	var all strings.Builder
+	for _, path := range files {
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			fmt.Fprintf(&all, "%q -\n", path)
+			continue
+		}
+		if err != nil {
+			fmt.Fprintf(&all, "%q %v\n", path, err)
+			continue
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		fmt.Fprintf(&all, "%q %d %d %d %d %d %t\n", path, st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim, !time.Unix(st.Ctim.Unix()).Before(began.Add(-clockStep)))
+	}
+	return all.String()
+}
+
+// clockStep is how far the time of a change may be behind the clock: the kernel notes
+// that of its last tick.
+const clockStep = 20 * time.Millisecond
