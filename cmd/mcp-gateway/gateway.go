@@ -42,6 +42,7 @@ type gateway struct {
 	proxy      *exec.Cmd
 	ends       chan end
 	socketPath string
+	links      []string // to sockets, in the state folder
 }
 
 // end says that a child has ended.
@@ -137,6 +138,9 @@ func (g *gateway) prepareSockets(cfg *config.Config) error {
 	if err := g.prepareControl(); err != nil {
 		return fmt.Errorf("make control socket: %w", err)
 	}
+	if err := g.prepareOperator(); err != nil {
+		return fmt.Errorf("make operator's socket: %w", err)
+	}
 	path := filepath.Join(g.dir, "notify.sock")
 	var err error
 	if g.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}); err != nil {
@@ -157,15 +161,30 @@ func (g *gateway) prepareControl() error {
 	if g.control, err = listener.File(); err != nil {
 		return err
 	}
-	// For the key and ps commands, which know the state folder only.
-	link := filepath.Join(g.state, "control.sock")
-	if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
 	return errors.Join(
 		os.Chown(g.socketPath, int(g.account.uid), -1),
 		os.Chmod(g.socketPath, 0o600),
-		os.Symlink(g.socketPath, link))
+		g.link("control.sock"))
+}
+
+// link leaves a link to a socket for commands that know the state folder only.
+func (g *gateway) link(name string) error {
+	link := filepath.Join(g.state, name)
+	if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(filepath.Join(g.dir, name), link); err != nil {
+		return err
+	}
+	g.links = append(g.links, link)
+	return nil
+}
+
+func (g *gateway) prepareOperator() error {
+	if err := g.clients.listenOperator(filepath.Join(g.dir, operatorLink)); err != nil {
+		return err
+	}
+	return g.link(operatorLink)
 }
 
 // start starts daemon and proxy. It must run on a locked thread that lives as long
@@ -368,8 +387,8 @@ func (g *gateway) cleanUp() error {
 	if g.key != "" {
 		errs = append(errs, revokeKey(keyFile(g.state), g.key))
 	}
-	if g.socketPath != "" {
-		errs = append(errs, os.Remove(filepath.Join(g.state, "control.sock")))
+	for _, link := range g.links {
+		errs = append(errs, os.Remove(link))
 	}
 	if g.dir != "" {
 		errs = append(errs, os.RemoveAll(g.dir))

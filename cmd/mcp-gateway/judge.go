@@ -8,6 +8,7 @@ import (
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/certs"
+	"mcpgateway/proxy/pins"
 	"mcpgateway/runtime/config"
 )
 
@@ -22,6 +23,9 @@ func contradictions(cfg *config.Config) (texts []string) {
 		if err := certs.Check(tls); err != nil {
 			texts = append(texts, fmt.Sprintf("transports.%s.tls: %v", name, err))
 		}
+	}
+	if _, err := pins.ParseLock(cfg.Security.ToolPins.Lock); err != nil {
+		texts = append(texts, fmt.Sprintf("security.tool_pins.file: %s: %s", cfg.Security.ToolPins.File, shown(err.Error())))
 	}
 	if most, wanted := cfg.Gateway.MaxServers, promised(cfg); wanted > most {
 		texts = append(texts, fmt.Sprintf("gateway.max_servers: is %d, but warm and eager instances and replicas are %d together: raise it, or ask for fewer", most, wanted))

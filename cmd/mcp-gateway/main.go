@@ -12,6 +12,10 @@ import (
 
 func main() {
 	if err := newCommand().Execute(); err != nil {
+		var own *exitError
+		if errors.As(err, &own) {
+			os.Exit(own.status)
+		}
 		if !errors.Is(err, errReported) {
 			fmt.Fprintln(os.Stderr, "mcp-gateway:", err)
 		}
@@ -32,7 +36,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newUpCommand(), newCheckCommand(), newKeyCommand(), newReloadCommand(), newPsCommand(),
+	root.AddCommand(newUpCommand(), newCheckCommand(), newKeyCommand(), newToolsCommand(), newReloadCommand(), newPsCommand(),
 		newFreezeCommand(), newThawCommand(), newReclaimCommand(), newProfileCommand(), newPolicyCommand())
 	return root
 }

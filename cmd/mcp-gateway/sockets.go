@@ -51,6 +51,25 @@ func (s *sockets) listen(name, address string, port int) (string, error) {
 	return listener.Addr().String(), nil
 }
 
+// listenOperator makes the socket that root asks the proxy at: nobody else can open it.
+func (s *sockets) listenOperator(path string) error {
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	listener.SetUnlinkOnClose(false)
+	if err := os.Chmod(path, 0o600); err != nil {
+		return err
+	}
+	file, err := listener.File()
+	if err != nil {
+		return err
+	}
+	s.names, s.files = append(s.names, "operator"), append(s.files, file)
+	return nil
+}
+
 // environment says which listeners a process inherits.
 func (s *sockets) environment() []string {
 	return []string{fmt.Sprintf("LISTEN_FDS=%d", len(s.files)), "LISTEN_FDNAMES=" + strings.Join(s.names, ":")}

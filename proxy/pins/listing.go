@@ -29,7 +29,7 @@ func (v *View) Listing(server string, definitions [][]byte) Listing {
 	l := Listing{Server: server, Mode: v.Mode(server)}
 	present := map[string]bool{}
 	for _, definition := range definitions {
-		name, ok := nameOf(definition)
+		name, ok := NameOf(definition)
 		if !ok {
 			continue
 		}

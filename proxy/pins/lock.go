@@ -98,7 +98,7 @@ func ParseLock(content []byte) (Lock, error) {
 }
 
 func (e Entry) check(tool string) error {
-	switch name, ok := nameOf(e.Definition); {
+	switch name, ok := NameOf(e.Definition); {
 	case e.SHA256 == Digest{} || DigestOf(e.Definition) != e.SHA256:
 		return errors.New("sha256 is not that of the definition: the file was edited by hand, approve the tool again")
 	case !ok || name != tool:
@@ -107,7 +107,8 @@ func (e Entry) check(tool string) error {
 	return nil
 }
 
-// nameOf is the name in a definition that was checked.
-func nameOf(definition []byte) (name string, ok bool) {
+// NameOf is the name in a definition that was checked, as a part of a message is; ok is
+// false without one.
+func NameOf(definition []byte) (name string, ok bool) {
 	return mcp.TextOf(mcp.Member(definition, "name"))
 }

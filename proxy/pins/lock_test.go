@@ -60,7 +60,7 @@ func lockOf(t *testing.T, server string, at time.Time, definitions ...string) Lo
 	t.Helper()
 	lock := Lock{server: {}}
 	for _, d := range definitions {
-		name, ok := nameOf([]byte(d))
+		name, ok := NameOf([]byte(d))
 		if !ok {
 			t.Fatalf("%s has no name", d)
 		}

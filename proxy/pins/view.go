@@ -67,7 +67,7 @@ func (v *View) Filter(server string, definition []byte) (keep bool) {
 	if mode == policy.PinsOff {
 		return true
 	}
-	name, ok := nameOf(definition)
+	name, ok := NameOf(definition)
 	if !ok {
 		return mode != policy.PinsBlock
 	}
@@ -76,7 +76,7 @@ func (v *View) Filter(server string, definition []byte) (keep bool) {
 
 // Judge says what a definition is that a server lists, without taking note of it.
 func (v *View) Judge(server string, definition []byte) Kind {
-	name, _ := nameOf(definition)
+	name, _ := NameOf(definition)
 	o := v.registry.server(server)
 	o.mu.Lock()
 	defer o.mu.Unlock()
