@@ -51,6 +51,8 @@ type Call interface {
 	// Take returns what has come, in order: messages that relate to the request, and
 	// last of all, always, one response.
 	Take() []mcp.Message
+	// Wake makes Ready give a value, though nothing may have come.
+	Wake()
 	// Cancel ends the call with a response that says so, and tells the server.
 	Cancel(reason string)
 	// Detach says that nobody reads the messages any more; the server goes on.

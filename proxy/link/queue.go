@@ -28,6 +28,14 @@ func NewQueue() *Queue { return &Queue{ready: make(chan struct{}, 1)} }
 // Ready gives a value when Take may have messages.
 func (q *Queue) Ready() <-chan struct{} { return q.ready }
 
+// Wake makes Ready give a value, though nothing may have come.
+func (q *Queue) Wake() {
+	select {
+	case q.ready <- struct{}{}:
+	default:
+	}
+}
+
 // Take returns the messages in their order and empties the queue.
 func (q *Queue) Take() []mcp.Message {
 	q.mu.Lock()
@@ -59,8 +67,5 @@ func (q *Queue) Force(m mcp.Message) {
 func (q *Queue) addLocked(m mcp.Message) {
 	q.messages = append(q.messages, m)
 	q.bytes += len(m.Raw())
-	select {
-	case q.ready <- struct{}{}:
-	default:
-	}
+	q.Wake()
 }
