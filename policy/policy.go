@@ -27,6 +27,8 @@ type Policy struct {
 	HiddenText HiddenText        `json:"hidden_text"`
 	RBAC       *RBAC             `json:"rbac,omitempty"`  // nil: what a credential is good for decides alone
 	Audit      *Audit            `json:"audit,omitempty"` // nil: nothing is audited
+
+	Authentication Authentication `json:"authentication"` // how callers prove who they are
 }
 
 // Server is what the proxy knows of one enabled MCP server.
@@ -85,6 +87,7 @@ type HTTP struct {
 	AllowedOrigins []string `json:"allowed_origins"` // "https://app.example"; browsers elsewhere are refused
 	WebSocket      bool     `json:"websocket"`       // WebSocket is served on the HTTP listener, beside one of its own
 	SSE            bool     `json:"sse"`             // and so is HTTP+SSE
+	PublicURL      string   `json:"public_url"`      // that clients know the gateway by, without a final slash; "": as requests say
 	TLS            *TLS     `json:"tls,omitempty"`   // nil: plain text
 }
 
@@ -98,17 +101,20 @@ type TLS struct {
 	Certificate []byte `json:"certificate"`         // the chain, the listener's own first
 	Key         []byte `json:"key"`                 // of the listener itself, not of any server
 	ClientCA    []byte `json:"client_ca,omitempty"` // clients must have a certificate of one of these; empty: none needed
+	Optional    bool   `json:"optional,omitempty"`  // they may also have none, but no other
+	Revoked     []byte `json:"revoked,omitempty"`   // revocation lists of ClientCA, PEM or DER; empty: none is asked for
 }
 
 // Key is a stored API key: never the key itself, only its SHA-256. The secret
 // part has 256 random bits, so a slow hash would add nothing.
 type Key struct {
-	ID      string    `json:"id"`
-	Name    string    `json:"name"`
-	Hash    [32]byte  `json:"hash"`
-	Servers []string  `json:"servers,omitempty"` // the servers it may use; empty means all
-	Created time.Time `json:"created"`
-	Expires time.Time `json:"expires,omitzero"` // zero: never
+	ID       string    `json:"id"`
+	Name     string    `json:"name"`
+	Hash     [32]byte  `json:"hash"`
+	Servers  []string  `json:"servers,omitempty"`  // the servers it may use; empty means all
+	Projects []string  `json:"projects,omitempty"` // and their projects; empty means all
+	Created  time.Time `json:"created"`
+	Expires  time.Time `json:"expires,omitzero"` // zero: never
 }
 
 // Scope is what a client addresses: one server, or, without Server, all servers
@@ -136,8 +142,9 @@ func (e *DeniedError) Error() string { return fmt.Sprintf("%s may not use %s", e
 
 // Authorize returns nil if id may use server, a *DeniedError if not.
 func (p *Policy) Authorize(id Identity, server string) error {
-	_, known := p.Servers[server]
-	if known && id.Subject != "" && (len(id.Servers) == 0 || slices.Contains(id.Servers, server)) {
+	s, known := p.Servers[server]
+	allowed := func(names []string, name string) bool { return len(names) == 0 || slices.Contains(names, name) }
+	if known && id.Subject != "" && allowed(id.Servers, server) && allowed(id.Projects, s.Project) {
 		return nil
 	}
 	return &DeniedError{Subject: id.Subject, Scope: Scope{Server: server}}

@@ -61,7 +61,7 @@ func newProxyOver(t *testing.T, opener *proxytest.Opener, log io.Writer) *runnin
 
 func newPolicy(t *testing.T, generation uint64, eager bool, servers ...string) (p policy.Policy, key string) {
 	t.Helper()
-	stored, key, err := authn.NewAPIKey("test", nil, time.Time{})
+	stored, key, err := authn.NewAPIKey("test", nil, nil, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}

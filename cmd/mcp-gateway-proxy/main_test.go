@@ -196,7 +196,7 @@ func (p *process) initialize(server, key string) (status int, body string) {
 // newPolicy has two servers, one of them eager, and one key.
 func newPolicy(t *testing.T, eager string) (p policy.Policy, key string) {
 	t.Helper()
-	stored, key, err := authn.NewAPIKey("test", nil, time.Time{})
+	stored, key, err := authn.NewAPIKey("test", nil, nil, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func (g *gateway) prepare(cfg *config.Config) error {
 	if err := os.Chmod(g.dir, 0o755); err != nil {
 		return err
 	}
-	if err := g.prepareState(); err != nil {
+	if err := g.prepareState(cfg); err != nil {
 		return err
 	}
 	return g.prepareSockets(cfg)
@@ -117,7 +117,7 @@ func sweep() error {
 	return nil
 }
 
-func (g *gateway) prepareState() (err error) {
+func (g *gateway) prepareState(cfg *config.Config) (err error) {
 	g.state = g.options.state
 	if g.state == "" {
 		g.state = filepath.Join(g.dir, "state")
@@ -125,8 +125,13 @@ func (g *gateway) prepareState() (err error) {
 	if err := os.MkdirAll(g.state, 0o755); err != nil {
 		return fmt.Errorf("make state folder: %w", err)
 	}
+	if tokens := cfg.Security.Authentication.Policy.Tokens; tokens != nil && tokens.Own {
+		if _, _, err := ensureTokenKey(tokenKeyFile(g.state)); err != nil {
+			return err
+		}
+	}
 	if g.options.withKey {
-		g.addresses.Key, g.key, err = createKey(keyFile(g.state), "throw-away", nil, throwAwayLife)
+		g.addresses.Key, g.key, err = createKey(keyFile(g.state), "throw-away", nil, nil, throwAwayLife)
 	}
 	return err
 }

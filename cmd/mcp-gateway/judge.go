@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"mcpgateway/policy"
+	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/certs"
 	"mcpgateway/proxy/pins"
 	"mcpgateway/runtime/config"
@@ -27,11 +28,22 @@ func contradictions(cfg *config.Config) (texts []string) {
 	if _, err := pins.ParseLock(cfg.Security.ToolPins.Lock); err != nil {
 		texts = append(texts, fmt.Sprintf("security.tool_pins.file: %s: %s", cfg.Security.ToolPins.File, shown(err.Error())))
 	}
+	if err := checkAuthentication(cfg); err != nil {
+		texts = append(texts, err.Error())
+	}
 	if most, wanted := cfg.Gateway.MaxServers, promised(cfg); wanted > most {
 		texts = append(texts, fmt.Sprintf("gateway.max_servers: is %d, but warm and eager instances and replicas are %d together: raise it, or ask for fewer", most, wanted))
 	}
 	slices.Sort(texts)
 	return texts
+}
+
+// checkAuthentication says what the proxy would refuse of keys and issuers.
+func checkAuthentication(cfg *config.Config) error {
+	state := authn.NewState()
+	defer state.Close()
+	_, err := authn.New(cfg.Security.Authentication.Policy, nil, state)
+	return err
 }
 
 // promised is how many sandboxes the servers may have at a time without anybody

@@ -36,9 +36,10 @@ be shown again. A running gateway takes it at once.`,
 	}
 	state := stateFlag(cmd)
 	servers := cmd.Flags().StringSlice("server", nil, "let it use this `SERVER` only (may be repeated; default: all)")
+	projects := cmd.Flags().StringSlice("project", nil, "let it use servers of this `PROJECT` only (may be repeated; default: all)")
 	lifetime := cmd.Flags().Duration("expires-in", 0, "let it end after this `TIME`, such as 720h (default: never)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		text, _, err := createKey(keyFile(*state), args[0], *servers, *lifetime)
+		text, _, err := createKey(keyFile(*state), args[0], *servers, *projects, *lifetime)
 		if err != nil {
 			return err
 		}
@@ -49,7 +50,7 @@ be shown again. A running gateway takes it at once.`,
 }
 
 // createKey makes a key and stores its hash. It returns the key and its id.
-func createKey(file, name string, servers []string, lifetime time.Duration) (text, id string, err error) {
+func createKey(file, name string, servers, projects []string, lifetime time.Duration) (text, id string, err error) {
 	if lifetime < 0 {
 		return "", "", fmt.Errorf("create key: a lifetime of %s is over already", lifetime)
 	}
@@ -57,7 +58,7 @@ func createKey(file, name string, servers []string, lifetime time.Duration) (tex
 	if lifetime > 0 {
 		expires = time.Now().Add(lifetime)
 	}
-	key, text, err := authn.NewAPIKey(name, servers, expires)
+	key, text, err := authn.NewAPIKey(name, servers, projects, expires)
 	if err != nil {
 		return "", "", err
 	}
@@ -87,20 +88,24 @@ func newKeyListCommand() *cobra.Command {
 			return err
 		}
 		table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "ID\tNAME\tSERVERS\tCREATED\tEXPIRES")
+		fmt.Fprintln(table, "ID\tNAME\tSERVERS\tPROJECTS\tCREATED\tEXPIRES")
 		for _, k := range stored {
-			servers, expires := "all", "never"
-			if len(k.Servers) > 0 {
-				servers = strings.Join(k.Servers, ",")
-			}
+			expires := "never"
 			if !k.Expires.IsZero() {
 				expires = k.Expires.Format(time.DateTime)
 			}
-			fmt.Fprintf(table, "%s\t%q\t%s\t%s\t%s\n", k.ID, k.Name, servers, k.Created.Format(time.DateTime), expires)
+			fmt.Fprintf(table, "%s\t%q\t%s\t%s\t%s\t%s\n", k.ID, k.Name, orAll(k.Servers), orAll(k.Projects), k.Created.Format(time.DateTime), expires)
 		}
 		return table.Flush()
 	}
 	return cmd
+}
+
+func orAll(names []string) string {
+	if len(names) == 0 {
+		return "all"
+	}
+	return strings.Join(names, ",")
 }
 
 func newKeyRevokeCommand() *cobra.Command {

@@ -36,7 +36,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newUpCommand(), newCheckCommand(), newKeyCommand(), newToolsCommand(), newReloadCommand(), newPsCommand(),
+	root.AddCommand(newUpCommand(), newCheckCommand(), newKeyCommand(), newTokenCommand(), newToolsCommand(), newReloadCommand(), newPsCommand(),
 		newFreezeCommand(), newThawCommand(), newReclaimCommand(), newProfileCommand(), newPolicyCommand())
 	return root
 }

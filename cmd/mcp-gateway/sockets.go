@@ -95,10 +95,10 @@ func (s *sockets) listenAll(t *config.Transports, a *addresses) error {
 	if err != nil {
 		return fmt.Errorf("open the admin listener: %w", err)
 	}
-	if t.OnHTTP(t.WebSocket) {
+	if t.OnHTTP(t.WebSocket.Listener) {
 		bound["websocket"] = bound["http"]
 	}
-	if t.OnHTTP(t.SSE) {
+	if t.OnHTTP(t.SSE.Listener) {
 		bound["sse"] = bound["http"]
 	}
 	a.HTTP, a.GRPC, a.Admin = url("http", bound["http"], t.HTTP.TLS.PEM), bound["grpc"], url("http", admin, nil)

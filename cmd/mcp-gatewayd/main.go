@@ -131,7 +131,7 @@ func newOptions(f flags) (daemon.Options, error) {
 		return daemon.Options{}, err
 	}
 	return daemon.Options{
-		Config: f.config, Keys: filepath.Join(f.stateDir, "keys.json"), Dir: filepath.Join(f.runtimeDir, "sandboxes"),
+		Config: f.config, Keys: filepath.Join(f.stateDir, "keys.json"), TokenKey: filepath.Join(f.stateDir, "jwt.key"), Dir: filepath.Join(f.runtimeDir, "sandboxes"),
 		Launcher: f.launcher, ProxyUID: uid, Listener: listener, Retirement: retirement,
 	}, nil
 }

@@ -1,8 +1,3 @@
-// Package authn turns the credentials of a request into a policy.Identity. It
-// decides who a caller is, never what the caller may do, and it refuses whatever
-// it does not know.
-//
-// Runs in: proxy; CLI (makes keys).
 package authn
 
 import (
@@ -29,8 +24,8 @@ const (
 	keySecretLen = 43
 )
 
-// What a request without a usable credential is told. They do not tell an
-// unknown key from a wrong secret.
+// What a request without a usable key is told. They do not tell an unknown key from
+// a wrong secret.
 var (
 	ErrNoCredential  = errors.New("no API key: send it as \"Authorization: Bearer KEY\" or \"X-API-Key: KEY\"")
 	ErrBadCredential = errors.New("the API key is not valid")
@@ -53,8 +48,9 @@ func ParseAPIKey(text string) (id, secret string, err error) {
 }
 
 // NewAPIKey makes a key: the part to be stored, and the text for its holder,
-// which exists nowhere else. No servers means all; a zero expires means never.
-func NewAPIKey(name string, servers []string, expires time.Time) (policy.Key, string, error) {
+// which exists nowhere else. No servers means all, and so with projects; a zero
+// expires means never.
+func NewAPIKey(name string, servers, projects []string, expires time.Time) (policy.Key, string, error) {
 	var random [keyIDLen/2 + 32]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return policy.Key{}, "", fmt.Errorf("make API key: %w", err)
@@ -62,12 +58,13 @@ func NewAPIKey(name string, servers []string, expires time.Time) (policy.Key, st
 	id := hex.EncodeToString(random[:keyIDLen/2])
 	secret := base64.RawURLEncoding.EncodeToString(random[keyIDLen/2:])
 	key := policy.Key{
-		ID:      id,
-		Name:    name,
-		Hash:    sha256.Sum256([]byte(secret)),
-		Servers: servers,
-		Created: time.Now().UTC().Truncate(time.Second),
-		Expires: expires,
+		ID:       id,
+		Name:     name,
+		Hash:     sha256.Sum256([]byte(secret)),
+		Servers:  servers,
+		Projects: projects,
+		Created:  time.Now().UTC().Truncate(time.Second),
+		Expires:  expires,
 	}
 	return key, keyPrefix + "_" + id + "_" + secret, nil
 }
@@ -91,10 +88,29 @@ func NewAPIKeys(keys []policy.Key) *APIKeys {
 // errors are ErrNoCredential, ErrBadCredential and ErrExpired, perhaps wrapped;
 // none quotes the credential.
 func (k *APIKeys) Authenticate(header http.Header) (policy.Identity, error) {
-	text, err := credential(header)
-	if err != nil {
-		return policy.Identity{}, err
+	sent, err := credentialOf(header)
+	switch {
+	case err != nil:
+		return policy.Identity{}, fmt.Errorf("%w: %w", ErrBadCredential, err)
+	case sent.kind == noCredential:
+		return policy.Identity{}, ErrNoCredential
 	}
+	return k.find(sent.text)
+}
+
+// identify returns whose key a text is. Its errors are *Error.
+func (k *APIKeys) identify(text string) (policy.Identity, error) {
+	identity, err := k.find(text)
+	switch {
+	case errors.Is(err, ErrExpired):
+		return identity, &Error{Kind: Expired, Text: err.Error()}
+	case err != nil:
+		return identity, invalid("%v", err)
+	}
+	return identity, nil
+}
+
+func (k *APIKeys) find(text string) (policy.Identity, error) {
 	id, secret, err := ParseAPIKey(text)
 	if err != nil {
 		return policy.Identity{}, err
@@ -109,7 +125,8 @@ func (k *APIKeys) Authenticate(header http.Header) (policy.Identity, error) {
 		return policy.Identity{}, ErrExpired
 	}
 	return policy.Identity{
-		Subject: "key:" + id, Name: key.Name, Method: policy.MethodAPIKey, Servers: key.Servers, Key: key.Name, Expires: key.Expires,
+		Subject: "key:" + id, Name: key.Name, Method: policy.MethodAPIKey,
+		Servers: key.Servers, Projects: key.Projects, Key: key.Name, Expires: key.Expires,
 	}, nil
 }
 
@@ -117,25 +134,4 @@ func (k *APIKeys) Authenticate(header http.Header) (policy.Identity, error) {
 func matches(key policy.Key, secret string) bool {
 	sum := sha256.Sum256([]byte(secret))
 	return subtle.ConstantTimeCompare(sum[:], key.Hash[:]) == 1
-}
-
-// credential finds the one credential of a request. Two of them are refused: who
-// else looks at the request might take the other one.
-func credential(header http.Header) (string, error) {
-	found := make([]string, 0, 2)
-	for _, value := range header.Values("Authorization") {
-		scheme, text, _ := strings.Cut(value, " ")
-		if !strings.EqualFold(scheme, "Bearer") { // RFC 9110, section 11.1
-			return "", fmt.Errorf("%w: the authorization scheme is not Bearer", ErrBadCredential)
-		}
-		found = append(found, strings.TrimSpace(text))
-	}
-	found = append(found, header.Values("X-Api-Key")...)
-	switch len(found) {
-	case 0:
-		return "", ErrNoCredential
-	case 1:
-		return found[0], nil
-	}
-	return "", fmt.Errorf("%w: more than one was sent", ErrBadCredential)
 }

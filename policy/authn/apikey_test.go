@@ -12,7 +12,7 @@ import (
 
 func newKey(t *testing.T, name string, expires time.Time) (policy.Key, string) {
 	t.Helper()
-	key, text, err := NewAPIKey(name, []string{"files"}, expires)
+	key, text, err := NewAPIKey(name, []string{"files"}, nil, expires)
 	if err != nil {
 		t.Fatal(err)
 	}

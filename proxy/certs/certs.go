@@ -7,12 +7,11 @@ package certs
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
+	"time"
 
 	"mcpgateway/policy"
+	"mcpgateway/policy/trust"
 )
 
 // Check says what is wrong with the certificates of a listener, nil for nothing.
@@ -40,11 +39,22 @@ func build(t *policy.TLS, protocols []string) (*tls.Config, error) {
 		// A ticket would let a client in by what a former policy said of it.
 		SessionTicketsDisabled: true,
 	}
-	if len(t.ClientCA) > 0 {
-		if config.ClientCAs, err = authorities(t.ClientCA); err != nil {
-			return nil, fmt.Errorf("client CA: %w", err)
+	if len(t.ClientCA) == 0 {
+		return config, nil
+	}
+	anchors, err := trust.New(t.ClientCA, t.Revoked)
+	if err != nil {
+		return nil, fmt.Errorf("client CA: %w", err)
+	}
+	config.ClientCAs, config.ClientAuth = anchors.Pool(), tls.RequireAndVerifyClientCert
+	if t.Optional {
+		config.ClientAuth = tls.VerifyClientCertIfGiven
+	}
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		if len(state.PeerCertificates) == 0 {
+			return nil // ClientAuth has decided whether it may have none
 		}
-		config.ClientAuth = tls.RequireAndVerifyClientCert
+		return anchors.Check(state.VerifiedChains, time.Now())
 	}
 	return config, nil
 }
@@ -55,32 +65,5 @@ func suites() []uint16 {
 		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-	}
-}
-
-// authorities reads every certificate of a PEM document. The standard library's
-// own reader passes over those that it can't read, and with them over whoever
-// they vouch for.
-func authorities(document []byte) (*x509.CertPool, error) {
-	pool := x509.NewCertPool()
-	for n := 1; ; n++ {
-		var block *pem.Block
-		block, document = pem.Decode(document)
-		switch {
-		case block == nil && n == 1:
-			return nil, errors.New("there is no PEM certificate")
-		case block == nil:
-			return pool, nil
-		case block.Type != "CERTIFICATE":
-			return nil, fmt.Errorf("part %d is a %.50q, not a certificate", n, block.Type)
-		}
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("part %d: %w", n, err)
-		}
-		if !certificate.IsCA {
-			return nil, fmt.Errorf("part %d, the certificate of %.100q, is not that of an authority", n, certificate.Subject)
-		}
-		pool.AddCert(certificate)
 	}
 }

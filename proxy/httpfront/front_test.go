@@ -108,7 +108,7 @@ func (g *gateway) newPolicy() *policy.Policy {
 		text    *string
 		servers []string
 	}{{&g.key, nil}, {&g.other, []string{"echo"}}} {
-		key, text, err := authn.NewAPIKey("test", holder.servers, time.Time{})
+		key, text, err := authn.NewAPIKey("test", holder.servers, nil, time.Time{})
 		if err != nil {
 			g.t.Fatal(err)
 		}

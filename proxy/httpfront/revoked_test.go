@@ -18,7 +18,7 @@ import (
 // TestStreamsEndWithTheirKey: what a long stream asks every quietWait.
 func TestStreamsEndWithTheirKey(t *testing.T) {
 	t.Parallel()
-	key, text, err := authn.NewAPIKey("test", nil, time.Time{})
+	key, text, err := authn.NewAPIKey("test", nil, nil, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,7 @@ func (c *checker) check() {
 		c.nesting()
 	}
 	c.transports()
+	c.authentication()
 	c.gatewayLimits()
 	c.toolPins()
 	c.uidPool()

@@ -129,10 +129,10 @@ type Resources struct {
 // Transports are the ways for clients to connect. What HTTP says of TLS, hosts,
 // origins and sizes holds for WebSocket and HTTP+SSE, too.
 type Transports struct {
-	HTTP      HTTP     `config:"http"` // enabled by default
-	GRPC      GRPC     `config:"grpc"`
-	WebSocket Listener `config:"websocket"`
-	SSE       Listener `config:"sse"`
+	HTTP      HTTP    `config:"http"` // enabled by default
+	GRPC      GRPC    `config:"grpc"`
+	WebSocket Channel `config:"websocket"`
+	SSE       Channel `config:"sse"`
 }
 
 // Listener is where clients connect.
@@ -142,10 +142,18 @@ type Listener struct {
 	Port    int    `config:"port" want:"0..65535"` // 0 (default): any free one
 }
 
+// Channel is WebSocket, or HTTP+SSE.
+type Channel struct {
+	Listener
+	Authentication Texts `config:"authentication"` // as of HTTP
+}
+
 // HTTP is Streamable HTTP and REST.
 type HTTP struct {
 	Listener
 	TLS            TLS      `config:"tls"`
+	Authentication Texts    `config:"authentication"` // methods of this listener; default: security.authentication.type
+	PublicURL      string   `config:"public_url"`     // that clients know the gateway by; default: as their requests say
 	AllowedHosts   []string `config:"allowed_hosts"`
 	AllowedOrigins []string `config:"allowed_origins"`
 	MaxBodyMB      int      `config:"max_body_mb" want:"1..1024"` // default 4
@@ -154,7 +162,8 @@ type HTTP struct {
 // GRPC is gRPC.
 type GRPC struct {
 	Listener
-	TLS TLS `config:"tls"`
+	Authentication Texts `config:"authentication"` // as of HTTP
+	TLS            TLS   `config:"tls"`
 }
 
 // TLS is how a listener proves itself; without a certificate it is plain text.
@@ -162,6 +171,9 @@ type TLS struct {
 	CertFile     string `config:"cert_file" want:"/"` // PEM, as the others
 	KeyFile      string `config:"key_file" want:"/"`
 	ClientCAFile string `config:"client_ca_file" want:"/"` // clients must have a certificate of one of these
+	// ClientCertificates is "required" (default), or "optional": none is good, too.
+	ClientCertificates string `config:"client_certificates" want:"required|optional"`
+	CRLFile            string `config:"crl_file" want:"/"` // revocation lists of those authorities, PEM or DER
 
 	// PEM is what the files hold, nil without any. Not a key.
 	PEM *policy.TLS

@@ -13,10 +13,11 @@ func (c *Config) setDefaults() {
 		Gateway:   Gateway{Name: "mcp-gateway", MaxServers: 50, Watch: true},
 		Resources: Resources{MaxMemoryMB: 512, MaxCPU: 1, MaxPIDs: 256},
 		Transports: Transports{
-			HTTP: HTTP{Listener: listener, MaxBodyMB: 4}, GRPC: GRPC{Listener: listener}, WebSocket: listener, SSE: listener,
+			HTTP: HTTP{Listener: listener, MaxBodyMB: 4}, GRPC: GRPC{Listener: listener},
+			WebSocket: Channel{Listener: listener}, SSE: Channel{Listener: listener},
 		},
 		Security: Security{
-			Authentication: Authentication{Type: "api-key"},
+			Authentication: Authentication{Type: Texts{"api-key"}, Leeway: 30 * time.Second},
 			ToolPins:       ToolPins{Mode: policy.PinsOff}, HiddenText: policy.HiddenStrip,
 		},
 		Sandbox: Sandbox{UIDPool: UIDPool{Start: 0x70000000, Count: 1024}},

@@ -61,12 +61,13 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	found := make(map[string]string)
 	seen := map[reflect.Type]bool{
 		reflect.TypeFor[Resources](): true, reflect.TypeFor[Directory](): true, reflect.TypeFor[RateLimit](): true, reflect.TypeFor[GatewayRateLimit](): true,
-		reflect.TypeFor[Listener](): true, reflect.TypeFor[TLS](): true,
+		reflect.TypeFor[Listener](): true, reflect.TypeFor[TLS](): true, reflect.TypeFor[Claims](): true,
 	}
 	keys(reflect.TypeFor[Config](), "", seen, found)
 	for shared, prefix := range map[reflect.Type]string{
 		reflect.TypeFor[Resources](): "resources", reflect.TypeFor[GatewayRateLimit](): "rate_limit",
 		reflect.TypeFor[Directory](): "servers.NAME.allowed_directories[]", reflect.TypeFor[Listener](): "transports.http", reflect.TypeFor[TLS](): "transports.http.tls",
+		reflect.TypeFor[Claims](): "security.authentication.claims",
 	} {
 		keys(shared, prefix, map[reflect.Type]bool{}, found)
 	}

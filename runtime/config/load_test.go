@@ -159,7 +159,7 @@ func TestDefaults(t *testing.T) {
 		{"grpc", c.Transports.GRPC.Enabled, false},
 		{"address", c.Transports.GRPC.Address, "127.0.0.1"},
 		{"max_body_mb", c.Transports.HTTP.MaxBodyMB, 4},
-		{"authentication", c.Security.Authentication.Type, "api-key"},
+		{"authentication", strings.Join(c.Security.Authentication.Type, ","), "api-key"},
 		{"pool start", c.Sandbox.UIDPool.Start, 1879048192},
 		{"pool count", c.Sandbox.UIDPool.Count, 1024},
 		{"enabled", s.Enabled, true},

@@ -46,7 +46,7 @@ func TestProductExamplesLoad(t *testing.T) {
 	t.Parallel()
 	env := func(name string) (string, bool) {
 		_, ok := productVariables[name]
-		return "value-of-" + name, ok
+		return "value-of-" + name + ", which is long enough", ok
 	}
 	unsupported := map[string]int{
 		"product-security.yaml": 2, "product-health-check.yaml": 1, "product-audit.yaml": 1,

@@ -16,7 +16,7 @@ func (t *Transports) OnHTTP(l Listener) bool { return l.Enabled && l.Port == 0 &
 
 // All gives every transport by its name, also those that are off.
 func (t *Transports) All() map[string]Listener {
-	return map[string]Listener{"http": t.HTTP.Listener, "grpc": t.GRPC.Listener, "websocket": t.WebSocket, "sse": t.SSE}
+	return map[string]Listener{"http": t.HTTP.Listener, "grpc": t.GRPC.Listener, "websocket": t.WebSocket.Listener, "sse": t.SSE.Listener}
 }
 
 // Listeners gives what to listen on, by the name of the transport.
@@ -36,6 +36,7 @@ func (c *checker) transports() {
 			c.Fail(document.At("transports", "http", "allowed_origins").Index(i), `is %q, want scheme and host as in "https://app.example", with nothing behind`, origin)
 		}
 	}
+	c.publicURL(document.At("transports", "http", "public_url"), &t.HTTP.PublicURL)
 	c.tls(document.At("transports", "http", "tls"), &t.HTTP.TLS)
 	c.tls(document.At("transports", "grpc", "tls"), &t.GRPC.TLS)
 	all, open, taken := t.All(), t.Listeners(), make(map[int]document.Path)
@@ -60,16 +61,23 @@ func (c *checker) transports() {
 // tls reads the files of a listener's certificate. What is in them is for the
 // proxy to judge: the daemon links no TLS.
 func (c *checker) tls(p document.Path, t *TLS) {
-	if t.CertFile+t.KeyFile+t.ClientCAFile == "" {
+	if t.CertFile+t.KeyFile+t.ClientCAFile+t.CRLFile+t.ClientCertificates == "" {
 		return
 	}
 	if t.CertFile == "" || t.KeyFile == "" {
 		c.Fail(p, "needs both a cert_file and a key_file")
 	}
+	for key, value := range map[string]string{"crl_file": t.CRLFile, "client_certificates": t.ClientCertificates} {
+		if value != "" && t.ClientCAFile == "" {
+			c.Fail(p.Key(key), "has no meaning without a client_ca_file")
+		}
+	}
 	t.PEM = &policy.TLS{
 		Certificate: c.pem(p.Key("cert_file"), t.CertFile, c.ReadFile),
 		Key:         c.pem(p.Key("key_file"), t.KeyFile, c.ReadSecret),
 		ClientCA:    c.pem(p.Key("client_ca_file"), t.ClientCAFile, c.ReadFile),
+		Optional:    t.ClientCertificates == "optional",
+		Revoked:     c.pem(p.Key("crl_file"), t.CRLFile, c.ReadFile),
 	}
 }
 

@@ -44,10 +44,10 @@ func TestListeners(t *testing.T) {
 			if strings.Join(got, " ") != tt.want {
 				t.Errorf("listeners: got %s, want %s", got, tt.want)
 			}
-			if got := transports.OnHTTP(transports.WebSocket); got != tt.websocket {
+			if got := transports.OnHTTP(transports.WebSocket.Listener); got != tt.websocket {
 				t.Errorf("WebSocket on HTTP's: got %v", got)
 			}
-			if got := transports.OnHTTP(transports.SSE); got != tt.sse {
+			if got := transports.OnHTTP(transports.SSE.Listener); got != tt.sse {
 				t.Errorf("HTTP+SSE on HTTP's: got %v", got)
 			}
 		})

@@ -36,6 +36,7 @@ const (
 type Options struct {
 	Config   string // path of the configuration
 	Keys     string // path of the API keys' hashes
+	TokenKey string // path of the secret of the gateway's own tokens
 	Dir      string // folder for run-time state, in one of root's; no other daemon's. New makes it anew
 	Launcher string // path of mcp-gateway-launch
 	ProxyUID int    // who may connect as the proxy; never 0

@@ -32,7 +32,7 @@ type generation struct {
 // or would be but for an error.
 func loadGeneration(number uint64, options Options) (g *generation, warnings document.Errors, files []string, err error) {
 	r := config.Read(options.Config, os.LookupEnv)
-	files = append(r.Files, options.Keys)
+	files = append(r.Files, options.Keys, options.TokenKey)
 	if r.Err != nil {
 		return nil, nil, files, r.Err
 	}
@@ -44,6 +44,12 @@ func loadGeneration(number uint64, options Options) (g *generation, warnings doc
 		return nil, nil, files, err
 	}
 	half := proxyHalf(number, r.Config, stored, options.salt)
+	if half.Authentication, err = authentication(r.Config, options.TokenKey); err != nil {
+		return nil, nil, files, err
+	}
+	if tokens := half.Authentication.Tokens; tokens != nil && tokens.Own && len(tokens.Key) == 0 {
+		r.Warnings = append(r.Warnings, document.Error{Position: options.TokenKey, Text: "is not there: no token is good before mcp-gateway token create"})
+	}
 	g = &generation{number: number, config: r.Config, revisions: map[string]string{}}
 	for name, s := range half.Servers {
 		g.revisions[name] = s.Revision
@@ -74,7 +80,8 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 		Keys:       stored,
 		HTTP: policy.HTTP{
 			AllowedHosts: t.HTTP.AllowedHosts, AllowedOrigins: t.HTTP.AllowedOrigins,
-			WebSocket: t.OnHTTP(t.WebSocket), SSE: t.OnHTTP(t.SSE), TLS: t.HTTP.TLS.PEM,
+			WebSocket: t.OnHTTP(t.WebSocket.Listener), SSE: t.OnHTTP(t.SSE.Listener), TLS: t.HTTP.TLS.PEM,
+			PublicURL: t.HTTP.PublicURL,
 		},
 		GRPC: policy.GRPC{TLS: t.GRPC.TLS.PEM},
 		Limits: policy.Limits{
@@ -110,6 +117,19 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 		}
 	}
 	return p
+}
+
+// authentication adds the secret of the gateway's own tokens, if such are to be taken.
+func authentication(cfg *config.Config, secretPath string) (policy.Authentication, error) {
+	a := cfg.Security.Authentication.Policy
+	if a.Tokens == nil || !a.Tokens.Own {
+		return a, nil
+	}
+	tokens := *a.Tokens
+	var err error
+	tokens.Key, err = keys.Secret(secretPath)
+	a.Tokens = &tokens
+	return a, err
 }
 
 // rules takes the folder from the policy file's path, which the proxy need not know.

@@ -21,6 +21,28 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+func TestSecret(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jwt.key")
+	if got, err := Secret(path); len(got) > 0 || err != nil {
+		t.Fatalf("got %q, %v of no file, want nothing", got, err)
+	}
+	if err := os.WriteFile(path, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Secret(path); string(got) != "secret" || err != nil {
+		t.Errorf("got %q, %v, want the secret without its line end", got, err)
+	}
+	for _, mode := range []os.FileMode{0o640, 0o604, 0o620} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Secret(path); err == nil || len(got) > 0 {
+			t.Errorf("got %q of a file of mode %o", got, mode)
+		}
+	}
+}
+
 func TestLoadRefusesAFileOthersMayWrite(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "keys.json")

@@ -18,6 +18,7 @@ func layers() map[string]int {
 		"images":           0,
 		"policy":           0,
 		"policy/chain":     0,
+		"policy/trust":     0,
 		"proxy/httpio":     0,
 		"proxy/arrivals":   0,
 		"proxy/mcp":        0,
@@ -46,15 +47,16 @@ func layers() map[string]int {
 		"runtime/keys":     1,
 		"runtime/peer":     1,
 
-		"policy/exposure": 2,
-		"policy/view":     2,
-		"proxy/backend":   2,
-		"proxy/breaker":   2,
-		"proxy/retry":     2,
-		"proxy/catalog":   2,
-		"proxy/hub":       2,
-		"proxy/resume":    2,
-		"runtime/config":  2,
+		"policy/authntest": 2,
+		"policy/exposure":  2,
+		"policy/view":      2,
+		"proxy/backend":    2,
+		"proxy/breaker":    2,
+		"proxy/retry":      2,
+		"proxy/catalog":    2,
+		"proxy/hub":        2,
+		"proxy/resume":     2,
+		"runtime/config":   2,
 
 		"proxy/bridge":    3,
 		"runtime/daemon":  3,
@@ -123,7 +125,7 @@ const (
 
 	// privilegedLines bounds the gateway's own code that the daemon links:
 	// lines of non-test files that hold code, so that comments stay free.
-	privilegedLines = 7680
+	privilegedLines = 8036
 
 	// maxDepth is the most folders of a package's path.
 	maxDepth = 2
