@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"mcpgateway/policy"
+	"mcpgateway/proxy/breaker"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/runtime/control"
@@ -41,6 +42,7 @@ func RefusalOf(err error) Refusal {
 	var session *SessionError
 	var method *MethodError
 	var daemon *control.Error
+	var open *breaker.OpenError
 	switch {
 	case errors.As(err, &denied):
 		return Refusal{Unknown, mcp.CodeInvalidRequest, fmt.Sprintf("there is no %s", denied.Scope)}
@@ -52,7 +54,7 @@ func RefusalOf(err error) Refusal {
 		return Refusal{Conflict, mcp.CodeInvalidRequest, err.Error()}
 	case errors.As(err, &method):
 		return Refusal{NoMethod, mcp.CodeMethodNotFound, err.Error()}
-	case errors.Is(err, ErrSessionLimit), errors.Is(err, link.ErrBusy),
+	case errors.Is(err, ErrSessionLimit), errors.Is(err, link.ErrBusy), errors.As(err, &open),
 		errors.As(err, &daemon) && daemon.Code == control.CodeLimit:
 		return Refusal{Busy, mcp.CodeInternal, err.Error()}
 	case errors.Is(err, context.Canceled):
