@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"mcpgateway/policy/redact"
 )
 
 // Policy is the proxy's half of one configuration generation. It is immutable:
@@ -56,6 +58,8 @@ type Server struct {
 	Breaker *Breaker        `json:"breaker,omitempty"`
 	Retry   Retry           `json:"retry"`
 	Tools   map[string]Tool `json:"tools,omitempty"` // those with values of their own
+	// Secrets recognises what must not come out of the server; nil: nothing.
+	Secrets *redact.Matcher `json:"secrets,omitempty"`
 }
 
 // Instances says who shares an instance of a server.

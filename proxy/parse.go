@@ -10,6 +10,7 @@ import (
 	"mcpgateway/policy/rbac"
 	"mcpgateway/proxy/certs"
 	"mcpgateway/proxy/egress"
+	"mcpgateway/proxy/redactor"
 )
 
 // parse refuses a policy that leaves something unbounded, or that no listener
@@ -72,6 +73,9 @@ func checkServer(s policy.Server) error {
 		return fmt.Errorf("tool_pins can't be %.100q", s.ToolPins)
 	case s.Replicas <= 0 || s.Warm < 0:
 		return errors.New("replicas must be above 0, and warm not below")
+	}
+	if _, err := redactor.New(s.Secrets); err != nil {
+		return fmt.Errorf("secrets: %w", err)
 	}
 	if err := checkCalls(s); err != nil || s.Network == nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"mcpgateway/policy"
+	"mcpgateway/policy/redact"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/runtime/control"
 )
@@ -51,6 +52,8 @@ type Spec struct {
 	// Network is what the instance may reach, until its end; nil without the
 	// gateway's help.
 	Network *policy.Network
+	// Secrets recognises what of the instance's output nobody gets to see; nil: nothing.
+	Secrets *redact.Matcher
 }
 
 // waits is the longest wait for an answer to a request, or for the next progress, and

@@ -91,7 +91,8 @@ func TestDrainStderr(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	text := "first\n\x1b[31mred\n" + strings.Repeat("y", 10<<20) + "\nlast words"
-	tail := drainStderr(strings.NewReader(text), slog.New(slog.NewTextHandler(&log, nil)))
+	conn := &Conn{log: slog.New(slog.NewTextHandler(&log, nil))}
+	tail := conn.drainStderr(strings.NewReader(text))
 	if len(tail) != maxStderrTail || !bytes.HasSuffix(tail, []byte("\nlast words")) {
 		t.Errorf("got a tail of %d bytes that ends with %.20q", len(tail), tail[len(tail)-10:])
 	}
@@ -104,7 +105,8 @@ func FuzzDrainStderr(f *testing.F) {
 	f.Add([]byte("a\n\nb\xff"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var log bytes.Buffer
-		tail := drainStderr(bytes.NewReader(text), slog.New(slog.NewTextHandler(&log, nil)))
+		conn := &Conn{log: slog.New(slog.NewTextHandler(&log, nil))}
+		tail := conn.drainStderr(bytes.NewReader(text))
 		if !bytes.HasSuffix(text, tail) || len(tail) != min(len(text), maxStderrTail) {
 			t.Errorf("got a tail of %d bytes for %d", len(tail), len(text))
 		}

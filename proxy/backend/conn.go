@@ -12,6 +12,7 @@ import (
 
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/redactor"
 	"mcpgateway/runtime/control"
 )
 
@@ -36,6 +37,7 @@ type Conn struct {
 	settings atomic.Pointer[Spec] // changed by adjust alone
 	role
 	log    *slog.Logger
+	secret *redactor.Redactor
 	files  control.Opened
 	exit   <-chan control.Exit
 	outbox *outbox
@@ -45,7 +47,9 @@ type Conn struct {
 	hello  mcp.Message // the server's answer to initialize or server/discover, if the gateway asked
 
 	garbage  atomic.Int64 // lines that were no messages
+	redacted atomic.Int64 // secrets of its own that it wrote
 	throttle throttle     // of the log about them; the reader's own
+	leaks    throttle     // of the log about secrets in its output; the reader's own
 
 	mu        sync.Mutex
 	calls     map[uint64]*Call
@@ -64,8 +68,13 @@ type Conn struct {
 func (c *Conn) spec() *Spec { return c.settings.Load() }
 
 // newConn takes over an opened server.
-func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role, log *slog.Logger) *Conn {
+func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role, log *slog.Logger) (*Conn, error) {
+	secret, err := redactor.New(spec.Secrets)
+	if err != nil {
+		return nil, err
+	}
 	c := &Conn{
+		secret:   secret,
 		role:     as,
 		log:      log.With("server", spec.Server, "sandbox", opened.Sandbox),
 		files:    opened,
@@ -81,7 +90,7 @@ func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role
 	c.mu.Lock() // the timer may fire before it is assigned
 	c.idle = time.AfterFunc(spec.IdleTimeout, c.checkIdle)
 	c.mu.Unlock()
-	return c
+	return c, nil
 }
 
 // Sandbox is the daemon's name for the instance.
@@ -161,7 +170,7 @@ func (c *Conn) run(opener Opener, network Network) {
 	defer disconnect()
 	helpers.Go(func() { c.serveNetwork(connected, network) })
 	helpers.Go(func() { c.write(connected, opener) })
-	helpers.Go(func() { tail = drainStderr(c.files.Stderr, c.log) })
+	helpers.Go(func() { tail = c.drainStderr(c.files.Stderr) })
 
 	cause := c.cause(c.read())
 	c.end(cause)
@@ -196,7 +205,7 @@ func (c *Conn) read() error {
 		if err != nil {
 			return err
 		}
-		c.dispatch(line)
+		c.dispatch(c.redact(line))
 	}
 }
 
@@ -286,7 +295,7 @@ func (c *Conn) logEnd(cause error, tail []byte) {
 	if errors.As(cause, &changed) || errors.Is(cause, errIdle) || errors.Is(cause, errSession) || errors.Is(cause, errUnwanted) || errors.Is(cause, errShutdown) {
 		level, tail = slog.LevelInfo, nil
 	}
-	c.log.Log(context.Background(), level, "instance ended", "err", cause, "not_messages", c.garbage.Load(), "stderr", string(tail))
+	c.log.Log(context.Background(), level, "instance ended", "err", cause, "not_messages", c.garbage.Load(), "redacted", c.redacted.Load(), "stderr", string(tail))
 }
 
 // checkIdle ends an instance that nobody uses, or looks again later.

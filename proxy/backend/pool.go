@@ -133,7 +133,11 @@ func (p *Pool) adopt(opened control.Opened, spec Spec, as role) (*Conn, error) {
 	}
 	spec, err := p.newestLocked(spec)
 	stale := p.servers != nil && (err != nil || opened.Revision != spec.Revision)
-	conn := newConn(opened, p.exits.expect(opened.Sandbox), spec, as, p.log)
+	conn, err := newConn(opened, p.exits.expect(opened.Sandbox), spec, as, p.log)
+	if err != nil {
+		opened.Close()
+		return nil, err
+	}
 	p.conns[conn] = struct{}{}
 	p.running.Go(func() {
 		conn.run(p.opener, p.network)

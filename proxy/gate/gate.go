@@ -126,6 +126,7 @@ func (g *Gate) spec(server string) fleet.Spec {
 			Shared:          s.Instances == policy.InstancesShared,
 			Network:         s.Network,
 			Tools:           s.Tools,
+			Secrets:         s.Secrets,
 		},
 		Program:   s.Program,
 		Instances: s.Instances,

@@ -91,3 +91,17 @@ func FuzzLineReader(f *testing.F) {
 		}
 	})
 }
+
+// What was read may be secret: nothing of it stays in the reader.
+func TestLineReaderForgets(t *testing.T) {
+	t.Parallel()
+	text := "first secret\n" + strings.Repeat("second secret ", lineBuffer/5) + "\nthird secret"
+	l := NewLineReader(iotest.HalfReader(strings.NewReader(text)), len(text))
+	lines, err := readAll(l)
+	if len(lines) != 3 || !errors.Is(err, io.EOF) {
+		t.Fatalf("got %d lines and %v", len(lines), err)
+	}
+	if rest := bytes.Trim(l.buffer, "\x00"); len(rest) > 0 {
+		t.Errorf("the reader still holds %.40q", rest)
+	}
+}

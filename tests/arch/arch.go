@@ -15,6 +15,8 @@ const module = "mcpgateway"
 // imports packages of lower layers only; one that is not listed is an error.
 func layers() map[string]int {
 	return map[string]int{
+		"policy/redact": -1, // policy holds what it makes
+
 		"images":           0,
 		"policy":           0,
 		"policy/chain":     0,
@@ -43,6 +45,7 @@ func layers() map[string]int {
 		"proxy/pins":       1,
 		"proxy/proxytest":  1,
 		"proxy/screen":     1,
+		"proxy/redactor":   1,
 		"proxy/egress":     1,
 		"runtime/keys":     1,
 		"runtime/peer":     1,

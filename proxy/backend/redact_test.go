@@ -1,0 +1,86 @@
+package backend
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"mcpgateway/policy/redact"
+	"mcpgateway/proxy/redactor"
+)
+
+const ownSecret = "s3cr3t-of-the-server"
+
+func withSecret(t *testing.T, log io.Writer) *Conn {
+	t.Helper()
+	secret, err := redactor.New(redact.New([]string{ownSecret}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Conn{log: slog.New(slog.NewTextHandler(log, nil)), secret: secret}
+}
+
+// What a server writes to its standard error is cut; a secret that the cut would
+// go through is not shown in part.
+func TestStderrWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"a line":         "the key is " + ownSecret + "\n",
+		"without an end": "the key is " + ownSecret,
+		"all over":       strings.Repeat(ownSecret+"x\n", 2000),
+		"one long line":  strings.Repeat(ownSecret+"x", 2000),
+	} {
+		for at := range maxLoggedLine {
+			if at > 40 && at < maxLoggedLine-40 || at > 0 && len(text) > maxLoggedLine {
+				continue
+			}
+			var log bytes.Buffer
+			conn := withSecret(t, &log)
+			text := strings.Repeat("y", at) + text + strings.Repeat("z", 40)
+			tail := conn.drainStderr(iotest.HalfReader(strings.NewReader(text)))
+			shown := log.String() + string(tail)
+			for _, part := range []string{ownSecret, ownSecret[:8], ownSecret[len(ownSecret)-8:]} {
+				if strings.Contains(shown, part) {
+					t.Fatalf("%s at %d: got %q in %.3000q", name, at, part, shown)
+				}
+			}
+			if conn.redacted.Load() == 0 {
+				t.Errorf("%s at %d: nothing was counted", name, at)
+			}
+		}
+	}
+}
+
+// The last bytes do not begin within a secret either.
+func TestStderrTail(t *testing.T) {
+	t.Parallel()
+	for over := range 3 * len(ownSecret) {
+		conn := withSecret(t, io.Discard)
+		text := strings.Repeat("y", 1<<20) + ownSecret + strings.Repeat("z", maxStderrTail-over)
+		tail := conn.drainStderr(strings.NewReader(text))
+		if bytes.Contains(tail, []byte(ownSecret[len(ownSecret)-8:])) || bytes.Contains(tail, []byte(ownSecret[:8])) {
+			t.Fatalf("with %d bytes more: got %q", over, tail[:200])
+		}
+	}
+}
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	conn := withSecret(t, &log)
+	line := []byte(`{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"no ` + ownSecret + `"}}`)
+	got := conn.redact(line)
+	if !json.Valid(got) || bytes.Contains(got, []byte(ownSecret)) || !bytes.Contains(got, []byte(redactor.Mark)) {
+		t.Errorf("got %s", got)
+	}
+	if len(bytes.Trim(line, "\x00")) > 0 {
+		t.Errorf("the line is still there: %s", line)
+	}
+	if conn.redacted.Load() != 1 || !strings.Contains(log.String(), "count=1") || strings.Contains(log.String(), ownSecret) {
+		t.Errorf("got %d counted and the log %s", conn.redacted.Load(), log.String())
+	}
+}
