@@ -26,6 +26,7 @@ func (c *checker) check() {
 	if c.HasFailed("") {
 		return
 	}
+	c.secrets()
 	c.projects()
 	for _, name := range slices.Sorted(maps.Keys(c.config.Servers)) {
 		server := c.config.Servers[name]
@@ -71,11 +72,7 @@ func (c *checker) server(p document.Path, name string, s *Server) {
 	if s.Enabled && s.Command == "" {
 		c.Fail(p.Key("command"), "is missing: name the program to run, or write enabled: false")
 	}
-	for _, variable := range slices.Sorted(maps.Keys(s.Env)) {
-		if !document.IsVariable(variable) {
-			c.Fail(p.Key("env").Key(variable), "the name of a variable has letters, digits and '_', and no digit first")
-		}
-	}
+	c.variableNames(p.Key("env"), s.Env)
 
 	project, known := c.config.Projects[s.Project]
 	if !known && !c.HasFailed(document.At("projects")) {

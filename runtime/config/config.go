@@ -31,8 +31,11 @@ type Config struct {
 	Audit            Audit              `config:"audit"`
 	ServiceDiscovery ServiceDiscovery   `config:"service_discovery"`
 	Sandbox          Sandbox            `config:"sandbox"`
+	Secrets          Secrets            `config:"secrets"`
 
 	unsupported document.Errors
+	unfetched   int
+	fetched     [2]known // those of helpers, and the others
 }
 
 // Unsupported returns the settings that are understood but that this version
@@ -63,8 +66,9 @@ type Server struct {
 	Eager              bool                    `config:"eager"`             // start one instance before the gateway is ready
 	Image              string                  `config:"image" want:"host"` // default "host"
 	Command            string                  `config:"command"`
-	Args               []string                `config:"args"`
+	Args               []string                `config:"args" visible:"every user, in /proc/PID/cmdline"`
 	Env                map[string]secret.Value `config:"env"`
+	Redact             bool                    `config:"redact"`                     // take secrets of env out of what the server says; default true
 	WorkingDirectory   string                  `config:"working_directory" want:"/"` // default: the first allowed directory, else "/tmp"
 	Stdio              string                  `config:"stdio" want:"socket|pipes"`  // "socket" (default) or "pipes"
 	Mounts             []Mount                 `config:"mounts"`

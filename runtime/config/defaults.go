@@ -20,6 +20,7 @@ func (c *Config) setDefaults() {
 			Authentication: Authentication{Type: Texts{"api-key"}, Leeway: 30 * time.Second},
 			ToolPins:       ToolPins{Mode: policy.PinsOff}, HiddenText: policy.HiddenStrip,
 		},
+		Secrets: Secrets{Refresh: 5 * time.Minute},
 		Sandbox: Sandbox{UIDPool: UIDPool{Start: 0x70000000, Count: 1024}},
 	}
 	c.Transports.HTTP.Enabled = true
@@ -30,7 +31,7 @@ func (c *Config) setDefaults() {
 // says otherwise.
 func (s *Server) SetDefaults() {
 	*s = Server{
-		Project: "default", Enabled: true, Image: "host", Stdio: "socket", Profile: "default",
+		Project: "default", Enabled: true, Redact: true, Image: "host", Stdio: "socket", Profile: "default",
 		Replicas: 1, Strategy: policy.StrategyLeastBusy,
 		Timeout: time.Minute, IdleTimeout: 10 * time.Minute, FreezeAfter: time.Minute,
 		RateLimit:      RateLimit{Enabled: true},

@@ -25,6 +25,7 @@ type host struct {
 	userID   func(name string) (id string, err error)
 	profiles func(dir string) (*profile.Set, error)
 	rules    func(file string) (*policy.RBAC, error)
+	fetch    Fetch // nil: secrets are not looked up
 }
 
 func systemHost() host {

@@ -16,9 +16,10 @@ import (
 // gives the values of variables; it is os.LookupEnv outside of tests.
 //
 // A mistake in the file is reported as document.Errors, all of them at once. Load
-// also looks at the directories that the file names, but changes nothing.
+// also looks at the directories that the file names, but changes nothing. It does
+// not look up secrets.
 func Load(path string, env func(string) (string, bool)) (*Config, document.Errors, error) {
-	r := Read(path, env)
+	r := Read(path, env, nil)
 	return r.Config, r.Warnings, r.Err
 }
 
@@ -32,13 +33,17 @@ type Reading struct {
 	Files []string
 }
 
-// Read is Load for who watches the files.
-func Read(path string, env func(string) (string, bool)) Reading {
+// Read is Load for who watches the files, and uses what references stand for: a
+// reference that fetch can't look up is a mistake like any other. Without fetch
+// secrets are not looked up.
+func Read(path string, env func(string) (string, bool), fetch Fetch) Reading {
 	content, err := document.ReadFile(path)
 	if err != nil {
 		return Reading{Err: fmt.Errorf("read configuration: %w", err), Files: []string{path}}
 	}
-	return read(path, content, env, systemHost())
+	on := systemHost()
+	on.fetch = fetch
+	return read(path, content, env, on)
 }
 
 // Parse is Load for a document that was already read. name is the file's name

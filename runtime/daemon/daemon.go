@@ -110,6 +110,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var connections sync.WaitGroup
 	watching, cancel := context.WithCancel(ctx)
 	connections.Go(func() { d.watch(watching) })
+	connections.Go(func() { d.refreshSecrets(watching) })
 	err := d.accept(ctx, &connections)
 	cancel()
 	for _, m := range d.connected() {

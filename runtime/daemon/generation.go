@@ -31,7 +31,7 @@ type generation struct {
 // loadGeneration reads the configuration. files are the paths of what it was made of,
 // or would be but for an error.
 func loadGeneration(number uint64, options Options) (g *generation, warnings document.Errors, files []string, err error) {
-	r := config.Read(options.Config, os.LookupEnv)
+	r := config.Read(options.Config, os.LookupEnv, options.fetch())
 	files = append(r.Files, options.Keys, options.TokenKey)
 	if r.Err != nil {
 		return nil, nil, files, r.Err
@@ -111,7 +111,7 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 				Project: s.Project, Program: program(s, salt), Revision: revision(s, salt), Eager: s.Eager,
 				Instances: s.Instances, Replicas: s.Replicas, Strategy: s.Strategy, Warm: s.Warm,
 				Timeout: s.Timeout, MaxTimeout: s.MaxTimeout, IdleTimeout: s.IdleTimeout, FreezeAfter: s.FreezeAfter,
-				ToolPins: s.ToolPins, Network: network(s.Sandbox.Network),
+				ToolPins: s.ToolPins, Network: network(s.Sandbox.Network), Secrets: matcher(s),
 				Quota: quota(s.RateLimit, s.MaxConcurrent), Breaker: breaker(s.CircuitBreaker), Retry: policy.Retry(s.Retry), Tools: tools(s.Tools),
 			}
 		}

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"cmp"
 	"encoding"
 	"reflect"
 	"slices"
@@ -27,8 +28,15 @@ const (
 // keys nor aliases that hold themselves cost anything.
 type decoder struct {
 	*Report
-	env  func(string) (string, bool)
-	size int
+	env     func(string) (string, bool)
+	size    int
+	visible string // who sees the values that are being decoded; "": nobody in particular
+}
+
+// Holder is a value that keeps what it holds secret, and may so hold what references
+// stand for. A secret.Value is one.
+type Holder interface {
+	Later() (set func(text string, fetched []string))
 }
 
 // defaulter is a mapping whose keys have values before the file is read.
@@ -38,7 +46,8 @@ type defaulter interface{ SetDefaults() }
 // with its error what is wrong with it. It may be written in another way too if it
 // is a mapping or a number; of what is only ever a text, errors show nothing.
 func (d *decoder) decode(p Path, key, n *yaml.Node, v reflect.Value) {
-	n = d.resolve(p, key, n)
+	holder, _ := v.Addr().Interface().(Holder)
+	n = d.resolve(p, key, n, holder)
 	if n == nil {
 		return
 	}
@@ -71,8 +80,8 @@ func (d *decoder) decode(p Path, key, n *yaml.Node, v reflect.Value) {
 }
 
 // resolve returns what n stands for, its alias followed and its variables
-// replaced, or nil if there is nothing to use.
-func (d *decoder) resolve(p Path, key, n *yaml.Node) *yaml.Node {
+// replaced, or nil if there is nothing to use, or its holder has it.
+func (d *decoder) resolve(p Path, key, n *yaml.Node, holder Holder) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
@@ -86,7 +95,7 @@ func (d *decoder) resolve(p Path, key, n *yaml.Node) *yaml.Node {
 		return nil
 	}
 	if n.Kind == yaml.ScalarNode {
-		n = d.replace(p, n)
+		n = d.replace(p, n, holder)
 	}
 	if n != nil {
 		d.size += nodeSize + len(n.Value)
@@ -100,31 +109,38 @@ func (d *decoder) resolve(p Path, key, n *yaml.Node) *yaml.Node {
 	return n
 }
 
-func (d *decoder) replace(p Path, n *yaml.Node) *yaml.Node {
-	text, problems := n.Value, []string(nil)
-	if d.env != nil {
-		text, problems = expand(n.Value, d.env)
+func (d *decoder) replace(p Path, n *yaml.Node, holder Holder) *yaml.Node {
+	if d.env == nil || !strings.Contains(n.Value, "${") {
+		return d.clean(p, n)
 	}
-	for _, problem := range problems {
+	parts, problem := split(n.Value)
+	if problem != "" {
 		d.Add(p, "%s", problem)
-	}
-	if len(problems) > 0 {
 		d.failed[p] = true
 		return nil
 	}
-	if strings.Contains(text, "\x00") {
-		d.Fail(p, "holds a NUL byte: no program can be given one")
+	d.variables(p, parts)
+	if d.references(p, parts, holder); d.failed[p] {
 		return nil
 	}
-	if text == n.Value {
-		return n
+	if holder != nil {
+		d.hold(p, parts, holder)
+		return nil
 	}
 	out := *n
-	out.Value = text
+	out.Value, _ = join(parts)
 	if quoted := yaml.DoubleQuotedStyle | yaml.SingleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle; n.Style&quoted == 0 {
 		out.Tag = freeTag
 	}
-	return &out
+	return d.clean(p, &out)
+}
+
+func (d *decoder) clean(p Path, n *yaml.Node) *yaml.Node {
+	if strings.Contains(n.Value, "\x00") {
+		d.Fail(p, "holds a NUL byte: no program can be given one")
+		return nil
+	}
+	return n
 }
 
 // fields calls each for the keys of a mapping, but for those that cannot be one.
@@ -170,7 +186,10 @@ func (d *decoder) decodeStruct(p Path, n *yaml.Node, v reflect.Value) {
 		child := p.Key(key.Value)
 		if f, ok := index[key.Value]; ok {
 			delete(index, key.Value)
+			outer := d.visible
+			d.visible = cmp.Or(f.Tag.Get("visible"), outer)
 			d.decode(child, key, value, v.FieldByIndex(f.Index))
+			d.visible = outer
 			d.judge(child, v.FieldByIndex(f.Index), f.Tag)
 			return
 		}

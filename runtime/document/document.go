@@ -6,7 +6,8 @@
 // The tag config of a field is its key. The tag want is what the value may be: a
 // range "low..high", "0|low..high" where zero means something else, texts
 // "one|other", or "/" for an absolute path. The tag enforced is the only value
-// that this version can enforce.
+// that this version can enforce. The tag visible says who sees a value besides: no
+// secret can be one.
 //
 // Runs in: daemon, CLI.
 package document
@@ -76,6 +77,19 @@ func ReadFolder(path string) ([]string, error) {
 		names = append(names, entry.Name())
 	}
 	return names, err
+}
+
+// CheckProgram returns an error if the file at path is no program that belongs to root
+// or to the user of this process, or if others can write to it.
+func CheckProgram(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
+		return Errors{{path, "is no program"}}
+	}
+	return trusted(path, info, os.Geteuid(), 0o022)
 }
 
 // trusted returns nil if nobody but root and user can change the file or folder, or

@@ -5,6 +5,22 @@ import (
 	"testing"
 )
 
+// expand replaces the variables of a text.
+func expand(text string, env func(string) (string, bool)) (string, []string) {
+	parts, problem := split(text)
+	if problem != "" {
+		return "", []string{problem}
+	}
+	d := &decoder{Report: &Report{failed: map[Path]bool{}}, env: env}
+	d.variables("", parts)
+	var problems []string
+	for _, found := range d.errors {
+		problems = append(problems, found.text)
+	}
+	out, _ := join(parts)
+	return out, problems
+}
+
 func TestExpand(t *testing.T) {
 	t.Parallel()
 	env := func(name string) (string, bool) {
@@ -25,6 +41,22 @@ func TestExpand(t *testing.T) {
 		{"literal", "$${A}", "${A}", ""},
 		{"dollar and literal", "$$${A}", "$${A}", ""},
 		{"value is not expanded again", "${LOOP}", "${LOOP} $${A}", ""},
+		{"env", "${env:A}", "one", ""},
+		{"env with a default", "${env:B:-two}", "two", ""},
+		{"a variable called env", "${env:-two}", "two", ""},
+		{"a variable called file", "${file:-/x}", "/x", ""},
+		{"env unset", "${env:B}", "", "variable B is not set"},
+		{"env of nothing", "${env:}", "", "does not begin a variable"},
+		{"file of nothing", "${file:}", "", "does not begin a variable"},
+		{"unknown kind", "${vault:x}", "", "does not begin a variable"},
+		{"relative file", "${file:x}", "", "needs an absolute path"},
+		{"file not clean", "${file:/a/../b}", "", "needs an absolute path"},
+		{"file with a line", "${file:/a\nb}", "", "control characters"},
+		{"credential in a folder", "${credential:a/b}", "", "needs the name of a credential"},
+		{"credential above", "${credential:..}", "", "needs the name of a credential"},
+		{"exec without a path", "${exec:vault}", "", "needs a helper and what it is asked for"},
+		{"exec with an option", "${exec:vault:-x}", "", "needs a helper and what it is asked for"},
+		{"exec of nobody", "${exec::x}", "", "needs a helper and what it is asked for"},
 		{"unset", "${B}", "", "variable B is not set"},
 		{"unclosed", "${A", "", "does not begin a variable"},
 		{"no name", "${}", "", "does not begin a variable"},

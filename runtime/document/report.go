@@ -64,6 +64,11 @@ func (p Path) Index(i int) Path {
 	return p + pathSeparator + Path("["+strconv.Itoa(i)+"]")
 }
 
+// Within reports whether p is inside of other; of "", all are.
+func (p Path) Within(other Path) bool {
+	return other == "" || strings.HasPrefix(string(p), string(other)+pathSeparator)
+}
+
 func (p Path) parent() Path {
 	return p[:max(0, strings.LastIndex(string(p), pathSeparator))]
 }
@@ -88,6 +93,7 @@ type Report struct {
 	failed                        map[Path]bool
 	errors, warnings, unsupported []finding
 	files                         []string
+	pending                       []pending
 }
 
 // Given reports whether the file itself sets the value.

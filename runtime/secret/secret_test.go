@@ -56,3 +56,24 @@ func TestReveal(t *testing.T) {
 		t.Error("Empty: want it true of no text only")
 	}
 }
+
+func TestLater(t *testing.T) {
+	t.Parallel()
+	var value Value
+	set := value.Later()
+	copied := value
+	if value.Empty() || value.Known() || value.Reveal() != "" {
+		t.Error("before: want it neither empty nor known")
+	}
+	set("user:pa55word", []string{"pa55word"})
+	if got := copied.Reveal(); got != "user:pa55word" || !copied.Known() || copied.Fetched()[0] != "pa55word" {
+		t.Errorf("after: got %q, want the text in the copy, too", got)
+	}
+	set("", nil)
+	if !value.Empty() {
+		t.Error("with an empty text: want it empty")
+	}
+	if shown := fmt.Sprintf("%+v %#v", copied, struct{ v Value }{copied}); strings.Contains(shown, "pa55word") {
+		t.Errorf("got %s", shown)
+	}
+}
