@@ -39,11 +39,11 @@ func TestFiles(t *testing.T) {
 		for _, name := range test.want {
 			want = append(want, at(name))
 		}
-		if r := Read(at("c.yaml"), os.LookupEnv); !slices.Equal(r.Files, want) {
+		if r := Read(at("c.yaml"), os.LookupEnv, nil); !slices.Equal(r.Files, want) {
 			t.Errorf("%s (%v): got %q, want %q", test.name, r.Err, r.Files, want)
 		}
 	}
-	r := Read(at("none.yaml"), os.LookupEnv)
+	r := Read(at("none.yaml"), os.LookupEnv, nil)
 	if r.Err == nil || !slices.Equal(r.Files, []string{at("none.yaml")}) {
 		t.Errorf("no file: got %q and %v, want its path and an error", r.Files, r.Err)
 	}
