@@ -10,7 +10,7 @@ import (
 func TestSecrets(t *testing.T) {
 	fromHost, written := rand.Text(), rand.Text()
 	t.Setenv("E2E_SECRET", fromHost)
-	g := start(t, servers(testserver("holder", "eager: true", "env: {API_KEY: \"${E2E_SECRET}\", OTHER: "+written+"}"),
+	g := start(t, servers(testserver("holder", "eager: true", "redact: false", "env: {API_KEY: \"${E2E_SECRET}\", OTHER: "+written+"}"),
 		testserver("other")))
 	s := g.open(t, "holder")
 	inside := s.ask(t, "env", struct{}{})
