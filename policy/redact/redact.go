@@ -13,7 +13,6 @@ package redact
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"math/bits"
 	random "math/rand/v2"
@@ -32,13 +31,13 @@ const (
 	Bits = 16
 	// MACSize is the length in bytes of a Print's MAC.
 	MACSize = 16
-	// saltSize is that of ChaCha8's seed, which the rolling hash is made of.
-	saltSize = 32
+	// SaltSize is that of ChaCha8's seed, which the rolling hash is made of.
+	SaltSize = 32
 )
 
 // Matcher is what recognises some texts. It is immutable.
 type Matcher struct {
-	Salt   []byte  `json:"salt"` // random, 32 bytes
+	Salt   []byte  `json:"salt"` // random, SaltSize bytes
 	Prints []Print `json:"prints"`
 }
 
@@ -50,10 +49,10 @@ type Print struct {
 }
 
 // New returns a Matcher of texts and of their lines, without those that are too
-// short; nil if there are no others.
-func New(texts []string) *Matcher {
-	m := &Matcher{Salt: make([]byte, saltSize)}
-	_, _ = rand.Read(m.Salt) // never fails (crypto/rand)
+// short; nil if there are no others. The salt is random, and no other server's: what
+// the Matchers of two servers have in common would tell that their secrets are the same.
+func New(salt [SaltSize]byte, texts []string) *Matcher {
+	m := &Matcher{Salt: salt[:]}
 	table := m.Table()
 	known := make(map[string]bool)
 	add := func(text string, shortest int) {
@@ -91,7 +90,7 @@ type Table [256]uint64
 
 // Table makes the hash of the salt, which must have its length.
 func (m *Matcher) Table() *Table {
-	source := random.NewChaCha8([saltSize]byte(m.Salt))
+	source := random.NewChaCha8([SaltSize]byte(m.Salt))
 	t := new(Table)
 	for i := range t {
 		t[i] = source.Uint64()

@@ -17,7 +17,7 @@ const ownSecret = "s3cr3t-of-the-server"
 
 func withSecret(t *testing.T, log io.Writer) *Conn {
 	t.Helper()
-	secret, err := redactor.New(redact.New([]string{ownSecret}))
+	secret, err := redactor.New(redact.New([redact.SaltSize]byte{1}, []string{ownSecret}))
 	if err != nil {
 		t.Fatal(err)
 	}

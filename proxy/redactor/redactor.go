@@ -57,7 +57,7 @@ func New(m *redact.Matcher) (*Redactor, error) {
 	if m == nil {
 		return nil, nil
 	}
-	if len(m.Salt) != 32 || len(m.Prints) == 0 || len(m.Prints) > maxPrints {
+	if len(m.Salt) != redact.SaltSize || len(m.Prints) == 0 || len(m.Prints) > maxPrints {
 		return nil, errors.New("a matcher of secrets needs a salt of 32 bytes and 1 to 4096 prints")
 	}
 	r := &Redactor{table: m.Table()}

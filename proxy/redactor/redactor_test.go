@@ -16,7 +16,7 @@ import (
 
 func newRedactor(t testing.TB, secrets ...string) *Redactor {
 	t.Helper()
-	r, err := New(redact.New(secrets))
+	r, err := New(redact.New([redact.SaltSize]byte{1, 2, 3}, secrets))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/sha256"
 	"log/slog"
 	"os"
 	"strings"
@@ -24,6 +25,7 @@ func (o Options) fetch() config.Fetch {
 // refreshSecrets looks secrets up again and again, and has the configuration loaded
 // anew when one has changed. What can't be looked up stays as it was.
 func (d *Daemon) refreshSecrets(ctx context.Context) {
+	failure := ""
 	for {
 		wait := d.current.Load().config.Secrets.Refresh
 		if wait == 0 {
@@ -41,17 +43,21 @@ func (d *Daemon) refreshSecrets(ctx context.Context) {
 		changed, err := cfg.SecretsChanged(d.options.fetch())
 		if changed {
 			slog.Info("a secret has changed")
-			err = d.reload()
+			err = d.Reload()
 		}
-		if err != nil {
+		if err == nil {
+			failure = ""
+		} else if text := err.Error(); text != failure { // the same is told once
+			failure = text
 			slog.Error("secrets not refreshed: the old ones stay", "err", err)
 		}
 	}
 }
 
 // matcher is what the proxy recognises a server's secrets by: those that come from
-// elsewhere than the configuration, but for paths, which all the world writes.
-func matcher(s config.Server) *redact.Matcher {
+// elsewhere than the configuration, but for paths, which all the world writes. It is
+// the same whenever it is made of the same; who has it learns nothing of the salt.
+func matcher(name string, s config.Server, salt string) *redact.Matcher {
 	var texts []string
 	for _, value := range s.Env {
 		for _, text := range value.Fetched() {
@@ -60,7 +66,7 @@ func matcher(s config.Server) *redact.Matcher {
 			}
 		}
 	}
-	return redact.New(texts)
+	return redact.New(sha256.Sum256([]byte("redact\x00"+name+"\x00"+salt)), texts)
 }
 
 // isPath reports whether a text names something below a folder that this host has. A
