@@ -11,11 +11,16 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"mcpgateway/runtime/document"
 )
 
 // watchEvery is how often the files are looked at. A change has settled when it is
 // the same twice.
 const watchEvery = time.Second
+
+// maxReads is how often what changes while it is read is read again.
+const maxReads = 5
 
 // Reload reads the configuration anew and makes it the current one once the proxy has
 // taken it; on an error the old one stays. A proxy that says nothing is cut off, and
@@ -59,11 +64,20 @@ func (d *Daemon) reloadLocked() error {
 	return nil
 }
 
-// load reads the configuration and notes what its files were. reloadMu must be held.
-func (d *Daemon) load() (*generation, error) {
-	began := time.Now()
-	g, warnings, files, err := loadGeneration(d.lastNumber, d.options)
-	d.files, d.loaded = files, look(files, began)
+// load reads the configuration and notes what its files were. What changes while it is
+// read is read again. reloadMu must be held.
+func (d *Daemon) load() (g *generation, err error) {
+	var warnings document.Errors
+	for range maxReads {
+		began := time.Now()
+		before := look(d.files, began)
+		known := d.files
+		g, warnings, d.files, err = loadGeneration(d.lastNumber, d.options)
+		d.loaded = look(d.files, began)
+		if look(known, began) == before {
+			break
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +118,7 @@ func (d *Daemon) watch(ctx context.Context) {
 		if seen, err = d.reloadIfSettled(seen); err == nil {
 			continue
 		}
-		if text := err.Error(); text != failure { // the same is told once
+		if text := fmt.Sprint(d.current.Load().number, err); text != failure { // the same is told once
 			failure = text
 			slog.Error("the configuration's files have changed, and the old configuration stays in force", "err", err)
 		}

@@ -126,8 +126,7 @@ func launchPrepared(t *testing.T, prepare func(*gateway), sections ...string) *g
 	// Other gateways on this host have the default pool, or are of another run.
 	slot := (int(gatewaysMade.Add(1)) + os.Getpid()*64) % 512
 	g := &gateway{dir: folder(t), firstID: 0x20000000 + slot*idsPerRange*rangesEach, ended: make(chan struct{})}
-	text := fmt.Sprintf("version: \"1.0\"\nsandbox: {uid_pool: {start: %d, count: %d}}\n%s", g.firstID, rangesEach, strings.Join(sections, ""))
-	g.writeConfig(t, text)
+	g.writeConfig(t, g.pool()+strings.Join(sections, ""))
 	g.cmd = exec.Command(filepath.Join(built.bin, "mcp-gateway"), "up", "--config", g.config(), "--state", g.state(),
 		"--ready-file", filepath.Join(g.dir, "ready.json"), "--with-key")
 	prepare(g)
@@ -142,6 +141,11 @@ func launchPrepared(t *testing.T, prepare func(*gateway), sections ...string) *g
 		close(g.ended)
 	}()
 	return g
+}
+
+// pool is what each configuration begins with.
+func (g *gateway) pool() string {
+	return fmt.Sprintf("version: \"1.0\"\nsandbox: {uid_pool: {start: %d, count: %d}}\n", g.firstID, rangesEach)
 }
 
 func (g *gateway) config() string { return filepath.Join(g.dir, "mcp-gateway.yaml") }
