@@ -63,7 +63,8 @@ func newReloadCommand() *cobra.Command {
 		Short: "Make the running gateway read its configuration and keys again",
 		Long: `Make the running gateway read its configuration and keys again. If the new
 configuration has a mistake, it is reported and the old one stays in force.
-Servers that run go on as they are; the next start uses the new configuration.`,
+Servers that are as they were go on; those that have changed are replaced when
+their calls have ended.`,
 		Args: cobra.NoArgs,
 	}
 	state := stateFlag(cmd)
