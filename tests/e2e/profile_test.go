@@ -131,7 +131,7 @@ func TestProfileAudit(t *testing.T) {
 // TestProfileAuditFinds weakens a running sandbox behind the gateway's back.
 func TestProfileAuditFinds(t *testing.T) {
 	t.Parallel()
-	g := start(t, filesystemServer(t, owned(t, owner, "hello.txt", "hello")))
+	g := start(t, "gateway: {watch: false}\n", filesystemServer(t, owned(t, owner, "hello.txt", "hello")))
 	files := g.only(t, "files")
 	server := files.serverPID(t)
 	plants := []struct {
