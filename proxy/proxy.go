@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"mcpgateway/policy/audit"
 	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/egress"
@@ -36,15 +37,19 @@ type Proxy struct {
 	current  atomic.Pointer[httpfront.Current]
 	first    chan struct{} // closed when the first generation is in force
 	warm     atomic.Bool   // the eager servers have started
+	audit    *audit.Log
+	handover audit.Handover // came for the next generation; without a file if none did
 }
 
 // New returns a proxy without a policy: it refuses everything until Apply.
-func New(opener backend.Opener, log *slog.Logger) *Proxy {
+// What is audited goes to records.
+func New(opener backend.Opener, records *audit.Log, log *slog.Logger) *Proxy {
 	p := &Proxy{
 		log:      log,
 		fleet:    fleet.New(opener, serveNetwork(egress.Log(log)), log),
 		sessions: gate.NewSessions(),
 		first:    make(chan struct{}),
+		audit:    records,
 	}
 	p.pins = pins.NewRegistry(p.told)
 	return p
@@ -53,14 +58,22 @@ func New(opener backend.Opener, log *slog.Logger) *Proxy {
 // Apply puts a generation in force, a policy.Policy as JSON. An error leaves the
 // one before in force. Calls must come one at a time.
 func (p *Proxy) Apply(generation uint64, document []byte) error {
+	file := p.handover
+	p.handover = audit.Handover{}
 	next, err := parse(generation, document)
+	if err == nil && next.Audit != nil && file.File == nil {
+		err = errors.New("it wants an audit log, but no file came with it")
+	}
 	if err != nil {
+		file.Close()
 		return fmt.Errorf("apply policy %d: %w", generation, err)
 	}
 	lock, err := parseLock(next.ToolLock)
 	if err != nil {
+		file.Close()
 		return fmt.Errorf("apply policy %d: %w", generation, err)
 	}
+	p.audit.Apply(next.Audit, file)
 	p.view.Store(p.pins.View(lock, pinModes(next)))
 	current := &httpfront.Current{
 		Policy: next,
@@ -76,6 +89,17 @@ func (p *Proxy) Apply(generation uint64, document []byte) error {
 	p.log.Info("policy applied", "generation", generation, "servers", len(next.Servers), "keys", len(next.Keys))
 	return nil
 }
+
+// TakeAudit takes the audit log's file that came for the generation that Apply
+// gets next.
+func (p *Proxy) TakeAudit(file audit.Handover) {
+	p.handover.Close()
+	p.handover = file
+}
+
+// Audit is the audit log of calls and decisions, which must run while the proxy
+// serves, and after that.
+func (p *Proxy) Audit() *audit.Log { return p.audit }
 
 // Exited takes the daemon's notice that a sandbox has ended.
 func (p *Proxy) Exited(exit control.Exit) { p.fleet.Exited(exit) }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"mcpgateway/policy/audit"
 	"mcpgateway/proxy"
 	"mcpgateway/runtime/control"
 	"mcpgateway/runtime/peer"
@@ -52,12 +53,13 @@ func run(path string, log *slog.Logger) error {
 	var p *proxy.Proxy // set before the client delivers anything
 	client, err := peer.Dial(ctx, path, peer.Notices{
 		Policy: func(generation uint64, document []byte) error { return p.Apply(generation, document) },
+		Audit:  func(log control.Log, file *os.File) { p.TakeAudit(handover(log, file)) },
 		Exited: func(exit control.Exit) { p.Exited(exit) },
 	})
 	if err != nil {
 		return err
 	}
-	p = proxy.New(client, log)
+	p = proxy.New(client, audit.New(keeper{client}, log), log)
 	return serve(ctx, p, client, clients, own, log)
 }
 
@@ -69,13 +71,16 @@ func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clien
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
 	defer disconnect()
 
-	var link, actors sync.WaitGroup
+	var link, actors, records sync.WaitGroup
+	auditing, audited := context.WithCancel(context.WithoutCancel(ctx))
+	defer audited()
 	start := func(group *sync.WaitGroup, actor func() error) {
 		group.Go(func() {
 			cancel(actor())
 		})
 	}
 	start(&link, func() error { return client.Run(connected) })
+	start(&records, func() error { return p.Audit().Run(auditing) })
 	start(&actors, func() error {
 		// A client whose connection started the gateway waits in the socket's queue
 		// rather than being told to come again; but not for ever.
@@ -89,6 +94,8 @@ func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clien
 	start(&actors, func() error { return announce(ctx, p, log) })
 	actors.Wait()
 	notify(log, daemon.SdNotifyStopping)
+	audited() // the last records are written, and signed over the connection
+	records.Wait()
 	disconnect()
 	link.Wait()
 	if signalled.Err() != nil {

@@ -37,6 +37,6 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.AddCommand(newUpCommand(), newCheckCommand(), newKeyCommand(), newTokenCommand(), newToolsCommand(), newReloadCommand(), newPsCommand(),
-		newFreezeCommand(), newThawCommand(), newReclaimCommand(), newProfileCommand(), newPolicyCommand())
+		newFreezeCommand(), newThawCommand(), newReclaimCommand(), newProfileCommand(), newAuditCommand(), newPolicyCommand())
 	return root
 }

@@ -42,7 +42,7 @@ type flags struct {
 func parseFlags() flags {
 	var f flags
 	flag.StringVar(&f.config, "config", "/etc/mcp-gateway/mcp-gateway.yaml", "read the configuration from `FILE`")
-	flag.StringVar(&f.stateDir, "state-dir", "/var/lib/mcp-gateway", "keep API keys' hashes in `DIR`")
+	flag.StringVar(&f.stateDir, "state-dir", "/var/lib/mcp-gateway", "keep API keys' hashes and the audit log's key in `DIR`")
 	flag.StringVar(&f.runtimeDir, "runtime-dir", "/run/mcp-gateway", "keep what does not outlive the daemon in `DIR`")
 	flag.StringVar(&f.launcher, "launcher", "", "the mcp-gateway-launch `FILE` (default: beside this program)")
 	flag.StringVar(&f.proxyUser, "proxy-user", "mcp-gateway", "the `USER` that the proxy runs as")
@@ -131,7 +131,7 @@ func newOptions(f flags) (daemon.Options, error) {
 		return daemon.Options{}, err
 	}
 	return daemon.Options{
-		Config: f.config, Keys: filepath.Join(f.stateDir, "keys.json"), TokenKey: filepath.Join(f.stateDir, "jwt.key"), Dir: filepath.Join(f.runtimeDir, "sandboxes"),
+		Config: f.config, Keys: filepath.Join(f.stateDir, "keys.json"), TokenKey: filepath.Join(f.stateDir, "jwt.key"), State: f.stateDir, Dir: filepath.Join(f.runtimeDir, "sandboxes"),
 		Launcher: f.launcher, ProxyUID: uid, Listener: listener, Retirement: retirement,
 	}, nil
 }

@@ -4,13 +4,14 @@
 // slot was reserved before. It opens no file; what can't be written stops calls,
 // or is counted, as the configuration says, and never the proxy.
 //
-// Runs in: proxy.
+// Runs in: proxy, CLI (digests).
 package audit
 
 import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"hash"
 	"log/slog"
@@ -41,6 +42,13 @@ type Handover struct {
 	Number uint64      // of the handover; one with a lower number is out of date
 	Chain  string      // what the proxy's chain is called
 	After  *chain.Head // the head that was signed last, nil for none
+}
+
+// Close lets go of the file, if there is one.
+func (h Handover) Close() {
+	if h.File != nil {
+		h.File.Close()
+	}
 }
 
 // Log is the audit log of calls and decisions. A nil Log does nothing, and neither
@@ -92,9 +100,7 @@ func New(keeper Keeper, log *slog.Logger) *Log {
 // before.
 func (l *Log) Apply(p *policy.Audit, file Handover) {
 	if l == nil {
-		if file.File != nil {
-			file.File.Close()
-		}
+		file.Close()
 		return
 	}
 	var s *settings
@@ -103,8 +109,8 @@ func (l *Log) Apply(p *policy.Audit, file Handover) {
 		s.digests.New = func() any { return hmac.New(sha256.New, p.DigestKey) }
 	}
 	l.nextMu.Lock()
-	if l.next != nil && l.next.file.File != nil {
-		l.next.file.File.Close()
+	if l.next != nil {
+		l.next.file.Close()
 	}
 	l.next = &change{p, file}
 	l.nextMu.Unlock()
@@ -172,4 +178,11 @@ func (s *settings) digest(dst, arguments []byte) []byte {
 	h.Reset()
 	_, _ = h.Write(arguments) // it never fails
 	return h.Sum(dst)
+}
+
+// Digest is what a record holds of a call's arguments.
+func Digest(key, arguments []byte) string {
+	h := hmac.New(sha256.New, key)
+	_, _ = h.Write(arguments) // it never fails
+	return hex.EncodeToString(h.Sum(nil))
 }

@@ -67,7 +67,7 @@ func (l *Log) write(w *writer, first *entry, now time.Time) {
 	}
 	w.addGap(now)
 	w.add(first)
-	for len(w.batch) < maxBatch {
+	for w.batch.Len() < maxBatch {
 		select {
 		case e := <-l.queue:
 			w.add(e)
@@ -110,7 +110,7 @@ func (l *Log) take(ctx context.Context, w *writer) {
 		w.replace(ctx, next.file, now)
 		return
 	}
-	closeFile(next.file.File)
+	next.file.Close()
 	if w.file != nil {
 		w.shut(ctx, now)
 	}
@@ -135,18 +135,16 @@ func (l *Log) drain(w *writer, now time.Time) {
 func (w *writer) shut(ctx context.Context, now time.Time) {
 	w.flush(now)
 	w.sync(now)
-	w.rewind() // what could not be written is gone with the file
-	for _, l := range w.batch {
-		if l.entry != nil {
-			w.lose(l.entry)
-		}
+	w.lost += uint64(len(w.batch.Rewind())) // there is no file for them any more
+	for _, e := range w.entries {
+		w.done(e)
 	}
 	if w.lost > 0 {
 		w.log.Error("records of the audit log are lost", "lost", w.lost)
 	}
-	w.lines, w.batch, w.written, w.failing = nil, nil, 0, nil
-	if w.chain.Sequence > 0 {
-		if _, err := w.notary.checkpoint(ctx, w.chain.Head()); err != nil {
+	w.entries, w.failing, w.lost = nil, nil, 0
+	if w.batch.Sequence > 0 {
+		if _, err := w.notary.checkpoint(ctx, w.batch.Head()); err != nil {
 			w.log.Error("the audit log is closed without a signature", "err", err)
 		}
 	}
@@ -171,15 +169,15 @@ func (w *writer) due(now time.Time) {
 	if w.rules.Sync == policy.SyncInterval && !w.unsynced.IsZero() && now.Sub(w.unsynced) >= policy.AuditSyncInterval {
 		w.sync(now)
 	}
-	if w.unsigned.IsZero() || len(w.batch) > 0 {
+	if w.unsigned.IsZero() || !w.batch.Empty() {
 		return
 	}
-	age, lines := now.Sub(w.unsigned), w.chain.Sequence-w.signed
+	age, lines := now.Sub(w.unsigned), w.batch.Sequence-w.signed
 	if age >= checkpointInterval || age >= checkpointPause && lines >= checkpointLines {
 		// A signed line that a crash takes away would look like a removed one.
 		if w.sync(now) {
-			w.unsigned, w.signed = time.Time{}, w.chain.Sequence
-			w.notary.offer(w.chain.Head())
+			w.unsigned, w.signed = time.Time{}, w.batch.Sequence
+			w.notary.offer(w.batch.Head())
 		}
 	}
 }

@@ -21,18 +21,15 @@ const (
 
 // writer makes lines of records and writes them. One goroutine has it.
 type writer struct {
-	log    *slog.Logger
-	notary *notary
-	done   func(*entry)  // takes back what is written
-	rules  *policy.Audit // nil: off
-	file   *os.File      // nil: off
-	number uint64        // of the handover that the file came with
-	size   int64
-	chain  chain.Chain
-
-	lines   []byte // of the batch
-	written int    // bytes of lines that are in the file
-	batch   []line // what lines are made of, until all of them are written
+	log     *slog.Logger
+	notary  *notary
+	done    func(*entry)  // takes back what is written
+	rules   *policy.Audit // nil: off
+	file    *os.File      // nil: off
+	number  uint64        // of the handover that the file came with
+	size    int64
+	batch   chain.Batch
+	entries []*entry // that the batch's lines are made of
 
 	failing    error     // why lines can't be written
 	complained time.Time // when that was last logged
@@ -43,26 +40,16 @@ type writer struct {
 	rotateFrom time.Time // not before
 }
 
-// line is a line of the batch: what it is made of, nil if it opens a file, and
-// where it ends.
-type line struct {
-	entry  *entry
-	end    int
-	before chain.Chain // what the chain was
-}
-
 // add makes a line of an entry, which is the writer's until the line is written.
 func (w *writer) add(e *entry) {
-	before := w.chain
-	w.lines = w.chain.Append(w.lines, e.members)
-	w.batch = append(w.batch, line{e, len(w.lines), before})
+	w.batch.Add(e.members)
+	w.entries = append(w.entries, e)
 }
 
 // flush writes the batch. A part of it that was written is not written again.
 func (w *writer) flush(now time.Time) (done bool) {
-	if w.written < len(w.lines) {
-		n, err := w.file.Write(w.lines[w.written:])
-		w.written += n
+	if !w.batch.Empty() {
+		n, err := w.batch.Write(w.file)
 		w.size += int64(n)
 		if n > 0 {
 			setOnce(&w.unsynced, now)
@@ -72,13 +59,11 @@ func (w *writer) flush(now time.Time) (done bool) {
 			w.fail(err, now)
 			return false
 		}
-	}
-	for _, l := range w.batch {
-		if l.entry != nil {
-			w.done(l.entry)
+		for _, e := range w.entries {
+			w.done(e)
 		}
+		w.entries = w.entries[:0]
 	}
-	w.lines, w.batch, w.written = w.lines[:0], w.batch[:0], 0
 	if always := w.rules.Sync == policy.SyncAlways || w.failing != nil; always && !w.sync(now) {
 		return false
 	}
@@ -120,29 +105,29 @@ func (w *writer) addGap(now time.Time) {
 
 // rotate asks for another file if this one is as large as it may be.
 func (w *writer) rotate(ctx context.Context, now time.Time) {
-	if w.size < w.rules.MaxSize || now.Before(w.rotateFrom) || w.failing != nil {
+	if w.size < w.rules.MaxSize || now.Before(w.rotateFrom) || w.failing != nil || ctx.Err() != nil {
 		return
 	}
 	w.rotateFrom = now.Add(rotatePause)
-	next, err := w.notary.rotate(ctx, w.chain.Head())
+	next, err := w.notary.rotate(ctx, w.batch.Head())
 	if err != nil {
 		w.log.Error("the audit log has no other file: it grows on", "bytes", w.size, "err", err)
 		return
 	}
 	w.rotateFrom = time.Time{}
-	w.open(next, next.After, now)
+	w.open(next, next.After, nil, now)
 }
 
 // replace takes a file that came with a configuration. The chain goes on in it.
 func (w *writer) replace(ctx context.Context, next Handover, now time.Time) {
 	if next.File == nil || w.file != nil && (next.Number < w.number || sameFile(w.file, next.File)) {
-		closeFile(next.File)
+		next.Close()
 		return
 	}
-	w.rewind()
+	left := w.batch.Rewind()
 	after := next.After
-	if w.chain.Sequence > 0 {
-		head := w.chain.Head()
+	if w.batch.Sequence > 0 {
+		head := w.batch.Head()
 		signed, err := w.notary.checkpoint(ctx, head)
 		if err != nil {
 			w.log.Error("the audit log goes on in another file, without a signature", "err", err)
@@ -150,44 +135,24 @@ func (w *writer) replace(ctx context.Context, next Handover, now time.Time) {
 		}
 		after = &signed
 	}
-	w.open(next, after, now)
+	w.open(next, after, left, now)
 }
 
-// rewind makes the chain what the file has of it: lines that are not whole in it
-// will be made anew.
-func (w *writer) rewind() {
-	whole := 0
-	for ; whole < len(w.batch) && w.batch[whole].end <= w.written; whole++ {
-		if e := w.batch[whole].entry; e != nil {
-			w.done(e)
-		}
-	}
-	if w.batch = w.batch[whole:]; len(w.batch) > 0 {
-		w.chain = w.batch[0].before
-	}
-}
-
-// open goes on in another file, and makes the lines anew that are left.
-func (w *writer) open(next Handover, after *chain.Head, now time.Time) {
-	left := w.batch
+// open goes on in another file, with the lines that are left of the one before.
+func (w *writer) open(next Handover, after *chain.Head, left [][]byte, now time.Time) {
 	closeFile(w.file)
-	w.file, w.number, w.size = next.File, next.Number, fileSize(next.File)
-	w.lines, w.batch, w.written, w.unsynced = w.lines[:0], nil, 0, time.Time{}
-	if w.chain.Sequence == 0 {
-		w.chain.ID = next.Chain
+	w.file, w.number, w.size, w.unsynced = next.File, next.Number, fileSize(next.File), time.Time{}
+	if w.batch.Sequence == 0 {
+		w.batch.ID = next.Chain
 		if after != nil {
-			if err := w.chain.Follow(*after); err != nil { // the daemon's own
+			if err := w.batch.Follow(*after); err != nil { // the daemon's own
 				w.log.Error("start the audit log", "err", err)
 			}
 		}
 	}
-	before := w.chain
-	w.lines = w.chain.AppendOpened(w.lines, chain.Calls, now, after, w.size == 0)
-	w.batch = append(w.batch, line{nil, len(w.lines), before})
-	for _, l := range left {
-		if l.entry != nil {
-			w.add(l.entry)
-		}
+	w.batch.Open(chain.Calls, now, after, w.size == 0)
+	for _, members := range left {
+		w.batch.Add(members)
 	}
 	w.flush(now)
 }

@@ -38,6 +38,7 @@ func (c *checker) check() {
 	}
 	c.transports()
 	c.authentication()
+	c.audit()
 	c.gatewayLimits()
 	c.toolPins()
 	c.uidPool()

@@ -21,6 +21,10 @@ func (c *Config) setDefaults() {
 			ToolPins:       ToolPins{Mode: policy.PinsOff}, HiddenText: policy.HiddenStrip,
 		},
 		Secrets: Secrets{Refresh: 5 * time.Minute},
+		Audit: Audit{
+			File: "/var/log/mcp-gateway/audit.log", MaxSizeMB: 100, OnFull: policy.OnFullBlock, Sync: policy.SyncInterval,
+			Syslog: AuditSyslog{Facility: "authpriv"},
+		},
 		Sandbox: Sandbox{UIDPool: UIDPool{Start: 0x70000000, Count: 1024}},
 	}
 	c.Transports.HTTP.Enabled = true

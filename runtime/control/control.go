@@ -36,11 +36,14 @@ const maxDescriptors = 8
 //	  bytes}
 //	list{}               proxy, admin   list            sealed memfd with a []Sandbox as JSON
 //	reload{}             admin          done            –
+//	checkpoint{head}     proxy          signed{head}    –
+//	rotate{head}         proxy          rotated{log}    the audit log's next file, for appending
 //	applied{generation}  proxy          –               –
 //	refused{generation}  proxy          –               –
 //
 //	notice               sent to        when            descriptors
-//	policy{generation}   proxy          hello, reload   sealed memfd with the policy.Policy as JSON
+//	policy{generation,   proxy          hello, reload   sealed memfd with the policy.Policy as JSON; with
+//	  log}                                              log, the audit log's file, for appending
 //	exited{exit}         proxy          a sandbox it opened ended
 //
 // Any request may be answered with error{code, text} instead. A request that is
@@ -64,6 +67,11 @@ const (
 	KindApplied Kind = "applied"
 	KindRefused Kind = "refused"
 	KindExited  Kind = "exited"
+
+	KindCheckpoint Kind = "checkpoint"
+	KindSigned     Kind = "signed"
+	KindRotate     Kind = "rotate"
+	KindRotated    Kind = "rotated"
 )
 
 // Message is one packet. ID numbers a request; its answer repeats it, and a
@@ -81,6 +89,8 @@ type Message struct {
 	Code       Code   `json:"code,omitempty"`
 	Text       string `json:"text,omitempty"`
 	Exit       *Exit  `json:"exit,omitempty"`
+	Head       *Head  `json:"head,omitempty"`
+	Log        *Log   `json:"log,omitempty"`
 }
 
 // Code classifies an error for a peer that must branch on it; the text is for
@@ -144,6 +154,23 @@ type Exit struct {
 	PIDLimit    int64         `json:"pid_limit,omitempty"`    // was refused more processes and threads than so many
 	Stopped     bool          `json:"stopped,omitempty"`      // ended because it was told to
 	Lived       time.Duration `json:"lived"`
+}
+
+// Head is the last record of an audit log, or was at the time of its signature: a
+// chain.Head. What a proxy asks to have signed is a sequence and a hash alone.
+type Head struct {
+	Chain     string    `json:"chain,omitempty"`
+	Sequence  uint64    `json:"sequence"`
+	Hash      string    `json:"hash"`
+	Time      time.Time `json:"time,omitzero"`
+	Signature string    `json:"signature,omitempty"`
+}
+
+// Log is a file of the audit log that the proxy writes, and where it goes on from.
+type Log struct {
+	Number uint64 `json:"number"`          // higher than that of any file that was handed over before
+	Chain  string `json:"chain"`           // what the proxy's chain is called
+	After  *Head  `json:"after,omitempty"` // signed last; nil: there is none
 }
 
 // Sandbox is one running sandbox in the document of an answer of kind list.

@@ -22,6 +22,7 @@ import (
 
 	"mcpgateway/images"
 	"mcpgateway/runtime/control"
+	"mcpgateway/runtime/logbook"
 	"mcpgateway/sandbox"
 )
 
@@ -37,6 +38,7 @@ type Options struct {
 	Config   string // path of the configuration
 	Keys     string // path of the API keys' hashes
 	TokenKey string // path of the secret of the gateway's own tokens
+	State    string // folder of the audit log's key and its signed heads
 	Dir      string // folder for run-time state, in one of root's; no other daemon's. New makes it anew
 	Launcher string // path of mcp-gateway-launch
 	ProxyUID int    // who may connect as the proxy; never 0
@@ -55,6 +57,7 @@ type Daemon struct {
 	supervisor *supervisor
 	current    atomic.Pointer[generation]
 	offered    atomic.Pointer[generation] // to the proxy, which may have taken it already; nil for none
+	book       *logbook.Book
 
 	reloadMu   sync.Mutex
 	lastNumber uint64 // of a generation
@@ -83,9 +86,12 @@ func New(options Options) (*Daemon, error) {
 		return nil, err
 	}
 	options.salt = rand.Text()
-	d := &Daemon{options: options, image: image, lastNumber: 1, peers: map[*monitor]bool{}}
+	d := &Daemon{options: options, image: image, book: logbook.New(options.State), lastNumber: 1, peers: map[*monitor]bool{}}
 	first, err := d.load()
 	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(d.book.Prepare(settings(first.config)), d.book.Use()); err != nil {
 		return nil, err
 	}
 	pool := first.config.Sandbox.UIDPool
@@ -95,11 +101,12 @@ func New(options Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.supervisor = newSupervisor(runtime, options.Retirement)
+	d.supervisor = newSupervisor(runtime, d.book, options.Retirement)
 	if err := d.supervisor.setProjects(first.config); err != nil {
 		return nil, errors.Join(err, runtime.Close())
 	}
 	d.current.Store(first)
+	d.book.Record(eventApplied, "generation", first.number)
 	return d, nil
 }
 
@@ -107,10 +114,15 @@ func New(options Options) (*Daemon, error) {
 // nothing of them is left.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { d.options.Listener.Close() })()
-	var connections sync.WaitGroup
+	var connections, keeping sync.WaitGroup
 	watching, cancel := context.WithCancel(ctx)
 	connections.Go(func() { d.watch(watching) })
 	connections.Go(func() { d.refreshSecrets(watching) })
+	recording, stop := context.WithCancel(context.WithoutCancel(ctx))
+	keeping.Go(func() { d.book.Run(recording) })
+	defer d.book.Close()
+	defer keeping.Wait()
+	defer stop()
 	err := d.accept(ctx, &connections)
 	cancel()
 	for _, m := range d.connected() {
@@ -146,6 +158,7 @@ func (d *Daemon) accept(ctx context.Context, connections *sync.WaitGroup) error 
 		m := newMonitor(d, conn)
 		if m.role == 0 || !d.add(m) {
 			slog.Warn("refused a control connection: neither root nor the proxy's user, or too many", "peer", conn.Peer.Pid, "uid", conn.Peer.Uid)
+			d.book.Refused(eventPeerRefused, "pid", conn.Peer.Pid, "uid", conn.Peer.Uid)
 			conn.Close()
 			continue
 		}
@@ -166,6 +179,7 @@ func (d *Daemon) add(m *monitor) bool {
 	for other := range d.peers {
 		if m.role == roleProxy && other.role == roleProxy {
 			other.conn.Close()
+			m.follows = true
 		} else if other.role == roleAdmin {
 			admins++
 		}

@@ -44,6 +44,9 @@ func loadGeneration(number uint64, options Options) (g *generation, warnings doc
 		return nil, nil, files, err
 	}
 	half := proxyHalf(number, r.Config, stored, options.salt)
+	if half.Audit, err = auditRules(r.Config, options.State); err != nil {
+		return nil, nil, files, err
+	}
 	if half.Authentication, err = authentication(r.Config, options.TokenKey); err != nil {
 		return nil, nil, files, err
 	}

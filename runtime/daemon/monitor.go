@@ -52,6 +52,9 @@ var requests = map[control.Kind]request{
 	control.KindReload:  {from: roleAdmin, slow: true, handle: (*monitor).answerReload},
 	control.KindApplied: {from: roleProxy, handle: (*monitor).takeVerdict},
 	control.KindRefused: {from: roleProxy, handle: (*monitor).takeVerdict},
+
+	control.KindCheckpoint: {from: roleProxy, slow: true, handle: (*monitor).answerCheckpoint},
+	control.KindRotate:     {from: roleProxy, slow: true, handle: (*monitor).answerRotate},
 }
 
 const (
@@ -67,6 +70,8 @@ type monitor struct {
 	conn     *control.Conn
 	role     role
 	greeted  bool        // by hello; only run looks at it
+	follows  bool        // another proxy, which may still be there
+	chain    string      // of what it audits; set by inform
 	informed atomic.Bool // has a generation; reload offers it the next ones
 	verdicts chan control.Message
 	ended    chan struct{} // closed when the connection has
@@ -118,6 +123,7 @@ func (m *monitor) run(ctx context.Context) {
 func (m *monitor) dispatch(ctx context.Context, message control.Message, slots chan struct{}, handlers *sync.WaitGroup) error {
 	r, known := requests[message.Kind]
 	if !known || r.from&m.role == 0 {
+		m.daemon.book.Refused(eventRequestRefused, "pid", m.conn.Peer.Pid, "uid", m.conn.Peer.Uid, "request", fmt.Sprintf("%.32q", message.Kind))
 		return fmt.Errorf("request %.32q is not permitted to uid %d", message.Kind, m.conn.Peer.Uid)
 	}
 	if !m.greeted && message.Kind != control.KindHello {
@@ -139,6 +145,7 @@ func (m *monitor) dispatch(ctx context.Context, message control.Message, slots c
 
 func (m *monitor) answer(ctx context.Context, r request, message control.Message) error {
 	answer, err := r.handle(m, ctx, message)
+	m.recordAct(message, err)
 	defer closeFiles(answer.files)
 	var refusal *control.Error
 	switch {
@@ -192,7 +199,13 @@ func (m *monitor) answerHello(_ context.Context, message control.Message) (reply
 func (m *monitor) inform() {
 	m.daemon.reloadMu.Lock()
 	defer m.daemon.reloadMu.Unlock()
-	if err := m.send(m.daemon.current.Load()); err != nil {
+	chain, err := m.daemon.book.Begin(m.follows)
+	m.chain = chain
+	if err == nil {
+		m.daemon.book.Record(eventProxy, "pid", m.conn.Peer.Pid, "uid", m.conn.Peer.Uid, "chain", chain)
+		err = m.send(m.daemon.current.Load())
+	}
+	if err != nil {
 		slog.Error("send policy", "peer", m.conn.Peer.Pid, "err", err)
 		m.conn.Close()
 		return
@@ -206,10 +219,14 @@ func (m *monitor) answerOpen(_ context.Context, message control.Message) (reply,
 	if !ok || !server.Enabled {
 		return reply{}, &control.Error{Code: control.CodeUnknownServer, Text: fmt.Sprintf("no enabled server is named %.64q", message.Server)}
 	}
+	if err := m.daemon.book.Blocked(); err != nil {
+		return reply{}, &control.Error{Code: control.CodeLimit, Text: err.Error()}
+	}
 	revision := generation.revisions[message.Server]
 	i, streams, err := m.daemon.supervisor.open(m, message.Server, revision, server, m.daemon.image, generation.config.Gateway.MaxServers)
 	if err != nil {
 		slog.Warn("open refused", "server", message.Server, "err", err)
+		m.daemon.book.Refused(eventSandboxRefused, "server", message.Server, "reason", err.Error())
 		return reply{}, err
 	}
 	network := i.Network()
@@ -317,5 +334,10 @@ func (m *monitor) send(g *generation) error {
 		return err
 	}
 	defer file.Close()
-	return m.conn.Send(control.Message{Kind: control.KindPolicy, Generation: g.number}, file)
+	log, audit, err := m.auditLog(g)
+	if err != nil {
+		return err
+	}
+	defer closeFiles(audit)
+	return m.conn.Send(control.Message{Kind: control.KindPolicy, Generation: g.number, Log: log}, append([]*os.File{file}, audit...)...)
 }

@@ -32,8 +32,14 @@ func (d *Daemon) Reload() error {
 	return d.reloadLocked()
 }
 
-func (d *Daemon) reloadLocked() error {
+func (d *Daemon) reloadLocked() (err error) {
 	old := d.current.Load()
+	changed := true
+	defer func() {
+		if changed {
+			d.recordReload(d.lastNumber, err)
+		}
+	}()
 	d.lastNumber++ // never used twice, so that a late verdict fits no other generation
 	next, err := d.load()
 	if err != nil {
@@ -41,6 +47,7 @@ func (d *Daemon) reloadLocked() error {
 	}
 	if next.same(old) {
 		slog.Debug("configuration read again: nothing has changed", "generation", old.number)
+		changed = false
 		return nil
 	}
 	if next.config.Sandbox.UIDPool != old.config.Sandbox.UIDPool {
@@ -52,6 +59,9 @@ func (d *Daemon) reloadLocked() error {
 	if err := d.supervisor.setProjects(next.config); err != nil {
 		return errors.Join(err, d.supervisor.setProjects(old.config))
 	}
+	if err := d.book.Prepare(settings(next.config)); err != nil {
+		return errors.Join(err, d.supervisor.setProjects(old.config))
+	}
 	d.offered.Store(next)
 	defer d.offered.Store(nil)
 	for _, m := range d.connected() {
@@ -61,7 +71,7 @@ func (d *Daemon) reloadLocked() error {
 	}
 	d.current.Store(next)
 	slog.Info("configuration loaded", "generation", next.number)
-	return nil
+	return d.book.Use()
 }
 
 // load reads the configuration and notes what its files were. What changes while it is

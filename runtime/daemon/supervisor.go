@@ -15,6 +15,7 @@ import (
 	"mcpgateway/policy/profile"
 	"mcpgateway/runtime/config"
 	"mcpgateway/runtime/control"
+	"mcpgateway/runtime/logbook"
 	"mcpgateway/sandbox"
 )
 
@@ -32,6 +33,7 @@ const (
 type supervisor struct {
 	runtime    *sandbox.Runtime
 	retirement time.Duration
+	book       *logbook.Book
 
 	mu        sync.Mutex
 	instances map[string]*instance
@@ -55,8 +57,8 @@ type instance struct {
 	stopped  atomic.Bool
 }
 
-func newSupervisor(runtime *sandbox.Runtime, retirement time.Duration) *supervisor {
-	return &supervisor{runtime: runtime, retirement: retirement, instances: map[string]*instance{}, starts: rate.NewLimiter(startPerSec, startBurst)}
+func newSupervisor(runtime *sandbox.Runtime, book *logbook.Book, retirement time.Duration) *supervisor {
+	return &supervisor{runtime: runtime, book: book, retirement: retirement, instances: map[string]*instance{}, starts: rate.NewLimiter(startPerSec, startBurst)}
 }
 
 // setProjects makes each project's cgroup and its ceiling.
@@ -127,6 +129,7 @@ func (s *supervisor) start(owner *monitor, id, name, revision string, server con
 	s.instances[id] = i
 	s.mu.Unlock()
 	slog.Info("server started", "server", name, "sandbox", id, "pid", box.PID(), "uid", box.UID())
+	s.book.Record(eventStarted, "server", name, "project", server.Project, "sandbox", id, "pid", box.PID(), "uid", box.UID())
 	s.watching.Go(func() { s.watch(i) })
 	return i, streams.outside, nil
 }
@@ -148,6 +151,7 @@ func (s *supervisor) watch(i *instance) {
 	s.mu.Unlock()
 	exit := i.exit()
 	slog.Info("server ended", "server", i.server, "sandbox", i.ID(), "status", exit.Status, "oom", exit.OOM, "time_limit", exit.TimeLimit, "lived", exit.Lived)
+	s.book.Record(eventEnded, "server", i.server, "project", i.project, "sandbox", i.ID(), "end", exit)
 	<-i.told
 	if err := i.owner.conn.Send(control.Message{Kind: control.KindExited, Exit: &exit}); err != nil {
 		slog.Debug("tell of an end", "sandbox", i.ID(), "err", err)

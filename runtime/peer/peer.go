@@ -20,6 +20,9 @@ type Notices struct {
 	// Policy gets a new generation, the JSON of a policy.Policy. Its error
 	// refuses the generation, and the daemon is told why.
 	Policy func(generation uint64, document []byte) error
+	// Audit gets the audit log's file that comes with a generation, right before it.
+	// The file becomes the callee's.
+	Audit  func(control.Log, *os.File)
 	Exited func(control.Exit)
 }
 
@@ -131,12 +134,19 @@ func (c *Client) deliver(message control.Message, files []*os.File) error {
 }
 
 func (c *Client) applyPolicy(message control.Message, files []*os.File) error {
+	if want := 1 + logs(message); len(files) != want {
+		closeAll(files)
+		return fmt.Errorf("policy %d came with %d descriptors, want %d", message.Generation, len(files), want)
+	}
+	if c.notices.Policy == nil || c.notices.Audit == nil && len(files) > 1 {
+		closeAll(files[1:])
+	} else if len(files) > 1 {
+		c.notices.Audit(*message.Log, files[1])
+	}
+	files = files[:1]
 	defer closeAll(files)
 	if c.notices.Policy == nil {
 		return nil
-	}
-	if len(files) != 1 {
-		return fmt.Errorf("policy %d came with %d descriptors, want 1", message.Generation, len(files))
 	}
 	document, err := control.ReadSealed(files[0])
 	if err == nil {
@@ -146,6 +156,13 @@ func (c *Client) applyPolicy(message control.Message, files []*os.File) error {
 		return c.conn.Send(control.Message{Kind: control.KindRefused, Generation: message.Generation, Text: err.Error()})
 	}
 	return c.conn.Send(control.Message{Kind: control.KindApplied, Generation: message.Generation})
+}
+
+func logs(message control.Message) int {
+	if message.Log != nil {
+		return 1
+	}
+	return 0
 }
 
 // call sends a request and waits for its answer.
@@ -274,6 +291,33 @@ func (c *Client) List(ctx context.Context) ([]control.Sandbox, error) {
 func (c *Client) Reload(ctx context.Context) error {
 	_, err := c.call(ctx, control.Message{Kind: control.KindReload})
 	return err
+}
+
+// Checkpoint has a head of the audit log signed.
+func (c *Client) Checkpoint(ctx context.Context, sequence uint64, hash string) (control.Head, error) {
+	a, err := c.call(ctx, control.Message{Kind: control.KindCheckpoint, Head: &control.Head{Sequence: sequence, Hash: hash}})
+	if err != nil {
+		return control.Head{}, err
+	}
+	closeAll(a.files)
+	if a.message.Head == nil {
+		return control.Head{}, fmt.Errorf("sign the audit log: got %q without a head", a.message.Kind)
+	}
+	return *a.message.Head, nil
+}
+
+// Rotate has the audit log's file put aside, which ends with a head, and returns
+// the next one.
+func (c *Client) Rotate(ctx context.Context, sequence uint64, hash string) (control.Log, *os.File, error) {
+	a, err := c.call(ctx, control.Message{Kind: control.KindRotate, Head: &control.Head{Sequence: sequence, Hash: hash}})
+	if err != nil {
+		return control.Log{}, nil, err
+	}
+	if a.message.Log == nil || len(a.files) != 1 {
+		closeAll(a.files)
+		return control.Log{}, nil, fmt.Errorf("rotate the audit log: got %q with %d descriptors, want 1", a.message.Kind, len(a.files))
+	}
+	return *a.message.Log, a.files[0], nil
 }
 
 func closeAll(files []*os.File) {

@@ -102,7 +102,7 @@ func startIn(t testing.TB, own, config string) *gateway {
 		t.Fatal(err)
 	}
 	d, err := daemon.New(daemon.Options{
-		Config: g.config, Keys: filepath.Join(own, "keys.json"), Dir: state, Launcher: filepath.Join(dir, "mcp-gateway-launch"),
+		Config: g.config, Keys: filepath.Join(own, "keys.json"), State: own, Dir: state, Launcher: filepath.Join(dir, "mcp-gateway-launch"),
 		ProxyUID: proxyUID, Listener: listener, Retirement: 100 * time.Millisecond,
 	})
 	if err != nil {

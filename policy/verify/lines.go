@@ -1,0 +1,49 @@
+package verify
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+)
+
+// maxLine is the longest line of a log that can be a record.
+const maxLine = 1 << 20
+
+// eachLine calls each for the lines of a file, without their ends. A line that is
+// too long comes cut. ended is false for a last one that has no end.
+func eachLine(path string, each func(n int, text []byte, ended bool)) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return readLines(file, each)
+}
+
+func readLines(from io.Reader, each func(n int, text []byte, ended bool)) error {
+	in := bufio.NewReaderSize(from, 64<<10)
+	var line []byte
+	for n := 1; ; {
+		part, err := in.ReadSlice('\n')
+		if len(line) <= maxLine {
+			line = append(line, part...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, io.EOF):
+			if len(line) > 0 {
+				each(n, line, false)
+			}
+			return nil
+		case err != nil:
+			return err
+		}
+		if part[len(part)-1] == '\n' && line[len(line)-1] == '\n' {
+			line = line[:len(line)-1]
+		}
+		each(n, line, true)
+		line, n = line[:0], n+1
+	}
+}

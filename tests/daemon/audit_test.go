@@ -1,0 +1,499 @@
+package daemon_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mcpgateway/policy"
+	"mcpgateway/policy/audit"
+	"mcpgateway/policy/chain"
+	"mcpgateway/policy/verify"
+	"mcpgateway/runtime/control"
+	"mcpgateway/runtime/logbook"
+	"mcpgateway/runtime/peer"
+)
+
+// auditor is a proxy that does nothing but audit.
+type auditor struct {
+	*peer.Client
+	*audit.Log
+	applied chan uint64
+	stop    func() // it ends as a proxy does
+	kill    func() // or is killed: the last records are in no checkpoint
+}
+
+type keeper struct{ *peer.Client }
+
+func (k keeper) Checkpoint(ctx context.Context, head chain.Head) (chain.Head, error) {
+	signed, err := k.Client.Checkpoint(ctx, head.Sequence, head.Hash)
+	return chain.Head(signed), err
+}
+
+func (k keeper) Rotate(ctx context.Context, head chain.Head) (audit.Handover, error) {
+	log, file, err := k.Client.Rotate(ctx, head.Sequence, head.Hash)
+	return audit.Handover{File: file, Number: log.Number, Chain: log.Chain, After: (*chain.Head)(log.After)}, err
+}
+
+func (g *gateway) auditor(t *testing.T) *auditor {
+	t.Helper()
+	a := &auditor{applied: make(chan uint64, 16)}
+	var next audit.Handover
+	notices := peer.Notices{
+		Audit: func(log control.Log, file *os.File) {
+			next = audit.Handover{File: file, Number: log.Number, Chain: log.Chain, After: (*chain.Head)(log.After)}
+		},
+		Policy: func(generation uint64, document []byte) error {
+			var p policy.Policy
+			if err := json.Unmarshal(document, &p); err != nil {
+				return err
+			}
+			a.Apply(p.Audit, next)
+			next = audit.Handover{}
+			a.applied <- generation
+			return nil
+		},
+	}
+	var err error
+	as(proxyUID, func() { a.Client, err = peer.Dial(t.Context(), g.socket, notices) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Log = audit.New(keeper{a.Client}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	connected, disconnect := context.WithCancel(context.Background())
+	auditing, finish := context.WithCancel(context.Background())
+	running, written := make(chan error, 1), make(chan error, 1)
+	go func() { running <- a.Client.Run(connected) }()
+	go func() { written <- a.Log.Run(auditing) }()
+	ended := false
+	end := func(first, second func(), firstDone, secondDone chan error) {
+		if !ended {
+			ended = true
+			first()
+			<-firstDone
+			second()
+			<-secondDone
+		}
+	}
+	a.stop = func() { end(finish, disconnect, written, running) }
+	a.kill = func() { end(disconnect, finish, running, written) }
+	t.Cleanup(a.stop)
+	within(t, a.applied)
+	return a
+}
+
+func (a *auditor) write(t *testing.T, r audit.Record) {
+	t.Helper()
+	slot, err := a.Reserve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot.Write(&r)
+}
+
+func auditing(file, more string) string {
+	return servers + fmt.Sprintf("audit: {enabled: true, file: %s%s}\n", file, more)
+}
+
+// fresh is a folder that the tests before have not used, nor this one.
+func fresh(t *testing.T) string {
+	t.Helper()
+	own, err := os.MkdirTemp(dir, "audit-")
+	if err == nil {
+		err = os.Chmod(own, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return own
+}
+
+// verified verifies the logs beside file and returns the report.
+func verified(t *testing.T, own, file string) *verify.Report {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(own, logbook.PublicFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	key, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heads, err := logbook.ReadHeads(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := verify.Input{
+		Key: key.(ed25519.PublicKey), CallsHead: heads.Calls.Head, DaemonHead: heads.Own.Head,
+		Calls: withBackups(t, file), Daemon: withBackups(t, logbook.OwnFile(file)),
+	}
+	report, err := verify.Check(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// moved is what a file of another log is called now.
+func moved(t *testing.T, file string) string {
+	t.Helper()
+	found, err := filepath.Glob(file + ".*")
+	if err != nil || len(found) != 1 {
+		t.Fatalf("got %q, %v, want one file", found, err)
+	}
+	return found[0]
+}
+
+func withBackups(t *testing.T, file string) (files []string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if _, ok := logbook.BackupTime(filepath.Base(file), e.Name()); ok {
+			files = append(files, filepath.Join(filepath.Dir(file), e.Name()))
+		}
+	}
+	slices.Sort(files)
+	return append(files, file)
+}
+
+func wantGood(t *testing.T, r *verify.Report) {
+	t.Helper()
+	for _, p := range r.Problems {
+		t.Error(p)
+	}
+	for _, n := range r.Notes {
+		t.Log("note:", n)
+	}
+}
+
+// events are those of the records in a file and its backups, and counts them.
+func events(t *testing.T, file string) map[string]int {
+	t.Helper()
+	found := map[string]int{}
+	for _, path := range withBackups(t, file) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(text) {
+			var one struct{ Event string }
+			if json.Unmarshal(line, &one) == nil {
+				found[one.Event]++
+			}
+		}
+	}
+	return found
+}
+
+// TestAuditLog has a proxy and the daemon write both logs, and verifies them.
+func TestAuditLog(t *testing.T) {
+	own := fresh(t)
+	file := filepath.Join(own, "log", "audit.log")
+	g := startIn(t, own, auditing(file, ""))
+	a := g.auditor(t)
+	for range 100 {
+		a.write(t, audit.Record{Event: audit.EventCall, Name: "a\nb", Arguments: []byte(`{"a":1}`)})
+	}
+	opened, err := a.Open(t.Context(), "false", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened.Close()
+	admin := g.connect(t, 0)
+	if err := os.WriteFile(g.config, []byte("nonsense: 1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.Reload(t.Context()); code(err) != control.CodeReload {
+		t.Fatalf("got %v, want a refusal", err)
+	}
+	next := filepath.Join(own, "log", "other.log")
+	if err := os.WriteFile(g.config, []byte(auditing(next, ", on_full: drop")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		a.write(t, audit.Record{Event: audit.EventDenied})
+	}
+	// And back to where it was, which is not empty.
+	if err := os.WriteFile(g.config, []byte(auditing(file, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a.write(t, audit.Record{Event: "back"})
+	a.stop()
+	g.stop()
+	if err := <-g.ended; err != nil {
+		t.Fatal(err)
+	}
+	g.ended <- nil // for the cleanup
+	wantGood(t, verified(t, own, file))
+	if back := events(t, file); back["back"] != 1 || back[audit.EventCall] != 0 {
+		t.Errorf("got %v, want a new file", back)
+	}
+	file = moved(t, file)
+	if first, second := events(t, file), events(t, next); first[audit.EventCall] != 100 || second[audit.EventDenied] != 50 || first[audit.EventDenied]+second[audit.EventCall] != 0 {
+		t.Errorf("got %v and %v, want 100 calls and 50 denied", first, second)
+	}
+	recorded := events(t, moved(t, filepath.Join(own, "log", "audit-daemon.log")))
+	for _, other := range []string{next, filepath.Join(own, "log", "audit.log")} {
+		for event, n := range events(t, logbook.OwnFile(other)) {
+			recorded[event] += n
+		}
+	}
+	for event, want := range map[string]int{
+		"configuration-applied": 3, "configuration-refused": 1, "proxy-connected": 1, "sandbox-started": 1, "sandbox-ended": 1, "administrator": 3,
+	} {
+		if recorded[event] != want {
+			t.Errorf("%s: got %d records, want %d: %v", event, recorded[event], want, recorded)
+		}
+	}
+	for path, want := range map[string]os.FileMode{file: 0o600, logbook.OwnFile(next): 0o600, filepath.Join(own, logbook.KeyFile): 0o600, filepath.Join(own, logbook.HeadsFile): 0o644} {
+		if info, err := os.Stat(path); err != nil || info.Mode() != want {
+			t.Errorf("%s: got %v, %v, want %v", path, info, err, want)
+		}
+	}
+}
+
+// TestAuditRotation has files put aside and deleted, and proxies end in both ways.
+func TestAuditRotation(t *testing.T) {
+	own := fresh(t)
+	file := filepath.Join(own, "log", "audit.log")
+	g := startIn(t, own, auditing(file, ", max_size_mb: 1, max_backups: 2"))
+	reason := strings.Repeat("x", 1000)
+	for i := range 4 {
+		a, before := g.auditor(t), events(t, logbook.OwnFile(file))[chain.EventRotated]
+		for range 1500 {
+			a.write(t, audit.Record{Event: audit.EventCall, Reason: reason})
+		}
+		for deadline := time.Now().Add(30 * time.Second); events(t, logbook.OwnFile(file))[chain.EventRotated] <= before; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("no file was put aside in round %d", i)
+			}
+		}
+		if i%2 == 0 {
+			a.stop()
+		} else {
+			a.kill()
+		}
+	}
+	a := g.auditor(t)
+	a.write(t, audit.Record{Event: audit.EventCall})
+	a.stop()
+	if files := withBackups(t, file); len(files) != 3 {
+		t.Errorf("got %q, want two backups", files)
+	}
+	r := verified(t, own, file)
+	wantGood(t, r)
+	if recorded := events(t, logbook.OwnFile(file)); recorded[chain.EventRotated] < 4 || recorded[chain.EventDeleted] != recorded[chain.EventRotated]-2 {
+		t.Errorf("got %v, want rotations and deletions", recorded)
+	}
+	oldest := withBackups(t, file)[0]
+	if err := os.Rename(oldest, oldest+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	if r := verified(t, own, file); r.Good() {
+		t.Error("a backup was removed, and nothing was found")
+	}
+}
+
+// TestAuditRefuses tries what a captured proxy may.
+func TestAuditRefuses(t *testing.T) {
+	own := fresh(t)
+	file := filepath.Join(own, "log", "audit.log")
+	g := startIn(t, own, auditing(file, ""))
+	a := g.auditor(t)
+	hash := strings.Repeat("ab", 32)
+	if _, err := a.Checkpoint(t.Context(), 10, hash); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name     string
+		sequence uint64
+		hash     string
+	}{{"back", 9, hash}, {"another hash", 10, strings.Repeat("cd", 32)}, {"zero", 0, hash}, {"no hash", 11, "x"}, {"upper case", 11, strings.Repeat("AB", 32)}} {
+		if _, err := a.Checkpoint(t.Context(), tt.sequence, tt.hash); code(err) != control.CodeRefused {
+			t.Errorf("%s: got %v, want a refusal", tt.name, err)
+		}
+	}
+	if _, file, err := a.Rotate(t.Context(), 11, hash); code(err) != control.CodeRefused {
+		t.Errorf("got %v, %v, want no rotation of a small file", file, err)
+	}
+	tooOften := false
+	for n := range uint64(100) {
+		_, err := a.Checkpoint(t.Context(), 20+n, hash)
+		tooOften = tooOften || code(err) == control.CodeRefused
+	}
+	if !tooOften {
+		t.Error("a hundred heads were signed at once")
+	}
+	if events(t, logbook.OwnFile(file))["checkpoint-refused"] != 3 {
+		t.Errorf("got %v, want three refusals", events(t, logbook.OwnFile(file)))
+	}
+}
+
+// TestAuditFolder refuses places where others could put files.
+func TestAuditFolder(t *testing.T) {
+	own := fresh(t)
+	tests := []struct {
+		name string
+		make func(dir, file string) error
+		want string
+	}{
+		{"folder of others", func(dir, _ string) error { return errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, 1, 1)) }, "others may write to it"},
+		{"open folder", func(dir, _ string) error { return errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o777)) }, "others may write to it"},
+		{"linked folder", func(dir, _ string) error { return os.Symlink(own, dir) }, "not a directory"},
+		{"linked file", func(dir, file string) error {
+			return errors.Join(os.Mkdir(dir, 0o700), os.Symlink("/etc/passwd", file))
+		}, "too many levels"},
+		{"second name", func(dir, file string) error {
+			return errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(dir+"/a", nil, 0o600), os.Link(dir+"/a", file))
+		}, "under one name"},
+		{"pipe", func(dir, file string) error { return errors.Join(os.Mkdir(dir, 0o700), unix.Mkfifo(file, 0o600)) }, "no such device"},
+	}
+	g := startIn(t, own, servers)
+	admin := g.connect(t, 0)
+	for i, tt := range tests {
+		dir := filepath.Join(own, fmt.Sprint(i))
+		if err := tt.make(dir, filepath.Join(dir, "audit.log")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(g.config, []byte(auditing(filepath.Join(dir, "audit.log"), "")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := admin.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
+		}
+	}
+}
+
+// TestAuditFullDisk fills a real disk.
+func TestAuditFullDisk(t *testing.T) {
+	for _, rule := range []policy.OnFull{policy.OnFullBlock, policy.OnFullDrop} {
+		t.Run(string(rule), func(t *testing.T) {
+			own := fresh(t)
+			disk := filepath.Join(own, "log")
+			if err := os.MkdirAll(disk, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=32m,mode=0700"); err != nil {
+				t.Fatalf("mount a small disk: %v", err)
+			}
+			t.Cleanup(func() {
+				if err := unix.Unmount(disk, unix.MNT_DETACH); err != nil {
+					t.Error(err)
+				}
+			})
+			ballast := filepath.Join(disk, "ballast")
+			if err := os.WriteFile(ballast, make([]byte, 31<<20), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(disk, "audit.log")
+			g := startIn(t, own, auditing(file, ", on_full: "+string(rule)))
+			a := g.auditor(t)
+			if rule == policy.OnFullBlock {
+				fillAndBlock(t, a, ballast, file)
+			} else {
+				fillAndDrop(t, a, ballast, file)
+			}
+			a.stop()
+			wantGood(t, verified(t, own, file))
+		})
+	}
+}
+
+// fillAndBlock: no call is let in while the disk is full, and none that was let in
+// is missing afterwards.
+func fillAndBlock(t *testing.T, a *auditor, ballast, file string) {
+	n, late := 0, 0
+	underWay, err := a.Reserve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; n++ {
+		slot, err := a.Reserve(t.Context())
+		if errors.Is(err, audit.ErrBlocked) {
+			break
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("got %v after %d records, want a full disk", err, n)
+		}
+		slot.Write(&audit.Record{Event: audit.EventCall, Reason: strings.Repeat("x", 900)})
+	}
+	underWay.Write(&audit.Record{Event: "late"})
+	late++
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		slot, err := a.Reserve(t.Context())
+		if err == nil {
+			slot.Write(&audit.Record{Event: "late"})
+			late++
+			break
+		}
+		if !errors.Is(err, audit.ErrBlocked) || time.Now().After(deadline) {
+			t.Fatalf("got %v, want it to be written again", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	a.stop()
+	if got := events(t, file); got[audit.EventCall] != n || got["late"] != late || got[chain.EventGap] != 0 {
+		t.Errorf("got %v, want %d calls and %d late ones", got, n, late)
+	}
+}
+
+func full(t *testing.T, disk string) bool {
+	t.Helper()
+	var st unix.Statfs_t
+	if err := unix.Statfs(disk, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Bavail == 0
+}
+
+// fillAndDrop: calls go on, and how many records are missing is recorded.
+func fillAndDrop(t *testing.T, a *auditor, ballast, file string) {
+	const n = 12000 // so many are never waiting at once: a part is lost before the disk has room
+	for i := range n {
+		a.write(t, audit.Record{Event: audit.EventCall, Reason: strings.Repeat("x", 900)})
+		for i == n/4 && !full(t, filepath.Dir(file)) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); events(t, file)[chain.EventGap] == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("no gap was recorded")
+		}
+		a.write(t, audit.Record{Event: "late"})
+		time.Sleep(10 * time.Millisecond)
+	}
+	a.stop()
+	if got := events(t, file)[audit.EventCall]; got == 0 || got >= n {
+		t.Errorf("got %d of %d records, want some lost", got, n)
+	}
+}
