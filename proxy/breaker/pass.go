@@ -1,6 +1,7 @@
 package breaker
 
 import (
+	"errors"
 	"strconv"
 	"sync/atomic"
 
@@ -30,8 +31,8 @@ func (p *Pass) end(outcome error, cause string) {
 	if p.by == nil || p.over.Swap(true) {
 		return
 	}
-	if p.of == nil && outcome != errUncounted {
-		p.of, p.done = p.set.join(p.at, p.by, outcome == errFailed)
+	if p.of == nil && !errors.Is(outcome, errUncounted) {
+		p.of, p.done = p.set.join(p.at, p.by, outcome != nil)
 	}
 	if p.of == nil {
 		return

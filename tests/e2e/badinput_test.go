@@ -77,7 +77,7 @@ func TestBadServer(t *testing.T) {
 	t.Parallel()
 	g := start(t, servers(
 		testserver("good"),
-		testserver("bad", "timeout: 30s", "resources: {max_memory_mb: 256}"),
+		testserver("bad", "timeout: 30s", "resources: {max_memory_mb: 256}", "circuit_breaker: {enabled: false}"),
 		testserver("hasty", "timeout: 1s"),
 		testserver("pipes", "timeout: 30s", "stdio: pipes"),
 		testserver("small", "resources: {max_memory_mb: 32}")))
