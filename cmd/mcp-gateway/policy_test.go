@@ -208,3 +208,30 @@ func TestCheckPolicy(t *testing.T) {
 		})
 	}
 }
+
+// The documentation's expectations are met by the documentation's policy.
+func TestDocumentedExpectations(t *testing.T) {
+	t.Parallel()
+	manual, err := os.ReadFile("../../docs/authorization.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, block := range strings.Split(string(manual), "```yaml\n")[1:] {
+		text, _, _ := strings.Cut(block, "```")
+		name := "c.yaml"
+		switch {
+		case strings.HasPrefix(text, "version:"):
+			name = "policies.yaml"
+		case strings.HasPrefix(text, "# policy-tests.yaml"):
+			name = "policy-tests.yaml"
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := runPolicy(t, "test", filepath.Join(dir, "policy-tests.yaml"))
+	if err != nil || !strings.HasSuffix(out, "2 expectations, 0 not met\n") {
+		t.Errorf("got %v and %s", err, out)
+	}
+}

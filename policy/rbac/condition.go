@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	_ "time/tzdata" // for getHours("Europe/Berlin") on hosts that have no zones
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"

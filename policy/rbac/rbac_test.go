@@ -52,7 +52,7 @@ roles:
       - actions: ["tasks/*"]
   nosy:
     from_credential: true
-    permissions: [{actions: [tools/call], tools: [look]}]
+    permissions: [{actions: [tools/call], tools: [look]}, {actions: [resources/read], resources: ["db://table"]}]
   hidden:
     permissions: [{actions: ["*"]}]
   guarded:
@@ -139,6 +139,8 @@ func TestDecide(t *testing.T) {
 		{"role bound in a project", policy.Identity{Subject: "s", Groups: []string{"prompt"}}, do("tasks/list"), true, "prompter"},
 		{"role bound in a project, elsewhere", policy.Identity{Subject: "s", Groups: []string{"prompt"}}, in("beta", do("tasks/list")), false, "no role"},
 		{"claimed role", policy.Identity{Subject: "s", Roles: []string{"nosy"}}, call("x", "look", ""), true, "nosy"},
+		{"exact resource", policy.Identity{Subject: "s", Roles: []string{"nosy"}}, read("db://table"), true, "nosy"},
+		{"exact resource with a query", policy.Identity{Subject: "s", Roles: []string{"nosy"}}, read("db://table?all"), false, "no rule"},
 		{"claimed role that can't be", policy.Identity{Subject: "s", Roles: []string{"hidden"}}, call("x", "look", ""), false, "no role"},
 		{"claims, all", claims(map[string]any{"org_id": "org_1", "plan": "gold"}), do("tasks/x"), true, "prompter"},
 		{"claims, lists", claims(map[string]any{"org_id": []any{"x", "org_1"}, "plan": []any{"gold"}}), do("tasks/x"), true, "prompter"},

@@ -219,6 +219,8 @@ func FuzzPattern(f *testing.F) {
 	f.Add("a*b*c", "*", "abc")
 	f.Add("*ab*ab*", "**", "abab")
 	f.Add("", "x", "")
+	f.Add("ab*ba", "aa*a", "aba")
+	f.Add("ab*ba", "aa*a", "aa")
 	f.Fuzz(func(t *testing.T, a, b, text string) {
 		patterns := []string{a, b}
 		x := newIndex(2, func(i int) []string { return patterns[i : i+1] }, func(int) bool { return false })

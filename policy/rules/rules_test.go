@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -94,6 +95,31 @@ bindings:
 	}
 }
 
+// Files are bounded, so that a decision is.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	rule := "\n      - {actions: [a/b]}"
+	role := "roles:\n  r:\n    permissions:"
+	binding := "\n  - {role: r, users: [u]}"
+	tests := []struct{ name, text, want string }{
+		{"as many rules as may be", role + strings.Repeat(rule, MaxRules), ""},
+		{"too many rules", role + strings.Repeat(rule, MaxRules+1), "roles: have 10001 permissions together"},
+		{"too many bindings", "roles: {r: {}}\nbindings:" + strings.Repeat(binding, MaxRules+1), "bindings: are 10001"},
+		{"a long condition", role + "\n      - {actions: [a/b], when: '" + strings.Repeat(" ", maxCondition) + "true'}", "when: is longer than 4096 bytes"},
+		{"a long pattern", role + "\n      - {actions: [tools/call], tools: [" + strings.Repeat("x", maxPattern+1) + "]}", "tools[0]: must have 1 to 1024 bytes"},
+		{"a long action", role + "\n      - {actions: [" + strings.Repeat("x", maxPattern+1) + "]}", "actions[0]: is no method"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := Parse("p.yaml", []byte(tt.text))
+			if (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 func TestLoadWantsATrustedFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "p.yaml")
@@ -150,4 +176,58 @@ func FuzzParse(f *testing.F) {
 		id := &policy.Identity{Subject: "s", User: "u", Groups: []string{"g"}}
 		engine.Decide(&rbac.Request{Identity: id, Project: "p", Server: "s", Action: "tools/call", Tool: "t"})
 	})
+}
+
+// The examples of the documentation, and the file that packages install, load and
+// compile, and the documented expectations are of the documented policy.
+func TestPublishedPoliciesLoad(t *testing.T) {
+	t.Parallel()
+	installed, err := os.ReadFile("../../packaging/policies.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	manual, err := os.ReadFile("../../docs/authorization.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents := map[string]string{
+		"installed.yaml":   string(installed),
+		"uncommented.yaml": regexp.MustCompile(`(?m)^(\s+)# (\s*[a-z-].*)$`).ReplaceAllString(string(installed), "$1$2"),
+	}
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(manual), -1) {
+		if strings.HasPrefix(block[1], "version:") {
+			documents["manual.yaml"] = block[1]
+		}
+	}
+	roles := map[string]int{"installed.yaml": 0, "uncommented.yaml": 3, "manual.yaml": 3}
+	for name, want := range roles {
+		data, err := Parse(name, []byte(documents[name]))
+		if err != nil {
+			t.Errorf("%v", err)
+			continue
+		}
+		if _, err := rbac.New(data); err != nil {
+			t.Errorf("%v", err)
+		}
+		if len(data.Roles) != want {
+			t.Errorf("%s: got %d roles, want %d", name, len(data.Roles), want)
+		}
+	}
+}
+
+// Every key of the file is in its documentation.
+func TestEveryKeyIsDocumented(t *testing.T) {
+	t.Parallel()
+	manual, err := os.ReadFile("../../docs/authorization.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, typ := range []reflect.Type{reflect.TypeFor[policy.Role](), reflect.TypeFor[policy.Permission](), reflect.TypeFor[policy.Binding]()} {
+		for _, field := range document.Keys(typ) {
+			key := "`" + field.Tag.Get("config") + "`"
+			if key != "`role`" && !strings.Contains(string(manual), key) {
+				t.Errorf("%s is not in docs/authorization.md", key)
+			}
+		}
+	}
 }
