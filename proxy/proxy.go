@@ -36,6 +36,8 @@ type Proxy struct {
 	view     atomic.Pointer[pins.View] // of the generation in force
 	current  atomic.Pointer[httpfront.Current]
 	first    chan struct{} // closed when the first generation is in force
+	refused  chan struct{} // closed when the first was refused
+	reason   error         // why; read after that
 	warm     atomic.Bool   // the eager servers have started
 	audit    *audit.Log
 	handover audit.Handover // came for the next generation; without a file if none did
@@ -49,6 +51,7 @@ func New(opener backend.Opener, records *audit.Log, log *slog.Logger) *Proxy {
 		fleet:    fleet.New(opener, serveNetwork(egress.Log(log)), log),
 		sessions: gate.NewSessions(),
 		first:    make(chan struct{}),
+		refused:  make(chan struct{}),
 		audit:    records,
 	}
 	p.pins = pins.NewRegistry(p.told)
@@ -58,6 +61,15 @@ func New(opener backend.Opener, records *audit.Log, log *slog.Logger) *Proxy {
 // Apply puts a generation in force, a policy.Policy as JSON. An error leaves the
 // one before in force. Calls must come one at a time.
 func (p *Proxy) Apply(generation uint64, document []byte) error {
+	err := p.apply(generation, document)
+	if err != nil && p.current.Load() == nil && p.reason == nil {
+		p.reason = err
+		close(p.refused)
+	}
+	return err
+}
+
+func (p *Proxy) apply(generation uint64, document []byte) error {
 	file := p.handover
 	p.handover = audit.Handover{}
 	next, err := parse(generation, document)
@@ -104,11 +116,14 @@ func (p *Proxy) Audit() *audit.Log { return p.audit }
 // Exited takes the daemon's notice that a sandbox has ended.
 func (p *Proxy) Exited(exit control.Exit) { p.fleet.Exited(exit) }
 
-// Await returns when the first policy is in force, or with the reason why ctx ended.
+// Await returns when the first policy is in force, or with the reason why ctx ended
+// or the first policy was refused.
 func (p *Proxy) Await(ctx context.Context) error {
 	select {
 	case <-p.first:
 		return nil
+	case <-p.refused:
+		return p.reason
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

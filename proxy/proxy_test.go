@@ -247,6 +247,22 @@ func TestStart(t *testing.T) {
 	})
 }
 
+// A proxy whose first policy is refused does not wait for a second one: it ends, and
+// says why.
+func TestStartWithoutAGoodPolicy(t *testing.T) {
+	r := newProxy(t)
+	bad, _ := newPolicy(t, 1, false, "echo")
+	bad.RBAC = &policy.RBAC{File: "policies.yaml", Roles: map[string]policy.Role{"r": {Permissions: []policy.Permission{
+		{Actions: []string{"*"}, When: "1", WhenAt: policy.Text{Position: policy.Position{Line: 7, Column: 12}}},
+	}}}}
+	waited := make(chan error, 1)
+	go func() { waited <- r.proxy.Start(t.Context()) }()
+	applied := r.apply(bad)
+	if err := <-waited; err == nil || !errors.Is(err, applied) || !strings.Contains(err.Error(), "policies.yaml:7:12: when: is int") {
+		t.Errorf("got %v and %v, want where the policy file is wrong", applied, err)
+	}
+}
+
 // TestAwait: it ends with the first policy, or with its context.
 func TestAwait(t *testing.T) {
 	r := newProxy(t)

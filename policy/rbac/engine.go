@@ -101,6 +101,7 @@ func (e *Engine) compile(data *policy.RBAC) (own map[string][]int, mistakes Erro
 	if err != nil {
 		return nil, Errors{{data.File, err.Error()}}
 	}
+	compiled := make(map[string]*condition) // the same text is the same condition
 	for i := range e.rules {
 		r := &e.rules[i]
 		own[r.role] = append(own[r.role], i)
@@ -109,7 +110,7 @@ func (e *Engine) compile(data *policy.RBAC) (own map[string][]int, mistakes Erro
 				mistakes = append(mistakes, Error{data.Where(r.At), fmt.Sprintf("resources: %q %s", pattern, text)})
 			}
 		}
-		if r.When == "" {
+		if r.when = compiled[r.When]; r.when != nil || r.When == "" {
 			continue
 		}
 		var faults []fault
@@ -117,36 +118,39 @@ func (e *Engine) compile(data *policy.RBAC) (own map[string][]int, mistakes Erro
 			for _, f := range faults {
 				mistakes = append(mistakes, Error{data.Where(r.WhenAt.Within(f.line, f.column)), "when: " + f.text})
 			}
+			continue
 		}
+		compiled[r.When] = r.when
 	}
 	return own, mistakes
 }
 
-// closures gives each role its rules and those of all roles that it extends.
+// closures gives each role its rules and those of all roles that it extends. There
+// are no cycles: package rules refuses them, and here they only come to an end.
 func closures(data *policy.RBAC, own map[string][]int, size int) (map[string]set, Errors) {
 	out := make(map[string]set)
 	var mistakes Errors
-	var add func(rules set, name string, from policy.Position, done map[string]bool)
-	add = func(rules set, name string, from policy.Position, done map[string]bool) {
-		role, ok := data.Roles[name]
-		if !ok {
-			mistakes = append(mistakes, Error{data.Where(from), fmt.Sprintf("there is no role %.100q", name)})
+	var collect func(name string) set
+	collect = func(name string) set {
+		if known, ok := out[name]; ok {
+			return known
 		}
-		if done[name] {
-			return
-		}
-		done[name] = true
+		rules := newSet(size)
+		out[name] = rules
 		for _, i := range own[name] {
 			rules.add(i)
 		}
-		for _, other := range role.Extends {
-			add(rules, other, role.At, done)
+		for _, other := range data.Roles[name].Extends {
+			if _, ok := data.Roles[other]; !ok {
+				mistakes = append(mistakes, Error{data.Where(data.Roles[name].At), fmt.Sprintf("there is no role %.100q", other)})
+				continue
+			}
+			rules.or(collect(other))
 		}
+		return rules
 	}
-	for name, role := range data.Roles {
-		rules := newSet(size)
-		add(rules, name, role.At, map[string]bool{})
-		out[name] = rules
+	for name := range data.Roles {
+		collect(name)
 	}
 	for _, b := range data.Bindings {
 		if _, ok := data.Roles[b.Role]; !ok {

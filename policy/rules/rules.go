@@ -20,8 +20,11 @@ const (
 	maxPattern = 1024
 	// maxCondition bounds a condition, in bytes.
 	maxCondition = 4096
-	// MaxRules bounds the permissions and the bindings of a file.
+	// MaxRules bounds the roles, the permissions and the bindings of a file, each.
 	MaxRules = 10_000
+	// MaxConditions bounds the permissions with a condition: the proxy compiles them
+	// while the daemon waits for its verdict.
+	MaxConditions = 2000
 )
 
 // Load reads the policy file at path, YAML or TOML by its name. It must belong to
@@ -60,7 +63,11 @@ func (c *checker) at(p document.Path) policy.Position { return policy.Position(c
 
 func (c *checker) roles() {
 	names := slices.Sorted(maps.Keys(c.rbac.Roles))
-	count := 0
+	if len(names) > MaxRules {
+		c.Fail(document.At("roles"), "are %d, at most %d are allowed", len(names), MaxRules)
+		return
+	}
+	count, conditions := 0, 0
 	for _, name := range names {
 		p, role := document.At("roles", name), c.rbac.Roles[name]
 		role.At = c.at(p)
@@ -72,12 +79,18 @@ func (c *checker) roles() {
 		}
 		for i := range role.Permissions {
 			c.permission(p.Key("permissions").Index(i), &role.Permissions[i])
+			if role.Permissions[i].When != "" {
+				conditions++
+			}
 		}
 		count += len(role.Permissions)
 		c.rbac.Roles[name] = role
 	}
 	if count > MaxRules {
 		c.Fail(document.At("roles"), "have %d permissions together, at most %d are allowed", count, MaxRules)
+	}
+	if conditions > MaxConditions {
+		c.Fail(document.At("roles"), "have %d conditions together, at most %d are allowed", conditions, MaxConditions)
 	}
 	c.cycles(names)
 }

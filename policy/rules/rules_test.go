@@ -2,6 +2,7 @@ package rules
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -101,9 +102,18 @@ func TestBounds(t *testing.T) {
 	rule := "\n      - {actions: [a/b]}"
 	role := "roles:\n  r:\n    permissions:"
 	binding := "\n  - {role: r, users: [u]}"
+	many := func(n int) string {
+		var out strings.Builder
+		for i := range n {
+			fmt.Fprintf(&out, "\n  r%d: {}", i)
+		}
+		return out.String()
+	}
 	tests := []struct{ name, text, want string }{
 		{"as many rules as may be", role + strings.Repeat(rule, MaxRules), ""},
 		{"too many rules", role + strings.Repeat(rule, MaxRules+1), "roles: have 10001 permissions together"},
+		{"too many roles", "roles:" + many(MaxRules+1), "roles: are 10001"},
+		{"too many conditions", role + strings.Repeat("\n      - {actions: [a/b], when: 'true'}", MaxConditions+1), "roles: have 2001 conditions together"},
 		{"too many bindings", "roles: {r: {}}\nbindings:" + strings.Repeat(binding, MaxRules+1), "bindings: are 10001"},
 		{"a long condition", role + "\n      - {actions: [a/b], when: '" + strings.Repeat(" ", maxCondition) + "true'}", "when: is longer than 4096 bytes"},
 		{"a long pattern", role + "\n      - {actions: [tools/call], tools: [" + strings.Repeat("x", maxPattern+1) + "]}", "tools[0]: must have 1 to 1024 bytes"},
