@@ -78,6 +78,35 @@ func New(p policy.Authentication, keys []policy.Key, state *State) (*Authenticat
 	return a, nil
 }
 
+// Prepare begins to fetch the keys of the issuers, so that nobody waits for them. It
+// does not wait itself.
+func (a *Authenticator) Prepare() {
+	if a.tokens == nil {
+		return
+	}
+	for _, issuer := range a.tokens.issuers {
+		if issuer.source != nil {
+			issuer.source.prepare()
+		}
+	}
+}
+
+// Problems says which issuers' keys could not be fetched the last time, and why.
+func (a *Authenticator) Problems() (problems []error) {
+	if a.tokens == nil {
+		return nil
+	}
+	for _, issuer := range a.tokens.issuers {
+		if issuer.source == nil {
+			continue
+		}
+		if err := issuer.source.problem(); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return problems
+}
+
 func (a *Authenticator) addAnchors(transport string) error {
 	clients, ok := a.policy.Clients[listenerOf(transport)]
 	if !ok {

@@ -156,6 +156,24 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+func TestPrepare(t *testing.T) {
+	t.Parallel()
+	w := authntest.New(t)
+	state, _ := newState(t)
+	a := newAuthenticator(t, w.Authentication(authntest.Issued), nil, state)
+	if w.Issuer.Fetches.Load() != 0 {
+		t.Error("New has fetched keys")
+	}
+	a.Prepare()
+	a.Prepare()
+	if _, kind := ask(t, a, authn.Request{Header: bearer(w.Token(nil))}); kind != good || w.Issuer.Fetches.Load() != 1 {
+		t.Errorf("got kind %d after %d fetches, want one", kind, w.Issuer.Fetches.Load())
+	}
+	if problems := a.Problems(); problems != nil {
+		t.Errorf("got %v", problems)
+	}
+}
+
 func TestIssuerThatIsDown(t *testing.T) {
 	t.Parallel()
 	w := authntest.New(t)
@@ -164,6 +182,9 @@ func TestIssuerThatIsDown(t *testing.T) {
 	w.Issuer.Down(true)
 	if _, kind := ask(t, a, authn.Request{Header: bearer(w.Token(nil))}); kind != authn.Unavailable {
 		t.Errorf("got kind %d, want Unavailable", kind)
+	}
+	if problems := a.Problems(); len(problems) != 1 || !strings.Contains(problems[0].Error(), "answers 502") {
+		t.Errorf("got %v, want why", problems)
 	}
 	if _, kind := ask(t, a, authn.Request{Header: bearer(w.Key())}); kind != good {
 		t.Errorf("API key: got kind %d: it needs no issuer", kind)
@@ -199,8 +220,10 @@ func TestAudienceIsTheAddress(t *testing.T) {
 			t.Errorf("%q: got kind %d, want %d", resource, kind, want)
 		}
 	}
-	if _, kind := ask(t, a, authn.Request{Header: bearer(w.Token(map[string]any{"aud": ""}))}); kind != authn.Invalid {
-		t.Errorf("no audience and no address: got kind %d, want Invalid", kind)
+	for _, audience := range []string{"", "mcp-gateway"} { // neither is an address
+		if _, kind := ask(t, a, authn.Request{Header: bearer(w.Token(map[string]any{"aud": audience}))}); kind != authn.Invalid {
+			t.Errorf("audience %q and no address: got kind %d, want Invalid", audience, kind)
+		}
 	}
 }
 

@@ -172,6 +172,16 @@ func TestCanonical(t *testing.T) {
 	}
 }
 
+func TestKeyIDIsBounded(t *testing.T) {
+	t.Parallel()
+	for length, want := range map[int]bool{maxKeyID: true, maxKeyID + 1: false} {
+		err := parseHeader([]byte(`{"alg":"RS256","kid":"`+strings.Repeat("k", length)+`"}`), new(header))
+		if (err == nil) != want {
+			t.Errorf("%d bytes: got %v", length, err)
+		}
+	}
+}
+
 func TestErrorsAreTheirKind(t *testing.T) {
 	t.Parallel()
 	err := error(throttled(time.Second))

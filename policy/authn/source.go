@@ -71,6 +71,16 @@ func (s *keySource) current(ctx context.Context) (*keySet, error) {
 	return s.await(ctx, pending)
 }
 
+// prepare fetches the keys if there are none yet.
+func (s *keySource) prepare() {
+	now := s.state.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.usableLocked(now) == nil && s.pending == nil && !now.Before(s.next) {
+		s.startLocked(now)
+	}
+}
+
 // refetch asks the issuer again, because of a key that is not known, but not often.
 func (s *keySource) refetch(ctx context.Context) (*keySet, error) {
 	now := s.state.now()

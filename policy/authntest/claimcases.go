@@ -121,7 +121,7 @@ func (w *World) shapeCases() []Case {
 		"blank in the middle":     parts[0] + "." + parts[1] + ". " + parts[2],
 		"tab behind":              good + "\t.",
 		"another way to write it": good[:len(good)-1] + same,
-		"huge":                    w.issued(func(d *draft) { d.set("x", strings.Repeat("x", 64<<10)) }),
+		"huge":                    w.issued(func(d *draft) { d.set("x", strings.Repeat("x", 20<<10)) }),
 		"just too long":           w.issued(func(d *draft) { d.set("x", strings.Repeat("x", 12<<10)) }),
 		"deep":                    w.issued(func(d *draft) { d.rawClaims = strings.Repeat("[", 10000) }),
 		"bytes that are no text":  "\xff\xfe",
