@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"mcpgateway/policy"
+	"mcpgateway/policy/mirror"
 	"mcpgateway/policy/rbac"
 	"mcpgateway/proxy/certs"
 	"mcpgateway/proxy/egress"
@@ -34,6 +35,9 @@ func parse(generation uint64, document []byte) (*policy.Policy, error) {
 	}
 	if err := checkHiddenText(next.HiddenText); err != nil {
 		return nil, err
+	}
+	if err := checkAudit(next.Audit); err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
 	}
 	for name, server := range next.Servers {
 		if err := checkServer(server); err != nil {
@@ -82,4 +86,18 @@ func checkServer(s policy.Server) error {
 	}
 	_, err := egress.NewRules(s.Network)
 	return err
+}
+
+func checkAudit(a *policy.Audit) error {
+	switch {
+	case a == nil:
+		return nil
+	case a.MaxSize <= 0 || len(a.DigestKey) == 0:
+		return errors.New("it needs a size above 0, and a key for digests")
+	case a.OnFull != policy.OnFullBlock && a.OnFull != policy.OnFullDrop:
+		return fmt.Errorf("on_full can't be %.100q", a.OnFull)
+	case !slices.Contains([]policy.AuditSync{policy.SyncInterval, policy.SyncAlways, policy.SyncNever}, a.Sync):
+		return fmt.Errorf("sync can't be %.100q", a.Sync)
+	}
+	return mirror.Check(a.Syslog)
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -162,6 +163,35 @@ func TestRecordsAreWritten(t *testing.T) {
 	}
 	if len(k.signed) != 1 || k.signed[0].Sequence != 4 || k.signed[0].Hash != lines[3]["hash"] {
 		t.Errorf("got signed %v, want the last line", k.signed)
+	}
+}
+
+// TestMirrors: what is written is sent to a syslog server, too.
+func TestMirrors(t *testing.T) {
+	t.Parallel()
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	k := newKeeper(t)
+	l, stop := running(t, k)
+	p := rules()
+	p.Syslog = &policy.Syslog{Network: "udp", Address: server.LocalAddr().String(), Facility: 10}
+	l.Apply(p, k.handover(k.path(), nil))
+	write(t, l, Record{Event: EventDenied, Decision: Deny})
+	stop()
+	text, err := os.ReadFile(k.path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet := make([]byte, 64<<10)
+	for line := range strings.Lines(string(text)) {
+		_ = server.SetReadDeadline(time.Now().Add(10 * time.Second))
+		n, _, err := server.ReadFrom(packet)
+		if got := string(packet[:n]); err != nil || !strings.HasSuffix(got, "] "+strings.TrimSpace(line)) {
+			t.Errorf("got %q, %v, want %s", got, err, line)
+		}
 	}
 }
 

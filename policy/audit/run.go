@@ -106,6 +106,7 @@ func (l *Log) take(ctx context.Context, w *writer) {
 	now := time.Now()
 	l.drain(w, now)
 	if next.policy != nil {
+		w.reflect(w.rules, next.policy)
 		w.rules = next.policy
 		w.replace(ctx, next.file, now)
 		return
@@ -149,6 +150,7 @@ func (w *writer) shut(ctx context.Context, now time.Time) {
 		}
 	}
 	closeFile(w.file)
+	w.reflect(w.rules, nil)
 	w.file, w.rules, w.unsynced, w.unsigned = nil, nil, time.Time{}, time.Time{}
 }
 

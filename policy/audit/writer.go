@@ -1,14 +1,17 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"time"
 
 	"mcpgateway/policy"
 	"mcpgateway/policy/chain"
+	"mcpgateway/policy/mirror"
 )
 
 const (
@@ -28,6 +31,7 @@ type writer struct {
 	file    *os.File      // nil: off
 	number  uint64        // of the handover that the file came with
 	size    int64
+	mirrors []*mirror.Mirror
 	batch   chain.Batch
 	entries []*entry // that the batch's lines are made of
 
@@ -44,6 +48,36 @@ type writer struct {
 func (w *writer) add(e *entry) {
 	w.batch.Add(e.members)
 	w.entries = append(w.entries, e)
+	w.mirror()
+}
+
+// mirror sends the line that was added last elsewhere, too.
+func (w *writer) mirror() {
+	for _, m := range w.mirrors {
+		m.Offer(bytes.TrimSpace(w.batch.Newest()))
+	}
+}
+
+// reflect starts the mirrors of a configuration, and ends those of the one before
+// if they are others.
+func (w *writer) reflect(before, next *policy.Audit) {
+	same := before != nil && next != nil && before.Journald == next.Journald && reflect.DeepEqual(before.Syslog, next.Syslog)
+	if same {
+		return
+	}
+	for _, m := range w.mirrors {
+		m.Close()
+	}
+	w.mirrors = nil
+	if next == nil {
+		return
+	}
+	if next.Journald {
+		w.mirrors = append(w.mirrors, mirror.Journal(mirror.JournalSocket, w.log))
+	}
+	if next.Syslog != nil {
+		w.mirrors = append(w.mirrors, mirror.Syslog(next.Syslog, w.log))
+	}
 }
 
 // flush writes the batch. A part of it that was written is not written again.
@@ -151,6 +185,7 @@ func (w *writer) open(next Handover, after *chain.Head, left [][]byte, now time.
 		}
 	}
 	w.batch.Open(chain.Calls, now, after, w.size == 0)
+	w.mirror()
 	for _, members := range left {
 		w.batch.Add(members)
 	}

@@ -32,7 +32,7 @@ func layers() map[string]int {
 		"sandbox":          0,
 
 		"images/unpack":    1,
-		"policy/audit":     1,
+		"policy/mirror":    1,
 		"policy/authn":     1,
 		"policy/profile":   1,
 		"policy/ratelimit": 1,
@@ -54,6 +54,7 @@ func layers() map[string]int {
 		"runtime/provider": 1,
 
 		"policy/authntest": 2,
+		"policy/audit":     2,
 		"policy/exposure":  2,
 		"policy/view":      2,
 		"proxy/backend":    2,
