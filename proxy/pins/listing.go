@@ -33,9 +33,8 @@ func (v *View) Listing(server string, definitions [][]byte) Listing {
 		if !ok {
 			continue
 		}
-		v.Filter(server, definition)
 		present[name] = true
-		l.Tools = append(l.Tools, Listed{name, v.Judge(server, definition), definition, v.entry(server, name)})
+		l.Tools = append(l.Tools, Listed{name, v.seen(server, name, definition), definition, v.entry(server, name)})
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.lock[server])) {
 		if !present[name] {
@@ -43,6 +42,19 @@ func (v *View) Listing(server string, definitions [][]byte) Listing {
 		}
 	}
 	return l
+}
+
+// seen takes note of a tool as Filter does. What is new is not told: the operator is
+// looking at it.
+func (v *View) seen(server, tool string, definition []byte) Kind {
+	if v.Mode(server) == policy.PinsOff {
+		return v.Judge(server, definition)
+	}
+	kind, event := v.observe(server, tool, DigestOf(definition))
+	if event != nil && kind == Changed {
+		v.registry.report(*event)
+	}
+	return kind
 }
 
 func (v *View) entry(server, tool string) *Entry {

@@ -18,11 +18,16 @@ import (
 // Digest is the SHA-256 of a definition in its canonical form. The zero Digest is none.
 type Digest [sha256.Size]byte
 
-// String gives the digest in hexadecimal.
-func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+// String gives the digest in hexadecimal; "none" is the zero one.
+func (d Digest) String() string {
+	if d == (Digest{}) {
+		return "none"
+	}
+	return hex.EncodeToString(d[:])
+}
 
 // MarshalText gives the digest in hexadecimal.
-func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+func (d Digest) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(d[:])), nil }
 
 // UnmarshalText reads what MarshalText gives.
 func (d *Digest) UnmarshalText(text []byte) error {

@@ -71,7 +71,11 @@ func (v *View) Filter(server string, definition []byte) (keep bool) {
 	if !ok {
 		return mode != policy.PinsBlock
 	}
-	return v.observe(server, name, DigestOf(definition)) == OK || mode != policy.PinsBlock
+	kind, event := v.observe(server, name, DigestOf(definition))
+	if event != nil {
+		v.registry.report(*event)
+	}
+	return kind == OK || mode != policy.PinsBlock
 }
 
 // Judge says what a definition is that a server lists, without taking note of it.
@@ -95,8 +99,8 @@ func (v *View) judgeLocked(o *observed, server, tool string, seen Digest) Kind {
 	return OK
 }
 
-// observe takes note of a tool.
-func (v *View) observe(server, tool string, seen Digest) Kind {
+// observe takes note of a tool. There is an event if it was not told before.
+func (v *View) observe(server, tool string, seen Digest) (Kind, *Event) {
 	o := v.registry.server(server)
 	o.mu.Lock()
 	if o.flight != nil && len(o.flight.names) < maxNames {
@@ -112,10 +116,10 @@ func (v *View) observe(server, tool string, seen Digest) Kind {
 	}
 	first := kind != OK && seen != entry.SHA256 && o.firstLocked(told{kind, tool, entry.SHA256, seen})
 	o.mu.Unlock()
-	if first {
-		v.registry.report(Event{server, tool, kind, entry.SHA256, seen, v.Mode(server) == policy.PinsBlock})
+	if !first {
+		return kind, nil
 	}
-	return kind
+	return kind, &Event{server, tool, kind, entry.SHA256, seen, v.Mode(server) == policy.PinsBlock}
 }
 
 // Check says whether a tool may be called: nil, a *BlockedError, or why the server's

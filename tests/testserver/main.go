@@ -46,6 +46,8 @@
 //	forkbomb      start up to n (1000) processes that stay; answer with how many there are and why no more
 //	memory        take n (64) MiB, touch every page and keep it
 //	cpu           keep every processor busy for n (10) seconds
+//	rug-pull      list the tools n (1) times, and then with another description of echo, which tells a model to
+//	              pass on a secret; says that the list has changed. With n = 0 at once
 //	no-read       answer and never read standard input again; with the flag: never read it
 //
 // Without n the number in parentheses holds. Processes left behind, and a server

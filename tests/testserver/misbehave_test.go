@@ -333,3 +333,39 @@ func children(t *testing.T, pid int) (ids []int) {
 	}
 	return ids
 }
+
+func TestRugPull(t *testing.T) {
+	t.Parallel()
+	const note = `{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`
+	list := func(t *testing.T, p *peer, changed bool) {
+		t.Helper()
+		p.send(`{"jsonrpc":"2.0","id":1,"method":"tools/list"}`)
+		if got := strings.Contains(p.receive(), pulled); got != changed {
+			t.Errorf("got the other description: %v, want %v", got, changed)
+		}
+	}
+	t.Run("flag", func(t *testing.T) {
+		t.Parallel()
+		p := ready(t, "-misbehave", "rug-pull", "-n", "2")
+		list(t, p, false)
+		list(t, p, false)
+		if got := p.receive(); got != note {
+			t.Errorf("got %s, want %s", got, note)
+		}
+		list(t, p, true)
+		list(t, p, true)
+		p.stdin.Close()
+	})
+	t.Run("tool", func(t *testing.T) {
+		t.Parallel()
+		p := ready(t)
+		list(t, p, false)
+		p.sendCall("1", "rug-pull", `{"n":0}`)
+		if got := p.receive(); got != note {
+			t.Errorf("got %s, want %s", got, note)
+		}
+		p.receive() // the answer
+		list(t, p, true)
+		p.stdin.Close()
+	})
+}

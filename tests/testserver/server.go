@@ -58,6 +58,7 @@ type server struct {
 	started   int
 	cancelled int
 	deaf      bool
+	pull      *int     // lists until the rug is pulled; nil: never
 	hoard     [][]byte // what the tool memory keeps
 }
 
@@ -154,7 +155,7 @@ func (s *server) request(ctx context.Context, m message) error {
 		return s.fail(m.ID, codeInvalidRequest, m.Method+" before initialize and notifications/initialized")
 	}
 	if m.Method == "tools/list" {
-		return s.answer(m.ID, toolList())
+		return s.list(m)
 	}
 	return s.startCall(ctx, m)
 }
@@ -182,6 +183,7 @@ func (s *server) initialize(m message) error {
 		s.phase = phaseInitialize
 		s.sampling = params.Capabilities.Sampling != nil
 	}
+	tells := s.pull != nil
 	s.mu.Unlock()
 	if again {
 		return s.fail(m.ID, codeInvalidRequest, "initialize was sent before")
@@ -190,11 +192,34 @@ func (s *server) initialize(m message) error {
 	if known := revisions(); !slices.Contains(known, version) {
 		version = known[len(known)-1]
 	}
+	offered := map[string]any{}
+	if tells {
+		offered["listChanged"] = true
+	}
 	return s.answer(m.ID, encode(map[string]any{
 		"protocolVersion": version,
-		"capabilities":    map[string]any{"tools": map[string]any{}},
+		"capabilities":    map[string]any{"tools": offered},
 		"serverInfo":      map[string]any{"name": "testserver", "version": "1"},
 	}))
+}
+
+// list answers with the tools, and says that they have changed if it was the last time
+// before the rug is pulled.
+func (s *server) list(m message) error {
+	s.mu.Lock()
+	changed, last := s.pull != nil && *s.pull <= 0, s.pull != nil && *s.pull == 1
+	if s.pull != nil {
+		*s.pull--
+	}
+	s.mu.Unlock()
+	if err := s.answer(m.ID, toolList(changed)); err != nil || !last {
+		return err
+	}
+	return s.tellListChanged()
+}
+
+func (s *server) tellListChanged() error {
+	return s.write(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
 }
 
 // startCall runs one tool in a goroutine of its own, so that it can be
