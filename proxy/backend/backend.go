@@ -52,6 +52,10 @@ type Spec struct {
 	// Network is what the instance may reach, until its end; nil without the
 	// gateway's help.
 	Network *policy.Network
+	// ToolsChanged is called when what the server lists as its tools may be another from
+	// now on: there is a new instance, or one says so. It must not wait; nil: nobody
+	// wants to know.
+	ToolsChanged func()
 	// Secrets recognises what of the instance's output nobody gets to see; nil: nothing.
 	Secrets *redact.Matcher
 }

@@ -19,6 +19,9 @@ func (c *Conn) dispatch(line []byte) {
 		c.discard(line, err)
 		return
 	}
+	if m.Method() == mcp.MethodToolsChanged {
+		c.toolsChanged()
+	}
 	switch {
 	case m.Kind() == mcp.Response:
 		c.answer(m)
@@ -36,6 +39,13 @@ func (c *Conn) dispatch(line []byte) {
 		c.logged(m)
 	case c.mode == ofGateway:
 		c.tellWatchers(m)
+	}
+}
+
+// toolsChanged tells of it before anything that the server wrote afterwards arrives.
+func (c *Conn) toolsChanged() {
+	if told := c.spec().ToolsChanged; told != nil {
+		told()
 	}
 }
 

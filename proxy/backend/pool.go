@@ -86,6 +86,7 @@ func (p *Pool) startOnce(ctx context.Context, spec Spec, as role, greet func(*Co
 	if err != nil {
 		return nil, err
 	}
+	conn.toolsChanged() // to those of the new instance
 	if err = greet(conn); err == nil {
 		err = conn.changed()
 	}
