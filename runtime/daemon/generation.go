@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 
 	"mcpgateway/policy"
 	"mcpgateway/runtime/config"
@@ -105,6 +106,7 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 			p.Transports = append(p.Transports, name)
 		}
 	}
+	slices.Sort(p.Transports) // so that the same configuration gives the same document
 	for name, project := range cfg.Projects {
 		p.Limits.Projects[name] = quota(project.RateLimit, project.MaxConcurrent)
 	}

@@ -16,7 +16,7 @@ import (
 // servers retire soon.
 func of(value, more string) string {
 	const times = "timeout: 10ms, max_timeout: 10ms"
-	return fmt.Sprintf("gateway: {name: test%s}\nservers:\n  a: {command: cat, env: {KEY: %q}, %s}\n  b: {command: cat, %[3]s}\n", more, value, times)
+	return fmt.Sprintf("transports: {grpc: {enabled: true}, websocket: {enabled: true}, sse: {enabled: true}}\ngateway: {name: test%s}\nservers:\n  a: {command: cat, env: {KEY: %q}, %s}\n  b: {command: cat, %[3]s}\n", more, value, times)
 }
 
 // write puts a configuration in the place of the old one, as an editor does.

@@ -44,7 +44,7 @@ func (s settings) text(g *gateway) string {
 		s.remark, s.broken, 4+s.body, servers(entries...))
 }
 
-// next is the change number i, and whether anything is to come of it.
+// next is the change number i, and whether it is one for the gateway.
 func (s settings) next(i int) (settings, bool) {
 	s.broken, s.remark = "", fmt.Sprintf("# change %d", i)
 	switch i % 10 {
@@ -57,7 +57,7 @@ func (s settings) next(i int) (settings, bool) {
 	case 3:
 		broken := s
 		broken.broken = fmt.Sprintf("nonsense_%d: 1\n", i)
-		return broken, false
+		return broken, true
 	case 5, 8:
 		s.body++
 	case 9:
@@ -74,18 +74,16 @@ func TestReloadsUnderLoad(t *testing.T) {
 	g := startPrepared(t, func(g *gateway) { g.writeConfig(t, now.text(g)) })
 	l := newLoad(t, g)
 	before := l.processes()
-	ways := []func(*testing.T, *gateway, bool, settings){bySignal, byCommand}
-	byHand := 0
+	ways := []func(*testing.T, *gateway, settings){bySignal, byCommand}
+	alone := 0
 	for i := 1; i <= reloads; i++ {
-		next, wanted := now.next(i)
-		g.writeConfig(t, next.text(g))
-		switch {
-		case i%8 == 5:
-			byItself(t, g, wanted || next.broken == "", next)
-			byHand++
-		default:
-			ways[i%2](t, g, next.broken == "", next)
+		next, changed := now.next(i)
+		way := ways[i%2]
+		if i%8 == 5 && changed {
+			way = byItself
+			alone++
 		}
+		way(t, g, next)
 		if next.broken == "" {
 			now = next
 		}
@@ -103,18 +101,19 @@ func TestReloadsUnderLoad(t *testing.T) {
 		return len(g.instances(t, "shared")) <= 2 && len(g.instances(t, "own")) == 1 && len(g.instances(t, "extra")) <= 1
 	})
 	started := strings.Count(g.log.String(), "server started")
-	t.Logf("%d reloads, %d of them by a changed file alone, %d processes started, requests: %v", reloads, byHand, started, l.counts())
+	t.Logf("%d reloads, %d of them by a changed file alone, %d processes started, requests: %v", reloads, alone, started, l.counts())
 	if started < 2*reloads/4 {
 		t.Errorf("got %d processes, want one for every change at least", started)
 	}
 }
 
-func bySignal(t *testing.T, g *gateway, good bool, _ settings) {
+func bySignal(t *testing.T, g *gateway, s settings) {
 	t.Helper()
 	text := "reloaded at SIGHUP"
-	if !good {
+	if s.broken != "" {
 		text = "the new configuration was refused"
 	}
+	g.writeConfig(t, s.text(g))
 	g.logs(t, text, func() {
 		if err := unix.Kill(g.daemon, unix.SIGHUP); err != nil {
 			t.Fatal(err)
@@ -122,9 +121,10 @@ func bySignal(t *testing.T, g *gateway, good bool, _ settings) {
 	})
 }
 
-func byCommand(t *testing.T, g *gateway, good bool, s settings) {
+func byCommand(t *testing.T, g *gateway, s settings) {
 	t.Helper()
-	if good {
+	g.writeConfig(t, s.text(g))
+	if s.broken == "" {
 		g.cli(t, "reload")
 		return
 	}
@@ -135,13 +135,13 @@ func byCommand(t *testing.T, g *gateway, good bool, s settings) {
 }
 
 // byItself waits until the daemon has seen that the file has changed.
-func byItself(t *testing.T, g *gateway, good bool, _ settings) {
+func byItself(t *testing.T, g *gateway, s settings) {
 	t.Helper()
 	text := "msg=\"configuration loaded\""
-	if !good {
+	if s.broken != "" {
 		text = "the configuration's files have changed, and the old configuration stays in force"
 	}
-	g.logs(t, text, func() {})
+	g.logs(t, text, func() { g.writeConfig(t, s.text(g)) })
 }
 
 // logs waits until the gateway logs a text once more than before do.
