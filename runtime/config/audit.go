@@ -86,6 +86,9 @@ func (c *checker) syslog(p document.Path, s *AuditSyslog) {
 	default:
 		c.Fail(at, "is %q, want unix://, udp://, tcp:// or tls://", s.Address)
 	}
+	if s.CAFile != "" && u.Scheme != "tls" {
+		c.Fail(p.Key("ca_file"), "has no meaning without tls:// in address")
+	}
 	host, port, err := net.SplitHostPort(u.Host)
 	number, _ := strconv.ParseUint(port, 10, 16)
 	if u.Scheme != "unix" && (err != nil || host == "" || number == 0 || u.Path != "" || u.User != nil || u.RawQuery != "") {

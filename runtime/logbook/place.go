@@ -87,7 +87,9 @@ func (p *place) Close() {
 
 // open opens a file of the folder for appending, and makes it if it is not there.
 func (p *place) open(name string) (*os.File, error) {
-	fd, err := unix.Openat(int(p.dir.Fd()), name, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+	fd, err := appendOnly(func() (int, error) {
+		return unix.Openat(int(p.dir.Fd()), name, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("file %s: %w", name, err)
 	}

@@ -353,6 +353,55 @@ func TestAuditRefuses(t *testing.T) {
 	}
 }
 
+// TestAuditDescriptor: what the proxy gets can be appended to, and nothing else.
+func TestAuditDescriptor(t *testing.T) {
+	own := fresh(t)
+	path := filepath.Join(own, "log", "audit.log")
+	g := startIn(t, own, auditing(path, ""))
+	files := make(chan *os.File, 1)
+	var client *peer.Client
+	var err error
+	as(proxyUID, func() {
+		client, err = peer.Dial(t.Context(), g.socket, peer.Notices{
+			Audit:  func(_ control.Log, file *os.File) { files <- file },
+			Policy: func(uint64, []byte) error { return nil },
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = client.Run(t.Context()) }()
+	file := within(t, files)
+	defer file.Close()
+	if _, err := file.WriteString("first\n"); err != nil {
+		t.Fatal(err)
+	}
+	_, seekErr := unix.Pwrite(int(file.Fd()), []byte("x"), 0)
+	_, readErr := file.ReadAt(make([]byte, 1), 0)
+	if text, err := os.ReadFile(path); err != nil || string(text) != "first\nx" || seekErr != nil {
+		t.Errorf("got %q, %v, %v, want all at the end", text, err, seekErr)
+	}
+	if readErr == nil {
+		t.Error("it can be read")
+	}
+	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	for _, to := range []int64{0, 1 << 20} {
+		if errno != 0 || abi < 3 {
+			t.Log("this kernel can't keep a descriptor from truncating")
+			break
+		}
+		if err := file.Truncate(to); err == nil {
+			t.Errorf("it can be truncated to %d", to)
+		}
+	}
+	as(proxyUID, func() {
+		_, err = os.OpenFile(fmt.Sprintf("/proc/self/task/%d/fd/%d", unix.Gettid(), file.Fd()), os.O_RDWR, 0)
+	})
+	if err == nil {
+		t.Error("it can be opened anew for writing anywhere")
+	}
+}
+
 // TestAuditFolder refuses places where others could put files.
 func TestAuditFolder(t *testing.T) {
 	own := fresh(t)
