@@ -1,6 +1,10 @@
 package authn
 
 import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
 	"errors"
 	"net/netip"
 	"strings"
@@ -168,6 +172,26 @@ func TestCanonical(t *testing.T) {
 		a, b := canonical(tt.a), canonical(tt.b)
 		if got := a != "" && a == b; got != tt.same {
 			t.Errorf("%q and %q: got %q and %q", tt.a, tt.b, a, b)
+		}
+	}
+}
+
+// The library refuses keys of another kind, too; nothing here relies on that.
+func TestKeysFitTheirFamily(t *testing.T) {
+	t.Parallel()
+	keys := map[string]any{
+		"HS": []byte("secret"), "RS": &rsa.PublicKey{}, "ES256": &ecdsa.PublicKey{Curve: elliptic.P256()}, "ES384": &ecdsa.PublicKey{Curve: elliptic.P384()},
+		"ES512": &ecdsa.PublicKey{Curve: elliptic.P521()}, "EdDSA": ed25519.PublicKey{},
+	}
+	for _, algorithm := range []string{"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "none", ""} {
+		for family, material := range keys {
+			want := strings.HasPrefix(strings.Replace(algorithm, "PS", "RS", 1), family)
+			if got := (&verifyKey{material: material}).fits(algorithm); got != want {
+				t.Errorf("%s with a key of %s: got %v", algorithm, family, got)
+			}
+		}
+		if got := methodOf(algorithm) != nil; got != (algorithm != "none" && algorithm != "") {
+			t.Errorf("%q: got a method %v", algorithm, got)
 		}
 	}
 }

@@ -93,6 +93,7 @@ func (w *World) signatureCases() []Case {
 		"key whose operations are others":       w.issued(func(d *draft) { d.head("kid", "ops-1"); d.key = w.other }),
 		"RSA key of 1024 bits":                  w.issued(func(d *draft) { d.head("kid", "weak-1"); d.key = w.weak }),
 		"ES256 with a key of P-384":             w.es256With384(),
+		"ES384 with a key of P-256":             w.es384With256(),
 		"ES256, signature of zeros":             w.issued(func(d *draft) { d.sign(jwt.SigningMethodES256, "ec-1", w.ec); d.signature = zeros }),
 		"ES256, signature of the curve's order": w.issued(func(d *draft) { d.sign(jwt.SigningMethodES256, "ec-1", w.ec); d.signature = w.order }),
 		"ES256, signature as DER":               w.issued(func(d *draft) { d.sign(jwt.SigningMethodES256, "ec-1", w.ec); d.signature = asDER }),
@@ -126,6 +127,13 @@ func (w *World) es256With384() string {
 	method := *jwt.SigningMethodES256
 	method.KeySize, method.CurveBits = 48, 384
 	return w.issued(func(d *draft) { d.sign(&method, "ec-384", w.ec384); d.head("alg", "ES256") })
+}
+
+// es384With256 is signed as ES384 wants, but by a key of another curve.
+func (w *World) es384With256() string {
+	method := *jwt.SigningMethodES384
+	method.CurveBits = 256
+	return w.issued(func(d *draft) { d.sign(&method, "ec-1", w.ec); d.head("alg", "ES384") })
 }
 
 // swapped has the claims of one good token and the signature of another.
