@@ -18,9 +18,9 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build the four binaries into bin/
+build: ## build the binaries into bin/
 	CGO_ENABLED=1 $(GO_BUILD) -tags $(DAEMON_TAGS) -o bin/ ./cmd/mcp-gatewayd
-	CGO_ENABLED=0 $(GO_BUILD) -o bin/ ./cmd/mcp-gateway-launch ./cmd/mcp-gateway-proxy ./cmd/mcp-gateway
+	CGO_ENABLED=0 $(GO_BUILD) -o bin/ ./cmd/mcp-gateway-launch ./cmd/mcp-gateway-proxy ./cmd/mcp-gateway ./cmd/mcp-gateway-vault
 
 .PHONY: run
 run: ## build, and run a gateway with one real server until Ctrl-C
