@@ -14,25 +14,37 @@ import (
 	"mcpgateway/images"
 	"mcpgateway/runtime/config"
 	"mcpgateway/runtime/document"
+	"mcpgateway/runtime/provider"
 )
 
 func newCheckCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Read a configuration and report every mistake in it",
 		Long: `Read a configuration as the daemon would and report every mistake in it, each
-with file:line:column. Nothing is started. The exit status is 0 if it loads, with
+with file:line:column. No server is started, and without --secrets no file,
+credential or helper is asked for a secret. The exit status is 0 if it loads, with
 or without warnings, and 1 if not.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return check(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0])
-		},
 	}
+	secrets := cmd.Flags().Bool("secrets", false, "look secrets up as the daemon would, and run its helpers (root)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *secrets && os.Geteuid() != 0 {
+			return errors.New("--secrets runs helpers as other users: run it as root")
+		}
+		var fetch config.Fetch
+		if *secrets {
+			fetch = (&provider.Provider{Credentials: os.Getenv("CREDENTIALS_DIRECTORY")}).Fetch
+		}
+		return check(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], fetch)
+	}
+	return cmd
 }
 
-func check(out, problems io.Writer, path string) error {
-	cfg, warnings, err := config.Load(path, os.LookupEnv)
-	for _, w := range warnings {
+func check(out, problems io.Writer, path string, fetch config.Fetch) error {
+	read := config.Read(path, os.LookupEnv, fetch)
+	cfg, err := read.Config, read.Err
+	for _, w := range read.Warnings {
 		fmt.Fprintf(problems, "%s: warning: %s\n", w.Position, w.Text)
 	}
 	var mistakes document.Errors
@@ -43,6 +55,9 @@ func check(out, problems io.Writer, path string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if n := cfg.Unfetched(); n > 0 {
+		fmt.Fprintf(problems, "%s: warning: %d references to secrets were not looked up: check --secrets does, as root\n", path, n)
 	}
 	for _, u := range cfg.Unsupported() {
 		fmt.Fprintf(problems, "%s: warning: %s\n", u.Position, u.Text)

@@ -35,6 +35,18 @@ func main() {
 	}
 }
 
+// keepSecrets keeps the servers' secrets out of core dumps, also of what is started
+// from here, and out of the reach of debuggers.
+func keepSecrets() error {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("turn core dumps off: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("make the process undumpable: %w", err)
+	}
+	return nil
+}
+
 type flags struct {
 	config, stateDir, runtimeDir, launcher, proxyUser string
 }
@@ -59,6 +71,9 @@ func run() error {
 		return errors.New("this daemon makes namespaces and cgroups: run it as root")
 	}
 	unix.Umask(0o022)
+	if err := keepSecrets(); err != nil {
+		return err
+	}
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, unix.SIGHUP) // from now on: one that comes early must not end the daemon
 	options, err := newOptions(f)
