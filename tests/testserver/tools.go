@@ -80,6 +80,7 @@ func tools() []tool {
 		{name: "run", description: "run a program", properties: `{"argv":{"type":"array","items":{"type":"string"}},"stdin":{"type":"string"}}`, run: with(runProgram)},
 		{name: "connect", description: "connect to an address", properties: `{"network":{"type":"string"},"address":{"type":"string"}}`, run: with(connect)},
 		{name: "sleep", description: "answer late", properties: `{"seconds":{"type":"number"}}`, run: with(sleep)},
+		{name: "tell", description: "show variables", properties: `{"names":{"type":"array","items":{"type":"string"}},"how":{"type":"string"}}`, run: with(tell)},
 		{name: "sample", description: "ask the client's model", properties: `{"prompt":{"type":"string"}}`, run: with(sample)},
 	}, misbehaviours()...)
 }
