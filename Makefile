@@ -61,7 +61,7 @@ arch: ## check layers, links and budgets
 
 .PHONY: root-test
 root-test: ## run the tests of sandbox, daemon and network on this host's kernel (root)
-	$(GO_TEST) -count=1 ./tests/sandbox ./tests/daemon ./tests/egress
+	$(GO_TEST) -count=1 ./tests/sandbox ./tests/daemon ./tests/egress ./tests/secrets
 
 .PHONY: e2e
 e2e: ## run the binaries, real servers and foreign clients together (root, npm)

@@ -12,92 +12,78 @@ import (
 
 // drainStderr reads a server's standard error until it ends, so that the server
 // never blocks on it. Lines go to the log, without the server's secrets, cut and at a
-// bounded rate; the last bytes are returned for the log entry of the server's end.
+// bounded rate; the last ones are returned for the log entry of the server's end.
 // Nothing of it goes to a client: it may hold what the server keeps to itself.
 func (c *Conn) drainStderr(r io.Reader) (tail []byte) {
-	lines := cutter{log: c.log, secret: c.secret}
-	last := lastBytes{most: maxStderrTail + c.secret.Longest()}
 	buffer := make([]byte, 4<<10)
+	// The line does not grow: a secret would be left in memory that was outgrown.
+	lines := cutter{log: c.log, secret: c.secret, line: make([]byte, 0, maxLoggedLine+c.secret.Longest())}
 	for {
 		n, err := r.Read(buffer)
 		lines.write(buffer[:n])
-		last.write(buffer[:n])
 		clear(buffer[:n])
 		if err != nil {
 			lines.flush()
-			c.redacted.Add(int64(lines.redacted))
-			return last.text(c.secret)
+			c.redacted.Add(int64(lines.total))
+			return lines.tail
 		}
 	}
-}
-
-// lastBytes keeps the last bytes of a stream.
-type lastBytes struct {
-	most int // more than are shown: a secret that begins before them is whole
-	kept []byte
-	cut  bool
-}
-
-func (l *lastBytes) write(data []byte) {
-	if l.kept = append(l.kept, data...); len(l.kept) > 2*l.most {
-		l.trim()
-	}
-}
-
-func (l *lastBytes) trim() {
-	if over := len(l.kept) - l.most; over > 0 {
-		n := copy(l.kept, l.kept[over:])
-		clear(l.kept[n:])
-		l.kept, l.cut = l.kept[:n], true
-	}
-}
-
-// text is what may be shown of it. The rest is forgotten.
-func (l *lastBytes) text(secret *redactor.Redactor) []byte {
-	l.trim()
-	shown, _ := secret.Text(l.kept)
-	if l.cut { // its first bytes may be the end of a secret
-		shown = shown[min(len(shown), secret.Longest()):]
-	}
-	shown = bytes.Clone(shown[max(0, len(shown)-maxStderrTail):])
-	clear(l.kept)
-	return shown
 }
 
 // cutter makes lines of a stream and cuts those that are too long.
 type cutter struct {
 	log      *slog.Logger
 	secret   *redactor.Redactor
-	redacted int // secrets that were taken out
 	throttle throttle
 	line     []byte
-	cut      bool // there was more of the line
+	cut      bool   // there was more of the line
+	redacted int    // secrets that were taken out of the line
+	total    int    // and of all
+	tail     []byte // of what was shown
 }
 
 func (c *cutter) write(data []byte) {
 	for len(data) > 0 {
 		part, rest, whole := bytes.Cut(data, []byte("\n"))
-		room := maxLoggedLine + c.secret.Longest() - len(c.line)
-		c.cut = c.cut || len(part) > room
-		c.line = append(c.line, part[:min(len(part), room)]...)
+		if room := cap(c.line) - len(c.line); !c.cut {
+			c.line = append(c.line, part[:min(len(part), room)]...)
+			c.cut = len(part) > room
+		}
 		if whole {
 			c.flush()
 		}
 		data = rest
 	}
+	c.redact() // what is there of a line may stay for long
+}
+
+// redact takes the secrets out of the line, as far as it is there.
+func (c *cutter) redact() {
+	text, n := c.secret.Text(c.line)
+	if n > 0 {
+		clear(c.line)
+		c.line = append(c.line[:0], text[:min(len(text), cap(c.line))]...)
+		c.redacted += n
+	}
 }
 
 func (c *cutter) flush() {
-	if len(c.line) > 0 && c.throttle.allow(time.Now()) {
-		text, n := c.secret.Text(c.line)
-		if c.cut { // its last bytes may be the beginning of a secret
-			text = text[:max(0, len(text)-c.secret.Longest())]
-		}
-		c.redacted += n
-		c.log.Info("server wrote to its standard error", "text", quote(text), "redacted", n, "suppressed", c.throttle.reset())
+	c.redact()
+	text := c.line
+	if c.cut { // its last bytes may be the beginning of a secret
+		text = text[:max(0, len(text)-c.secret.Longest())]
+	}
+	text = text[:min(len(text), maxLoggedLine)]
+	if len(text) > 0 && c.throttle.allow(time.Now()) {
+		c.log.Info("server wrote to its standard error", "text", quote(text), "redacted", c.redacted, "suppressed", c.throttle.reset())
+	}
+	c.tail = append(append(c.tail, text...), '\n')
+	if over := len(c.tail) - maxStderrTail; over > 0 {
+		c.tail = append(c.tail[:0], c.tail[over:]...)
 	}
 	clear(c.line)
-	c.line, c.cut = c.line[:0], false
+	c.total += c.redacted
+	c.line, c.cut, c.redacted = c.line[:0], false, 0
 }
 
 // throttle lets a bounded number of lines a second into the log and counts the

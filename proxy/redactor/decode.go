@@ -1,6 +1,7 @@
 package redactor
 
 import (
+	"slices"
 	"sort"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -16,7 +17,11 @@ func first(at []int32, where int32) int {
 	return min(len(at)-1, sort.Search(len(at), func(i int) bool { return at[i] >= where }))
 }
 
-func (d *decoded) reset() { d.text, d.at = d.text[:0], d.at[:0] }
+// reset makes room for n bytes, so that no secret is left behind in memory that was
+// outgrown.
+func (d *decoded) reset(n int) {
+	d.text, d.at = slices.Grow(d.text[:0], n), slices.Grow(d.at[:0], n+1)
+}
 
 func (d *decoded) put(c byte, from int32) {
 	d.text, d.at = append(d.text, c), append(d.at, from)
@@ -36,7 +41,7 @@ func ending(text []byte, at []int32) int32 { return place(at, len(text)) }
 // unescape takes the escapes out of text: JSON's (RFC 8259, section 7), and \xHH of
 // other languages. What is no escape stays as it is.
 func (d *decoded) unescape(text []byte, at []int32) {
-	d.reset()
+	d.reset(len(text))
 	for i := 0; i < len(text); {
 		from := place(at, i)
 		if text[i] != '\\' {
@@ -128,7 +133,7 @@ func hexValue(c byte) int {
 // unpercent decodes "%41" (RFC 3986, section 2.1). plus is what "+" stands for: a
 // space, in forms.
 func (d *decoded) unpercent(text []byte, at []int32, plus byte) {
-	d.reset()
+	d.reset(len(text))
 	for i := 0; i < len(text); {
 		from, c, n := place(at, i), text[i], 1
 		switch c {

@@ -41,7 +41,7 @@ func (s *scan) runs(text []byte, at []int32) {
 // run looks into the bytes that one run of digits can stand for.
 func (s *scan) run(text []byte, at []int32, start int) {
 	d := &s.digits
-	d.reset()
+	d.reset(len(text))
 	hexadecimals, streak := 0, 0 // of the longest part that is in base 16
 	for i, c := range text {
 		if digits64[c] == noDigit {

@@ -30,12 +30,13 @@ func searchProcesses(in io.Reader, out io.Writer) int {
 		needles = append(needles, needle)
 	}
 	own := strconv.Itoa(os.Getpid())
+	content := make([]byte, 4<<20)
 	files := 0
 	_ = filepath.WalkDir("/proc", func(path string, entry os.DirEntry, err error) error {
 		if err != nil {
 			return nil // not for us
 		}
-		if entry.IsDir() && (entry.Name() == own || path == "/proc/self" || path == "/proc/thread-self" || path == "/proc/sys") {
+		if entry.IsDir() && (entry.Name() == own || entry.Name() == "task" || path == "/proc/self" || path == "/proc/thread-self" || path == "/proc/sys") {
 			return filepath.SkipDir
 		}
 		if !entry.Type().IsRegular() || path == "/proc/kmsg" || path == "/proc/kcore" {
@@ -46,7 +47,6 @@ func searchProcesses(in io.Reader, out io.Writer) int {
 			return nil
 		}
 		defer file.Close()
-		content := make([]byte, 4<<20)
 		n, _ := io.ReadFull(file, content)
 		files++
 		for i, needle := range needles {
