@@ -152,10 +152,10 @@ func appendPrintable[T string | []byte](dst []byte, text T) []byte {
 		dst = append(dst, text[plain:i]...)
 		if r > 0xffff {
 			high, low := utf16.EncodeRune(r)
-			dst = appendEscape(dst, uint16(high)) //nolint:gosec // G115: surrogates have 16 bits
+			dst = appendEscape(dst, uint16(high))
 			r = low
 		}
-		dst = appendEscape(dst, uint16(r)) //nolint:gosec // G115: it is at most 0xffff
+		dst = appendEscape(dst, uint16(r))
 		i += size
 		plain = i
 	}

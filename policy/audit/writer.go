@@ -81,7 +81,7 @@ func (w *writer) reflect(before, next *policy.Audit) {
 }
 
 // flush writes the batch. A part of it that was written is not written again.
-func (w *writer) flush(now time.Time) (done bool) {
+func (w *writer) flush(now time.Time) {
 	if !w.batch.Empty() {
 		n, err := w.batch.Write(w.file)
 		w.size += int64(n)
@@ -91,7 +91,7 @@ func (w *writer) flush(now time.Time) (done bool) {
 		}
 		if err != nil {
 			w.fail(err, now)
-			return false
+			return
 		}
 		for _, e := range w.entries {
 			w.done(e)
@@ -99,13 +99,12 @@ func (w *writer) flush(now time.Time) (done bool) {
 		w.entries = w.entries[:0]
 	}
 	if always := w.rules.Sync == policy.SyncAlways || w.failing != nil; always && !w.sync(now) {
-		return false
+		return
 	}
 	if w.failing != nil {
 		w.log.Info("the audit log is written again", "lost", w.lost)
 		w.failing = nil
 	}
-	return true
 }
 
 // sync has on the disk what was written.

@@ -11,10 +11,14 @@ import (
 // all before; the others only say more exactly where something is wrong.
 const maxHeads = 1024
 
+// maxKnown bounds the signatures that are not verified twice.
+const maxKnown = 1024
+
 // signatures is what was signed, wherever that is written.
 type signatures struct {
 	report *Report
 	key    ed25519.PublicKey
+	known  map[chain.Head]bool     // whether a signature is good, for those that were asked for; bounded
 	chains map[string][]chain.Head // good ones
 	newest *chain.Head             // of the calls
 	aside  map[string]bool         // names of files that were put aside and are not deleted
@@ -26,7 +30,7 @@ func (s *signatures) add(where Finding, head *chain.Head) (good bool) {
 	if head == nil {
 		return false
 	}
-	if !head.SignedBy(s.key) {
+	if !s.signed(*head) {
 		where.Text = "the signature of a head is not good: it was changed, or another key made it"
 		s.report.problem(where)
 		return false
@@ -40,6 +44,19 @@ func (s *signatures) add(where Finding, head *chain.Head) (good bool) {
 	}
 	s.chains[head.Chain] = heads
 	return true
+}
+
+// signed reports whether a head's signature is good.
+func (s *signatures) signed(head chain.Head) bool {
+	good, asked := s.known[head]
+	if !asked {
+		if len(s.known) >= maxKnown {
+			clear(s.known)
+		}
+		good = head.SignedBy(s.key)
+		s.known[head] = good
+	}
+	return good
 }
 
 // collect reads the heads in a file. What it finds of other things walk tells.

@@ -22,6 +22,8 @@ type Input struct {
 	Key           ed25519.PublicKey
 	// The heads that the daemon keeps outside of the log, nil for none.
 	CallsHead, DaemonHead *chain.Head
+
+	known map[chain.Head]bool // whether signatures are good; tests share it
 }
 
 // Finding is something about a log.
@@ -74,7 +76,10 @@ func (r *Report) note(f Finding) {
 // Check verifies. Its error says what could not be read.
 func Check(in Input) (*Report, error) {
 	r := &Report{}
-	s := &signatures{report: r, key: in.Key, chains: map[string][]chain.Head{}, aside: map[string]bool{}, read: map[string]bool{}}
+	if in.known == nil {
+		in.known = map[chain.Head]bool{}
+	}
+	s := &signatures{report: r, key: in.Key, known: in.known, chains: map[string][]chain.Head{}, aside: map[string]bool{}, read: map[string]bool{}}
 	// The heads outside come first: the log goes on while this reads it.
 	s.add(Finding{File: "the signed heads of the state folder"}, in.CallsHead)
 	s.add(Finding{File: "the signed heads of the state folder"}, in.DaemonHead)

@@ -15,14 +15,15 @@ import (
 
 // book is both logs as the gateway writes them, in memory.
 type book struct {
-	t           testing.TB
-	key         ed25519.PrivateKey
-	now         time.Time
-	calls, own  chain.Chain
-	files       [][]byte // of the calls, the oldest first
-	ownFile     []byte
-	signed      *chain.Head // of the calls
-	ids, backup int
+	t          testing.TB
+	key        ed25519.PrivateKey
+	now        time.Time
+	calls, own chain.Chain
+	files      [][]byte // of the calls, the oldest first
+	ownFile    []byte
+	signed     *chain.Head // of the calls
+	ids        int
+	known      map[chain.Head]bool
 }
 
 func newBook(t testing.TB) *book {
@@ -108,7 +109,7 @@ func (b *book) logs() logs {
 }
 
 func (b *book) check(dir string, l logs) *Report {
-	in := Input{Key: b.key.Public().(ed25519.PublicKey), CallsHead: l.head, DaemonHead: l.own2}
+	in := Input{known: b.known, Key: b.key.Public().(ed25519.PublicKey), CallsHead: l.head, DaemonHead: l.own2}
 	for i, content := range l.calls {
 		in.Calls = append(in.Calls, filepath.Join(dir, fmt.Sprint(i)))
 		b.write(in.Calls[i], content)
@@ -191,6 +192,7 @@ func TestEveryAlterationIsFound(t *testing.T) {
 	b := whole(t)
 	good := b.logs()
 	dir, n := t.TempDir(), 0
+	b.known = map[chain.Head]bool{} // verifying the same again takes most of the time
 	for i, content := range good.calls {
 		alterations(content, func(what string, altered []byte) {
 			n++
@@ -214,7 +216,7 @@ func TestEveryAlterationIsFound(t *testing.T) {
 func judge(t *testing.T, what string, content, altered []byte, r *Report) {
 	t.Helper()
 	atEnd := bytes.Equal(bytes.TrimRight(altered, "\n"), bytes.TrimRight(content, "\n"))
-	if r.Good() && !bytes.Equal(content, altered) && !(atEnd && len(r.Notes) > 0) {
+	if r.Good() && !bytes.Equal(content, altered) && (!atEnd || len(r.Notes) == 0) {
 		t.Errorf("%s: not found; notes\n%s", what, texts(r.Notes))
 	}
 }

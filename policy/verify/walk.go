@@ -196,7 +196,7 @@ func (w *walker) open(l line, e event) {
 func (w *walker) begin(l line, e event) {
 	switch {
 	case e.After == nil && l.sequence == 1 && strings.Trim(l.prev, "0") == "":
-	case e.After != nil && e.After.SignedBy(w.key):
+	case e.After != nil && w.signed(*e.After):
 		w.note(l.sequence, "the log begins here: what came before was put aside; it ended with record %d of chain %s, signed on %s",
 			e.After.Sequence, e.After.Chain, stamp(*e.After))
 		w.passed = append(w.passed, segment{e.After.Chain, e.After.Sequence})

@@ -287,7 +287,7 @@ func TestAuditRotation(t *testing.T) {
 		for range 1500 {
 			a.write(t, audit.Record{Event: audit.EventCall, Reason: reason})
 		}
-		for deadline := time.Now().Add(30 * time.Second); events(t, logbook.OwnFile(file))[chain.EventRotated] <= before; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); events(t, logbook.OwnFile(file))[chain.EventRotated] <= before; soon() {
 			if time.Now().After(deadline) {
 				t.Fatalf("no file was put aside in round %d", i)
 			}
@@ -505,13 +505,17 @@ func fillAndBlock(t *testing.T, a *auditor, ballast, file string) {
 		if !errors.Is(err, audit.ErrBlocked) || time.Now().After(deadline) {
 			t.Fatalf("got %v, want it to be written again", err)
 		}
-		time.Sleep(10 * time.Millisecond)
+		soon()
 	}
 	a.stop()
 	if got := events(t, file); got[audit.EventCall] != n || got["late"] != late || got[chain.EventGap] != 0 {
 		t.Errorf("got %v, want %d calls and %d late ones", got, n, late)
 	}
 }
+
+// soon waits a little, before another look at what tells nobody when it changes: a
+// file or a disk.
+func soon() { <-time.After(5 * time.Millisecond) }
 
 func full(t *testing.T, disk string) bool {
 	t.Helper()
@@ -528,7 +532,7 @@ func fillAndDrop(t *testing.T, a *auditor, ballast, file string) {
 	for i := range n {
 		a.write(t, audit.Record{Event: audit.EventCall, Reason: strings.Repeat("x", 900)})
 		for i == n/4 && !full(t, filepath.Dir(file)) {
-			time.Sleep(time.Millisecond)
+			soon()
 		}
 	}
 	if err := os.Remove(ballast); err != nil {
@@ -539,7 +543,7 @@ func fillAndDrop(t *testing.T, a *auditor, ballast, file string) {
 			t.Fatal("no gap was recorded")
 		}
 		a.write(t, audit.Record{Event: "late"})
-		time.Sleep(10 * time.Millisecond)
+		soon()
 	}
 	a.stop()
 	if got := events(t, file)[audit.EventCall]; got == 0 || got >= n {
