@@ -231,7 +231,7 @@ func TestHelperLeavesNothing(t *testing.T) {
 		if err != nil || strings.Contains(string(stat), ") Z ") {
 			return
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond)
 	}
 	t.Errorf("process %d still runs", pid)
 }

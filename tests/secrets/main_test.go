@@ -120,7 +120,7 @@ func start(t *testing.T, dir, config string, env ...string) *gateway {
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; <-time.After(50 * time.Millisecond) {
 		if is() {
 			return
 		}

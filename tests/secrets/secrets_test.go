@@ -343,6 +343,7 @@ func (g *gateway) overWebSocket(t *testing.T) string {
 		address = "ws" + strings.TrimPrefix(g.addresses.HTTP, "http")
 	}
 	address = strings.Replace(address, "wsws", "ws", 1)
+	//nolint:bodyclose // it never needs to be (websocket.Dial)
 	conn, _, err := websocket.Dial(t.Context(), address+"/servers/holder/ws", &websocket.DialOptions{
 		Subprotocols: []string{"mcp"}, HTTPHeader: http.Header{"Authorization": {"Bearer " + g.addresses.Key}},
 	})
