@@ -53,6 +53,9 @@ type Server struct {
 	FreezeAfter time.Duration `json:"freeze_after"` // one without calls for so long is frozen until the next; 0: never
 	ToolPins    PinMode       `json:"tool_pins"`
 	Network     *Network      `json:"network,omitempty"`
+	// RequiredScopes are what a token must have to be good for the server, beside those
+	// that all must have.
+	RequiredScopes []string `json:"required_scopes,omitempty"`
 
 	Quota   Quota           `json:"quota"` // of requests for this server
 	Breaker *Breaker        `json:"breaker,omitempty"`

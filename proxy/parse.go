@@ -8,7 +8,6 @@ import (
 
 	"mcpgateway/policy"
 	"mcpgateway/policy/mirror"
-	"mcpgateway/policy/rbac"
 	"mcpgateway/proxy/certs"
 	"mcpgateway/proxy/egress"
 	"mcpgateway/proxy/redactor"
@@ -43,12 +42,6 @@ func parse(generation uint64, document []byte) (*policy.Policy, error) {
 		if err := checkServer(server); err != nil {
 			return nil, fmt.Errorf("server %q: %w", name, err)
 		}
-	}
-	if next.RBAC == nil {
-		return &next, nil
-	}
-	if _, err := rbac.New(next.RBAC); err != nil {
-		return nil, fmt.Errorf("policy file: %w", err)
 	}
 	return &next, nil
 }

@@ -28,12 +28,6 @@ func pinModes(rules *policy.Policy) map[string]policy.PinMode {
 	return modes
 }
 
-// told logs a tool that is not what was approved.
-func (p *Proxy) told(e pins.Event) {
-	p.log.Warn("a tool is not what was approved", "server", e.Server, "tool", fmt.Sprintf("%.200q", e.Tool),
-		"kind", e.Kind, "approved", e.Approved, "seen", e.Seen, "blocked", e.Blocked)
-}
-
 // asked is what operators are told of a proxy.
 type asked struct{ *Proxy }
 
@@ -47,8 +41,8 @@ func (p asked) PinModes() map[string]policy.PinMode {
 
 // Listing asks a server for its tools.
 func (p asked) Listing(ctx context.Context, server string) (pins.Listing, error) {
-	view := p.view.Load() // the one before, rather than a newer one, if a generation comes now: it blocks no less
-	member, known := p.current.Load().Gate.Operator(server)
+	now := p.current.Load().Gate
+	member, known := now.Operator(server)
 	if !known {
 		return pins.Listing{}, fmt.Errorf("server %q is not there any more", server)
 	}
@@ -56,5 +50,5 @@ func (p asked) Listing(ctx context.Context, server string) (pins.Listing, error)
 	if err != nil {
 		return pins.Listing{}, fmt.Errorf("list the tools of server %q: %w", server, err)
 	}
-	return view.Listing(server, definitions), nil
+	return now.Pins().Listing(server, definitions), nil
 }

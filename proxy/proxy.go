@@ -16,14 +16,12 @@ import (
 	"sync/atomic"
 
 	"mcpgateway/policy/audit"
-	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/egress"
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/httpfront"
 	"mcpgateway/proxy/operator"
-	"mcpgateway/proxy/pins"
 	"mcpgateway/runtime/control"
 )
 
@@ -32,8 +30,7 @@ type Proxy struct {
 	log      *slog.Logger
 	fleet    *fleet.Fleet
 	sessions *gate.Sessions
-	pins     *pins.Registry
-	view     atomic.Pointer[pins.View] // of the generation in force
+	memory   *memory
 	current  atomic.Pointer[httpfront.Current]
 	first    chan struct{} // closed when the first generation is in force
 	refused  chan struct{} // closed when the first was refused
@@ -46,16 +43,15 @@ type Proxy struct {
 // New returns a proxy without a policy: it refuses everything until Apply.
 // What is audited goes to records.
 func New(opener backend.Opener, records *audit.Log, log *slog.Logger) *Proxy {
-	p := &Proxy{
+	return &Proxy{
 		log:      log,
 		fleet:    fleet.New(opener, serveNetwork(egress.Log(log)), log),
-		sessions: gate.NewSessions(),
+		sessions: gate.NewSessions(log),
+		memory:   newMemory(records, log),
 		first:    make(chan struct{}),
 		refused:  make(chan struct{}),
 		audit:    records,
 	}
-	p.pins = pins.NewRegistry(p.told)
-	return p
 }
 
 // Apply puts a generation in force, a policy.Policy as JSON. An error leaves the
@@ -80,17 +76,14 @@ func (p *Proxy) apply(generation uint64, document []byte) error {
 		file.Close()
 		return fmt.Errorf("apply policy %d: %w", generation, err)
 	}
-	lock, err := parseLock(next.ToolLock)
+	rules, err := p.memory.rules(next)
 	if err != nil {
 		file.Close()
 		return fmt.Errorf("apply policy %d: %w", generation, err)
 	}
 	p.audit.Apply(next.Audit, file)
-	p.view.Store(p.pins.View(lock, pinModes(next)))
 	current := &httpfront.Current{
-		Policy: next,
-		Keys:   authn.NewAPIKeys(next.Keys),
-		Gate:   gate.New(next, p.fleet, p.sessions),
+		Policy: next, Auth: rules.Auth, Gate: gate.New(rules, p.fleet, p.sessions), Floods: p.memory.floods,
 	}
 	// Before anybody is served by the new policy: it must not reach an old instance.
 	current.Gate.Reconcile()

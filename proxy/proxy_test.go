@@ -66,7 +66,7 @@ func newPolicy(t *testing.T, generation uint64, eager bool, servers ...string) (
 		t.Fatal(err)
 	}
 	p = policy.Policy{
-		Generation: generation, Keys: []policy.Key{stored}, Transports: []string{"http"}, Servers: map[string]policy.Server{},
+		Generation: generation, Keys: []policy.Key{stored}, Transports: []string{"http"}, Authentication: proxytest.APIKeys(), Servers: map[string]policy.Server{},
 		Limits: policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 1 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
 	}
 	for _, name := range servers {

@@ -21,6 +21,7 @@ type Listeners struct{ HTTP, GRPC, WebSocket, SSE []net.Listener }
 // when nothing runs any more. It refuses listeners of a transport that is off in
 // the policy in force.
 func (p *Proxy) Serve(parent context.Context, l Listeners) error {
+	defer p.memory.auth.Close()
 	defer p.fleet.Close()
 	defer p.sessions.Close()
 	if current := p.current.Load(); current != nil { // else nobody is served yet

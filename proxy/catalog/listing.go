@@ -118,7 +118,7 @@ func (q question) check(response mcp.Message) error {
 func (q question) params(cursor []byte) []byte {
 	meta := q.meta
 	if meta == nil {
-		meta = []byte(`{"` + mcp.MetaRevision + `":"` + mcp.Revision2026July + `","` + mcp.MetaCapabilities + `":{}}`)
+		meta = mcp.OwnMeta()
 	}
 	params := append([]byte(`{"_meta":`), meta...)
 	if cursor != nil {

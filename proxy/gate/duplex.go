@@ -16,6 +16,7 @@ import (
 // opened by it lives as long as it.
 type Duplex struct {
 	current func() *Gate
+	origin  Origin
 	caller  policy.Identity
 	scope   policy.Scope
 	ctx     context.Context //nolint:containedctx // of the connection, which this type stands for
@@ -49,10 +50,10 @@ const (
 
 // NewDuplex returns the duplex of one connection; Close must be called. current
 // gives the gate in force, and each message uses the one of its time.
-func NewDuplex(caller policy.Identity, scope policy.Scope, current func() *Gate) *Duplex {
+func NewDuplex(origin Origin, caller policy.Identity, scope policy.Scope, current func() *Gate) *Duplex {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Duplex{
-		current: current, caller: caller, scope: scope, ctx: ctx, cancel: cancel,
+		current: current, origin: origin, caller: caller, scope: scope, ctx: ctx, cancel: cancel,
 		out: make(chan mcp.Message), pending: map[*pending]struct{}{},
 	}
 }
@@ -120,7 +121,7 @@ func (d *Duplex) Receive(data []byte) {
 
 // stateless serves one message of the stateless era.
 func (d *Duplex) stateless(ctx context.Context, m mcp.Message) {
-	reply, err := d.current().Do(ctx, Request{Caller: d.caller, Scope: d.scope, Stateless: true, Message: m})
+	reply, err := d.current().Do(ctx, Request{Origin: d.origin, Caller: d.caller, Scope: d.scope, Stateless: true, Message: m})
 	if err != nil {
 		d.refuse(m, err)
 		return
@@ -136,7 +137,7 @@ func (d *Duplex) handshake(m mcp.Message) {
 	session := d.session
 	d.mu.Unlock()
 	gate := d.current()
-	reply, err := gate.Do(d.ctx, Request{Caller: d.caller, Scope: d.scope, Session: session, Message: m})
+	reply, err := gate.Do(d.ctx, Request{Origin: d.origin, Caller: d.caller, Scope: d.scope, Session: session, Message: m})
 	if err != nil {
 		d.refuse(m, err)
 		return
@@ -157,7 +158,7 @@ func (d *Duplex) handshake(m mcp.Message) {
 func (d *Duplex) refuse(m mcp.Message, err error) {
 	if m.Kind() == mcp.Request {
 		r := RefusalOf(err)
-		d.put(mcp.NewError(m.ID(), r.Code, r.Text, nil))
+		d.put(mcp.NewError(m.ID(), r.Code, r.Text, r.Data()))
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 func newDuplex(t *testing.T, server string) *Duplex {
 	t.Helper()
 	g, _ := newGate(t)
-	d := NewDuplex(caller("key:a"), on(server), func() *Gate { return g })
+	d := NewDuplex(Origin{}, caller("key:a"), on(server), func() *Gate { return g })
 	t.Cleanup(d.Close)
 	return d
 }
@@ -21,7 +21,7 @@ func newDuplex(t *testing.T, server string) *Duplex {
 // A session's end comes after the answers that say why.
 func TestDuplexAnswersBeforeTheEnd(t *testing.T) {
 	g, opener := newGate(t)
-	d := NewDuplex(caller("key:a"), on("echo"), func() *Gate { return g })
+	d := NewDuplex(Origin{}, caller("key:a"), on("echo"), func() *Gate { return g })
 	defer d.Close()
 	d.Receive(initialize().Raw())
 	if m := <-d.Out(); m.Err() != nil {
@@ -83,7 +83,7 @@ func TestDuplexIsBounded(t *testing.T) {
 // A front may still be handing over a message when it closes the connection.
 func TestDuplexIsClosedForGood(t *testing.T) {
 	g, opener := newGate(t)
-	d := NewDuplex(caller("key:a"), on("echo"), func() *Gate { return g })
+	d := NewDuplex(Origin{}, caller("key:a"), on("echo"), func() *Gate { return g })
 	d.Close()
 	d.Receive(initialize().Raw())
 	d.Receive(fmt.Appendf(nil, `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{%q:%q,%q:{}}}}`,
@@ -99,12 +99,12 @@ func TestDuplexIsClosedForGood(t *testing.T) {
 func TestDuplexEndsItsSessionWhateverThePolicy(t *testing.T) {
 	g, _ := newGate(t)
 	now := g
-	d := NewDuplex(caller("key:a"), on("echo"), func() *Gate { return now })
+	d := NewDuplex(Origin{}, caller("key:a"), on("echo"), func() *Gate { return now })
 	d.Receive(initialize().Raw())
 	if m := <-d.Out(); m.Err() != nil {
 		t.Fatalf("got %s", m.Raw())
 	}
-	now = New(&policy.Policy{}, g.fleet, g.sessions)
+	now = New(Rules{Policy: &policy.Policy{}}, g.fleet, g.sessions)
 	d.Close()
 	if got := len(g.sessions.byID); got != 0 {
 		t.Errorf("got %d sessions left", got)

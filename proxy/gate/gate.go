@@ -1,7 +1,9 @@
 // Package gate is the pipeline that every request passes, whatever transport it
-// came by: authorize, then dispatch. Limits and audit belong here too, so that
-// they exist once. It reads no socket and knows no HTTP. A caller learns nothing
-// of a server that it may not use, not even that it exists.
+// came by: limit, authorize, audit, dispatch, and screen what comes back. Each of
+// these exists once. What is known at the door is decided at the door (who, how
+// often, which servers); what is known of one server's request alone, by the guard
+// of that server. The package reads no socket and knows no HTTP. A caller learns
+// nothing of a server that it may not use, not even that it exists.
 //
 // Runs in: proxy.
 package gate
@@ -10,17 +12,35 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"mcpgateway/policy"
-	"mcpgateway/proxy/backend"
+	"mcpgateway/policy/audit"
+	"mcpgateway/policy/authn"
+	"mcpgateway/policy/ratelimit"
+	"mcpgateway/policy/rbac"
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/pins"
 )
+
+// Rules are what a gate enforces. Only the policy must be there: what is nil is not
+// enforced.
+type Rules struct {
+	Policy *policy.Policy
+	Auth   *authn.Authenticator // for the scopes that servers want of tokens
+	RBAC   *rbac.Engine
+	Limits *ratelimit.Limits
+	Pins   *pins.View
+	Audit  *audit.Log
+}
 
 // Gate serves one policy generation. It is immutable; a new generation is a new
 // Gate over the same instances and sessions.
 type Gate struct {
+	rules    Rules
 	policy   *policy.Policy
 	fleet    *fleet.Fleet
 	sessions *Sessions
@@ -28,8 +48,9 @@ type Gate struct {
 }
 
 // New returns the gate of a policy, which translated sessions use from now on.
-func New(p *policy.Policy, instances *fleet.Fleet, sessions *Sessions) *Gate {
-	g := &Gate{policy: p, fleet: instances, sessions: sessions, replaced: make(chan struct{})}
+func New(rules Rules, instances *fleet.Fleet, sessions *Sessions) *Gate {
+	g := &Gate{rules: rules, policy: rules.Policy, fleet: instances, sessions: sessions, replaced: make(chan struct{})}
+	sessions.hints.keep(func(server string) bool { _, there := g.policy.Servers[server]; return there })
 	if before := sessions.latest.Swap(g); before != nil {
 		close(before.replaced)
 	}
@@ -38,6 +59,7 @@ func New(p *policy.Policy, instances *fleet.Fleet, sessions *Sessions) *Gate {
 
 // Request is one message of a caller.
 type Request struct {
+	Origin    Origin
 	Caller    policy.Identity
 	Scope     policy.Scope
 	Stateless bool   // it came in a stateless revision
@@ -52,8 +74,9 @@ type Reply struct {
 }
 
 // Errors that a front tells apart, best by RefusalOf. Beside them, Do returns
-// *policy.DeniedError, *SessionError, *MethodError, and errors whose text says
-// what happened to the server.
+// *policy.DeniedError, *ForbiddenError, *SessionError, *MethodError, those of
+// authn, ratelimit, breaker, pins and audit, and errors whose text says what
+// happened to the server.
 var (
 	ErrNoSession    = errors.New("the request needs a session: send initialize first")
 	ErrSessionLimit = errors.New("there are too many sessions: try again later")
@@ -80,17 +103,67 @@ func (e *MethodError) Error() string {
 // Authorize says whether a caller may use a scope at all, before anything of its
 // request is read. Do asks again.
 func (g *Gate) Authorize(caller policy.Identity, scope policy.Scope) error {
-	_, err := g.policy.Resolve(caller, scope)
+	_, err := g.Resolve(caller, scope)
 	return err
+}
+
+// Resolve returns the servers of a scope that a caller may use, sorted. A
+// *policy.DeniedError says that there is none, and an *authn.Error that a token
+// lacks scopes for the one server.
+func (g *Gate) Resolve(caller policy.Identity, scope policy.Scope) ([]string, error) {
+	names, err := g.policy.Resolve(caller, scope)
+	if err != nil {
+		return nil, err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return g.rules.RBAC != nil && !g.rules.RBAC.MayUse(&caller, g.policy.Servers[name].Project, name)
+	})
+	if len(names) == 0 {
+		return nil, &policy.DeniedError{Subject: caller.Subject, Scope: scope}
+	}
+	if scope.Server != "" {
+		return names, g.scopes(caller, scope.Server)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return g.scopes(caller, name) != nil }), nil
+}
+
+// scopes returns nil if a caller's token has the scopes that a server wants.
+func (g *Gate) scopes(caller policy.Identity, server string) error {
+	if g.rules.Auth == nil {
+		return nil
+	}
+	return g.rules.Auth.Scopes(caller, g.policy.Servers[server].RequiredScopes)
 }
 
 // Do passes one message on. It waits under ctx for the server to start and to
 // take the message.
 func (g *Gate) Do(ctx context.Context, r Request) (Reply, error) {
-	if err := g.Authorize(r.Caller, r.Scope); err != nil {
+	if r.Origin.Correlation == "" {
+		r.Origin.Correlation = g.sessions.correlations.Next()
+	}
+	ctx = withPassenger(ctx, passenger{r.Origin, r.Caller})
+	place, err := g.enter(r)
+	if err != nil {
+		g.note(ctx, r, err)
 		return Reply{}, err
 	}
-	return g.dispatch(ctx, r)
+	reply, err := g.dispatch(ctx, r)
+	reply.Call = keep(place, reply.Call)
+	return reply, err
+}
+
+// enter is what is decided at the door: how much the caller does, and whether it may
+// use anything of the scope.
+func (g *Gate) enter(r Request) (pass ratelimit.Pass, err error) {
+	if g.rules.Limits != nil {
+		if pass, err = g.rules.Limits.EnterGateway(ratelimit.Call{Subject: r.Caller.Subject, Now: time.Now()}); err != nil {
+			return pass, err
+		}
+	}
+	if err = g.Authorize(r.Caller, r.Scope); err != nil {
+		pass.Leave()
+	}
+	return pass, err
 }
 
 func (g *Gate) dispatch(ctx context.Context, r Request) (Reply, error) {
@@ -106,49 +179,6 @@ func (g *Gate) dispatch(ctx context.Context, r Request) (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
-	return inSession(ctx, session, r.Message)
-}
-
-// spec is what the fleet must know of a server.
-func (g *Gate) spec(server string) fleet.Spec {
-	s := g.policy.Servers[server]
-	return fleet.Spec{
-		Spec: backend.Spec{
-			Server:          server,
-			Revision:        s.Revision,
-			Project:         s.Project,
-			Gateway:         g.policy.Gateway,
-			Timeout:         s.Timeout,
-			MaxTimeout:      s.MaxTimeout,
-			IdleTimeout:     s.IdleTimeout,
-			FreezeAfter:     s.FreezeAfter,
-			MaxMessageBytes: int(g.policy.Limits.MaxMessageBytes),
-			Shared:          s.Instances == policy.InstancesShared,
-			Network:         s.Network,
-			Tools:           s.Tools,
-			Secrets:         s.Secrets,
-		},
-		Program:   s.Program,
-		Instances: s.Instances,
-		Replicas:  max(1, s.Replicas),
-		Strategy:  s.Strategy,
-		Warm:      s.Warm,
-		Breaker:   s.Breaker,
-
-		MaxPerCaller: g.policy.Limits.MaxSessionsPerCaller,
-	}
-}
-
-// Warm starts and initialises one instance of a server, to see that it works.
-func (g *Gate) Warm(ctx context.Context, server string) error {
-	return g.fleet.Warm(ctx, g.spec(server))
-}
-
-// Reconcile makes the policy hold for the instances: see fleet.Fleet.Reconcile.
-func (g *Gate) Reconcile() {
-	specs := map[string]fleet.Spec{}
-	for name := range g.policy.Servers {
-		specs[name] = g.spec(name)
-	}
-	g.fleet.Reconcile(specs)
+	session.caller.Store(&r.Caller)
+	return g.inSession(ctx, session, r)
 }

@@ -21,17 +21,17 @@ func newGate(t *testing.T) (*Gate, *proxytest.Opener) {
 	opener := &proxytest.Opener{}
 	instances := fleet.New(opener, nil, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	opener.Exited = instances.Exited
-	sessions := NewSessions()
+	sessions := NewSessions(slog.New(slog.NewTextHandler(t.Output(), nil)))
 	t.Cleanup(func() {
 		sessions.Close()
 		instances.Close()
 		opener.Wait()
 	})
 	server := policy.Server{Timeout: time.Minute, IdleTimeout: time.Hour}
-	return New(&policy.Policy{
+	return New(Rules{Policy: &policy.Policy{
 		Servers: map[string]policy.Server{"echo": server, "exit": server, "modern": server, "crash": server},
 		Limits:  policy.Limits{MaxMessageBytes: 1 << 20, MaxSessions: 2, MaxSessionsPerCaller: 2},
-	}, instances, sessions), opener
+	}}, instances, sessions), opener
 }
 
 func caller(subject string, servers ...string) policy.Identity {

@@ -2,8 +2,10 @@ package gate
 
 import (
 	"context"
+	"strconv"
 	"sync"
 
+	"mcpgateway/policy"
 	"mcpgateway/proxy/catalog"
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/link"
@@ -18,12 +20,18 @@ type merged struct {
 	replaced <-chan struct{}
 }
 
-func (g *Gate) merged(names []string, owner fleet.Owner) merged {
+func (g *Gate) merged(caller policy.Identity, names []string, owner fleet.Owner) merged {
 	members := make([]catalog.Member, len(names))
 	for i, name := range names {
-		members[i] = catalog.Member{Name: name, Server: g.fleet.Server(g.spec(name), owner)}
+		members[i] = catalog.Member{Name: name, Server: g.guarded(caller, name, owner)}
 	}
-	return merged{catalog.New(members, g.sessions.lists, owner.String(), g.policy.Gateway), g.replaced}
+	return merged{catalog.New(members, g.sessions.lists, g.remembered(owner), g.policy.Gateway), g.replaced}
+}
+
+// remembered is for whom lists are remembered. What a policy leaves out of them is
+// left out under that policy alone.
+func (g *Gate) remembered(owner fleet.Owner) string {
+	return owner.String() + "\x00" + strconv.FormatUint(g.policy.Generation, 10)
 }
 
 // Do passes a request on.

@@ -129,7 +129,7 @@ func TestNonsense(t *testing.T) {
 	for _, name := range []string{"nonsense", "nonsense-modern"} {
 		p.Servers[name] = policy.Server{Timeout: time.Minute, IdleTimeout: time.Hour}
 	}
-	g = New(&p, g.fleet, g.sessions)
+	g = New(Rules{Policy: &p}, g.fleet, g.sessions)
 	const meta = `"_meta":{"progressToken":"p","` + mcp.MetaRevision + `":"` + mcp.Revision2026July + `","` + mcp.MetaCapabilities +
 		`":{"roots":{},"sampling":{"tools":{}},"elicitation":{"form":{},"url":{}}},"` + mcp.MetaLogLevel + `":"debug"}`
 	requests := []string{

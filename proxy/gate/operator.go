@@ -3,11 +3,15 @@ package gate
 import (
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/link"
+	"mcpgateway/proxy/pins"
 )
 
 // operator owns instances that the operator asks. No caller's subject is like it:
 // those have their method and a colon before them.
 const operator = "operator"
+
+// Pins are what the gate knows of tools; nil without.
+func (g *Gate) Pins() *pins.View { return g.rules.Pins }
 
 // Operator returns a server as the operator asks it: in an instance that no caller
 // uses, unless it is shared, and past all that is decided about callers. ok is false if

@@ -217,7 +217,7 @@ func TestSessionLosesWhatItMayNoMoreUse(t *testing.T) {
 	u.open()
 	next := *g.policy
 	next.Servers = map[string]policy.Server{"modern": g.policy.Servers["modern"]}
-	u.gate = New(&next, g.fleet, g.sessions)
+	u.gate = New(Rules{Policy: &next}, g.fleet, g.sessions)
 	if got := u.names(""); !slices.Equal(got, []string{"modern__echo"}) {
 		t.Errorf("got %v", got)
 	}
@@ -236,7 +236,7 @@ func TestMergedSubscriptionEndsWithItsPolicy(t *testing.T) {
 	if got := call.Take(); got[0].Method() != mcp.MethodAcknowledged {
 		t.Fatalf("got %s", got[0].Raw())
 	}
-	New(g.policy, g.fleet, g.sessions)
+	New(g.rules, g.fleet, g.sessions)
 	if got, err := link.Await(t.Context(), call); err != nil || string(got.ID()) != `"s"` {
 		t.Errorf("got %s, %v", got.Raw(), err)
 	}

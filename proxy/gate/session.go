@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,14 +15,18 @@ import (
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/screen"
 )
 
 // Sessions are the sessions of the handshake era, each of which belongs to the
 // caller who opened it, and what servers have listed to whom. They outlive policy
 // generations.
 type Sessions struct {
-	lists  *catalog.Lists
-	latest atomic.Pointer[Gate]
+	lists        *catalog.Lists
+	latest       atomic.Pointer[Gate]
+	correlations *Correlations
+	notes        *screen.Notes // of hidden text
+	hints        hints
 
 	running sync.WaitGroup
 
@@ -35,11 +40,18 @@ type session struct {
 	subject  string
 	scope    policy.Scope
 	revision string
+	direct   bool                             // with a process of its own, and nothing between
+	caller   *atomic.Pointer[policy.Identity] // as it came last: tokens are renewed
+	open     *passages                        // of a direct session
 }
 
-// NewSessions returns an empty table.
-func NewSessions() *Sessions {
-	return &Sessions{lists: catalog.NewLists(), byID: map[string]session{}, opening: map[string]int{}}
+// NewSessions returns an empty table. What servers hide in what they list is told to
+// log.
+func NewSessions(log *slog.Logger) *Sessions {
+	return &Sessions{
+		lists: catalog.NewLists(), correlations: NewCorrelations(rand.Text()[:10]), notes: screen.NewNotes(log), hints: hints{byServer: map[string]map[string]bool{}},
+		byID: map[string]session{}, opening: map[string]int{},
+	}
 }
 
 // Close ends all sessions and returns when nothing of them is left. No others must
@@ -79,19 +91,23 @@ func (s *Sessions) reserve(caller string, limits policy.Limits) error {
 }
 
 // settle ends a reservation; with a session it becomes an entry.
-func (s *Sessions) settle(r Request, opened link.Session, response mcp.Message) (id string) {
+func (s *Sessions) settle(r Request, opened session, response mcp.Message) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.opening[r.Caller.Subject]--; s.opening[r.Caller.Subject] == 0 {
 		delete(s.opening, r.Caller.Subject)
 	}
-	if opened == nil {
+	if opened.Session == nil {
 		return ""
 	}
 	id = rand.Text() // at least 128 random bits, and only visible ASCII
-	revision, _ := response.Text(response.InResult("protocolVersion"))
-	s.byID[id] = session{opened, r.Caller.Subject, r.Scope, revision}
-	s.running.Go(func() { <-opened.Done() })
+	opened.subject, opened.scope = r.Caller.Subject, r.Scope
+	opened.revision, _ = response.Text(response.InResult("protocolVersion"))
+	s.byID[id] = opened
+	s.running.Go(func() {
+		<-opened.Done()
+		opened.open.end()
+	})
 	return id
 }
 
@@ -130,29 +146,40 @@ func (g *Gate) open(ctx context.Context, r Request) (Reply, error) {
 	if err := g.sessions.reserve(r.Caller.Subject, g.policy.Limits); err != nil {
 		return Reply{}, err
 	}
-	session, response, err := g.initialize(ctx, r)
-	id := g.sessions.settle(r, session, response)
+	var opened session
+	call, err := g.guard(r.Caller, r.Scope).pass(ctx, r.Message, func(ctx context.Context, _ mcp.Message) (link.Call, error) {
+		var response mcp.Message
+		var err error
+		opened, response, err = g.initialize(ctx, r)
+		return link.Answered(response), err
+	})
 	if err != nil {
+		g.sessions.settle(r, session{}, mcp.Message{})
 		return Reply{}, err
 	}
-	return Reply{Session: id, Call: link.Answered(response)}, nil
+	response := call.Take()[0]
+	return Reply{Session: g.sessions.settle(r, opened, response), Call: link.Answered(response)}, nil
 }
 
 // initialize returns no session if the server refused.
-func (g *Gate) initialize(ctx context.Context, r Request) (link.Session, mcp.Message, error) {
+func (g *Gate) initialize(ctx context.Context, r Request) (session, mcp.Message, error) {
+	s := session{caller: new(atomic.Pointer[policy.Identity]), open: new(passages)}
+	s.caller.Store(&r.Caller)
+	var response mcp.Message
+	var err error
 	if r.Scope.Server != "" {
-		session, response, ok, err := g.fleet.Open(ctx, g.spec(r.Scope.Server), r.Caller.Subject, r.Message)
-		if ok || err != nil {
-			return session, response, err
-		}
+		s.Session, response, s.direct, err = g.fleet.Open(ctx, g.spec(r.Scope.Server), r.Caller.Subject, r.Message)
 	}
-	return g.translated(ctx, r)
+	if !s.direct && err == nil {
+		s.Session, response, err = g.translated(ctx, r, s.caller)
+	}
+	return s, response, err
 }
 
 // translated opens a session over what does not speak the handshake era, or not to
 // one client alone.
-func (g *Gate) translated(ctx context.Context, r Request) (link.Session, mcp.Message, error) {
-	over := &addressed{g.sessions, r.Caller, r.Scope, fleet.Owner{Subject: r.Caller.Subject, Session: rand.Text()}}
+func (g *Gate) translated(ctx context.Context, r Request, caller *atomic.Pointer[policy.Identity]) (link.Session, mcp.Message, error) {
+	over := &addressed{g.sessions, caller, r.Scope, fleet.Owner{Subject: r.Caller.Subject, Session: rand.Text()}}
 	idle := g.policy.Servers[r.Scope.Server].IdleTimeout
 	if r.Scope.Server == "" {
 		idle = mergedIdleTimeout
@@ -185,30 +212,37 @@ const mergedIdleTimeout = time.Hour
 // request, by the policy of the time.
 type addressed struct {
 	sessions *Sessions
-	caller   policy.Identity
+	caller   *atomic.Pointer[policy.Identity]
 	scope    policy.Scope
 	owner    fleet.Owner
 }
 
 // Do passes a request on.
 func (a *addressed) Do(ctx context.Context, request mcp.Message) (link.Call, error) {
-	server, err := a.sessions.latest.Load().server(a.caller, a.scope, a.owner)
+	server, err := a.sessions.latest.Load().server(*a.caller.Load(), a.scope, a.owner)
 	if err != nil {
 		return nil, err
 	}
 	return server.Do(ctx, request)
 }
 
-// inSession passes on what comes in a session.
-func inSession(ctx context.Context, s link.Session, m mcp.Message) (Reply, error) {
-	if m.Kind() != mcp.Request {
-		return Reply{}, ended(s.Send(ctx, m))
+// inSession passes on what comes in a session. What translates a session asks servers
+// that have a guard before them; a process of its own gets its guard here.
+func (g *Gate) inSession(ctx context.Context, s session, r Request) (Reply, error) {
+	if r.Message.Kind() != mcp.Request {
+		return Reply{}, ended(s.Send(ctx, r.Message))
 	}
-	call, err := s.Call(ctx, m)
+	if !s.direct {
+		call, err := s.Call(ctx, r.Message)
+		return Reply{Call: call}, ended(err)
+	}
+	guard := g.guard(r.Caller, r.Scope)
+	guard.fetch = func(ctx context.Context) error { return guard.observe(ctx, send(s.Call)) }
+	call, err := guard.pass(ctx, r.Message, s.Call)
 	if err != nil {
 		return Reply{}, ended(err)
 	}
-	return Reply{Call: call}, nil
+	return Reply{Call: s.open.add(call)}, nil
 }
 
 // ended turns the end of an instance into the end of its session.

@@ -32,27 +32,27 @@ func (g *Gate) stateless(ctx context.Context, r Request) (Reply, error) {
 // server is what a scope means for one owner: a server, or the catalogue of all that
 // the caller may use.
 func (g *Gate) server(caller policy.Identity, scope policy.Scope, owner fleet.Owner) (link.Server, error) {
-	names, err := g.policy.Resolve(caller, scope)
+	names, err := g.Resolve(caller, scope)
 	if err != nil {
 		return nil, err
 	}
 	if scope.Server != "" {
-		return g.fleet.Server(g.spec(scope.Server), owner), nil
+		return g.guarded(caller, scope.Server, owner), nil
 	}
-	return g.merged(names, owner), nil
+	return g.merged(caller, names, owner), nil
 }
 
 // Tool returns the definition of a tool as its server lists it, raw; nil if there
 // is no such tool. fresh asks the server again if the definition is remembered.
 func (g *Gate) Tool(ctx context.Context, caller policy.Identity, scope policy.Scope, name string, fresh bool) ([]byte, error) {
-	names, err := g.policy.Resolve(caller, scope)
+	names, err := g.Resolve(caller, scope)
 	if err != nil {
 		return nil, err
 	}
 	owner := fleet.Owner{Subject: caller.Subject}
 	if scope.Server == "" {
-		return g.merged(names, owner).Tool(ctx, name, fresh)
+		return g.merged(caller, names, owner).Tool(ctx, name, fresh)
 	}
-	member := catalog.Member{Name: scope.Server, Server: g.fleet.Server(g.spec(scope.Server), owner)}
-	return g.sessions.lists.Tool(ctx, owner.String(), member, name, fresh)
+	member := catalog.Member{Name: scope.Server, Server: g.guarded(caller, scope.Server, owner)}
+	return g.sessions.lists.Tool(ctx, g.remembered(owner), member, name, fresh)
 }

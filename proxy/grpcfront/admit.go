@@ -2,6 +2,7 @@ package grpcfront
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -11,10 +12,12 @@ import (
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 
 	"mcpgateway/policy"
+	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/gate"
 )
 
@@ -22,7 +25,8 @@ import (
 type admitted struct {
 	*gate.Current // the generation that the call uses throughout
 	caller        policy.Identity
-	credentials   http.Header
+	credentials   authn.Request
+	origin        gate.Origin
 }
 
 type admittedKey struct{}
@@ -43,12 +47,16 @@ func (f *Front) admit(ctx context.Context, call *tap.Info) (_ context.Context, e
 	if strings.HasPrefix(call.FullMethodName, "/"+healthpb.Health_ServiceDesc.ServiceName+"/") {
 		return ctx, nil // what supervises the gateway has no key
 	}
-	a := &admitted{Current: f.current(), credentials: credentialsOf(call.Header)}
+	a := &admitted{Current: f.current(), credentials: credentialsOf(ctx, call.Header)}
+	a.origin = gate.Origin{Transport: "grpc", Source: a.credentials.Source}
 	if a.Current == nil {
 		return nil, status.Error(codes.Unavailable, "the gateway is starting")
 	}
-	if a.caller, err = a.Keys.Authenticate(a.credentials); err != nil {
-		return nil, status.Error(codes.Unauthenticated, err.Error())
+	// Keys that must be fetched first are fetched while the client comes again.
+	now, cancel := context.WithCancel(ctx)
+	cancel()
+	if a.caller, err = a.Admit(now, gate.Arrival{Request: a.credentials, Address: call.FullMethodName, Origin: a.origin}); err != nil {
+		return nil, refused(ctx, err)
 	}
 	if !known(ctx, a.caller.Subject) {
 		return nil, status.Error(codes.ResourceExhausted, "this caller has too many connections")
@@ -61,17 +69,29 @@ func (f *Front) admit(ctx context.Context, call *tap.Info) (_ context.Context, e
 	return context.WithValue(ctx, admittedKey{}, a), nil
 }
 
-// credentialsOf takes out of a call's metadata what authn looks at.
-func credentialsOf(md metadata.MD) http.Header {
-	return http.Header{"Authorization": md.Get("authorization"), "X-Api-Key": md.Get("x-api-key")}
+// credentialsOf takes out of a call what authn looks at.
+func credentialsOf(ctx context.Context, md metadata.MD) authn.Request {
+	r := authn.Request{
+		Transport: "grpc",
+		Header:    http.Header{"Authorization": md.Get("authorization"), "X-Api-Key": md.Get("x-api-key")},
+	}
+	from, ok := peer.FromContext(ctx)
+	if !ok {
+		return r
+	}
+	if address, isTCP := from.Addr.(*net.TCPAddr); isTCP {
+		r.Source = address.AddrPort().Addr().Unmap().WithZone("")
+	}
+	r.TLS = secured(from)
+	return r
 }
 
 // stillAllowed asks again whether the caller of a long stream may have it: a key is
 // revoked, or ends, and streams with it.
 func (f *Front) stillAllowed(a *admitted, scope policy.Scope) bool {
-	now := f.current()
-	caller, err := now.Keys.Authenticate(a.credentials)
-	return err == nil && now.Gate.Authorize(caller, scope) == nil
+	ctx, cancel := context.WithTimeout(context.Background(), renewWait)
+	defer cancel()
+	return f.current().Renew(ctx, a.credentials, scope) == nil
 }
 
 // calls counts those of each caller.

@@ -36,7 +36,7 @@ func (f *Front) Discover(ctx context.Context, r *gatewaypb.DiscoverRequest) (*ga
 		return nil, err
 	}
 	a := admittedOf(ctx)
-	servers, err := a.Policy.Resolve(a.caller, scopeOf(r.GetScope()))
+	servers, err := a.Gate.Resolve(a.caller, scopeOf(r.GetScope()))
 	if err != nil {
 		return nil, refused(ctx, err)
 	}
@@ -110,7 +110,7 @@ func (f *Front) send(ctx context.Context, r *gatewaypb.CallRequest) (link.Call, 
 		return nil, err
 	}
 	a := admittedOf(ctx)
-	reply, err := a.Gate.Do(ctx, gate.Request{Caller: a.caller, Scope: scopeOf(r.GetScope()), Stateless: true, Message: m})
+	reply, err := a.Gate.Do(ctx, gate.Request{Origin: a.origin, Caller: a.caller, Scope: scopeOf(r.GetScope()), Stateless: true, Message: m})
 	if err != nil {
 		return nil, refused(ctx, err)
 	}

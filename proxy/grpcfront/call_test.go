@@ -71,8 +71,8 @@ func FuzzRequest(f *testing.F) {
 func FuzzCredentials(f *testing.F) {
 	f.Add("Bearer x", "y")
 	f.Fuzz(func(t *testing.T, authorization, key string) {
-		h := credentialsOf(metadata.Pairs("Authorization", authorization, "X-API-Key", key))
-		if h.Get("Authorization") != authorization || h.Get("X-API-Key") != key {
+		h := credentialsOf(t.Context(), metadata.Pairs("Authorization", authorization, "X-API-Key", key))
+		if h.Header.Get("Authorization") != authorization || h.Header.Get("X-API-Key") != key {
 			t.Errorf("got %v", h)
 		}
 	})

@@ -28,7 +28,7 @@ func (f *Front) Connect(stream messages) error {
 	if err := a.Gate.Authorize(a.caller, scope); err != nil {
 		return refused(ctx, err)
 	}
-	duplex := gate.NewDuplex(a.caller, scope, func() *gate.Gate { return f.current().Gate })
+	duplex := gate.NewDuplex(a.origin, a.caller, scope, func() *gate.Gate { return f.current().Gate })
 	defer duplex.Close()
 	received := make(chan error, 1)
 	// Its goroutine ends when the stream does, after this function.

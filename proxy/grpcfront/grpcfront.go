@@ -57,7 +57,8 @@ const (
 	maxStreams        = 256  // calls at a time on one connection
 	maxCallsPerCaller = 256  // on all connections
 	maxHeaderBytes    = 16 << 10
-	maxEnvelope       = 4 << 10 // of a gRPC message, around the MCP message in it
+	renewWait         = 5 * time.Second // for keys that a token needs anew while its stream lasts
+	maxEnvelope       = 4 << 10         // of a gRPC message, around the MCP message in it
 )
 
 // New returns a front. current gives the generation in force, nil before the

@@ -58,7 +58,7 @@ func newGateway(t *testing.T, change func(*Front, *policy.Policy)) *gateway {
 	g := &gateway{t: t}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	opener := &proxytest.Opener{}
-	instances, sessions := fleet.New(opener, nil, log), gate.NewSessions()
+	instances, sessions := fleet.New(opener, nil, log), gate.NewSessions(log)
 	opener.Exited = instances.Exited
 	g.front = New(g.current.Load, func() error {
 		if err := g.ready.Load(); err != nil {
@@ -71,7 +71,7 @@ func newGateway(t *testing.T, change func(*Front, *policy.Policy)) *gateway {
 		change(g.front, g.policy)
 	}
 	g.next = func(p *policy.Policy) {
-		g.current.Store(&gate.Current{Policy: p, Keys: authn.NewAPIKeys(p.Keys), Gate: gate.New(p, instances, sessions)})
+		g.current.Store(&gate.Current{Policy: p, Auth: proxytest.Authenticator(t, p.Keys), Gate: gate.New(gate.Rules{Policy: p}, instances, sessions)})
 	}
 	g.next(g.policy)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -519,7 +519,7 @@ func TestAdmission(t *testing.T) {
 	if err := call("x-api-key", g.other); err != nil {
 		t.Errorf("got %v", err)
 	}
-	wantStatus(t, call(), codes.Unauthenticated, "no API key")
+	wantStatus(t, call(), codes.Unauthenticated, "no credential")
 	wantStatus(t, call("authorization", "Bearer "+strings.Replace(g.key, "_", "_x", 2)[:len(g.key)]), codes.Unauthenticated, "not valid")
 	wantStatus(t, call("authorization", "Basic "+g.key), codes.Unauthenticated, "Bearer")
 	wantStatus(t, call("authorization", "Bearer "+g.key, "x-api-key", g.other), codes.Unauthenticated, "more than one")
@@ -528,7 +528,7 @@ func TestAdmission(t *testing.T) {
 	wantStatus(t, err, codes.NotFound, `there is no server "crash"`)
 	// A stranger's message is not even read.
 	_, err = client.Call(t.Context(), tool("echo", strings.Repeat("x", 4<<20), ""))
-	wantStatus(t, err, codes.Unauthenticated, "no API key")
+	wantStatus(t, err, codes.Unauthenticated, "no credential")
 	g.current.Store(nil)
 	wantStatus(t, call("x-api-key", g.key), codes.Unavailable, "starting")
 	g.next(g.policy)
@@ -664,7 +664,7 @@ func TestPanicEndsOneCall(t *testing.T) {
 	g.current.Store(&gate.Current{Policy: good.Policy, Gate: good.Gate})
 	_, err := g.client().Call(g.with(t.Context()), tool("echo", "x", ""))
 	wantStatus(t, err, codes.Internal, "internal error")
-	broken := gate.Current{Policy: good.Policy, Keys: good.Keys}
+	broken := gate.Current{Policy: good.Policy, Auth: good.Auth}
 	_, err = g.client().Call(g.with(t.Context()), tool("echo", "x", ""))
 	wantStatus(t, err, codes.Internal, "internal error")
 	g.connect(t.Context(), "mcp-server", "echo").wantEnd(codes.Internal, "internal error")

@@ -2,6 +2,7 @@ package grpcfront
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 
 	"google.golang.org/grpc/credentials"
@@ -40,6 +41,19 @@ func (c *following) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInf
 	}
 	conn, info, err := handshake(raw)
 	return conn, arrived{info, raw}, err
+}
+
+// secured is the state of the TLS that a call came by; nil in plain text.
+func secured(from *peer.Peer) *tls.ConnectionState {
+	a, ok := from.AuthInfo.(arrived)
+	if !ok {
+		return nil
+	}
+	info, ok := a.AuthInfo.(credentials.TLSInfo)
+	if !ok {
+		return nil
+	}
+	return &info.State
 }
 
 // arrived lets calls find the connection that they came by.

@@ -55,7 +55,7 @@ func TestReflection(t *testing.T) {
 	g := newGateway(t, nil)
 	conn := g.dial(nil)
 	_, err := describe(t.Context(), conn, "mcpgateway.v1.Gateway")
-	wantStatus(t, err, codes.Unauthenticated, "no API key")
+	wantStatus(t, err, codes.Unauthenticated, "no credential")
 	file, err := describe(g.with(t.Context()), conn, "mcpgateway.v1.Gateway")
 	if err != nil {
 		t.Fatal(err)

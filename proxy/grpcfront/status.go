@@ -40,6 +40,12 @@ func codeOfReason(r gate.Reason) codes.Code {
 		return codes.ResourceExhausted
 	case gate.NoMethod:
 		return codes.Unimplemented
+	case gate.Forbidden:
+		return codes.PermissionDenied
+	case gate.Limited:
+		return codes.ResourceExhausted
+	case gate.Stranger:
+		return codes.Unauthenticated
 	case gate.GivenUp:
 		return codes.Canceled
 	case gate.Failed:

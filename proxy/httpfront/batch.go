@@ -49,7 +49,7 @@ func (x *exchange) batchSession() (id string, refused *refusal) {
 	revision, err := x.Gate.Revision(x.caller, x.scope, id)
 	switch {
 	case err != nil:
-		return "", refusalOf(err, nil)
+		return "", x.refusalOf(err, nil)
 	case revision != mcp.Revision2025March:
 		return "", &refusal{status: http.StatusBadRequest, text: "batches are of revision " + mcp.Revision2025March + " only: send one message at a time"}
 	}
@@ -79,9 +79,9 @@ func parseBatch(body []byte) ([]mcp.Message, *refusal) {
 // refuses all.
 func (x *exchange) begin(id string, messages []mcp.Message) (calls []link.Call, refused *refusal) {
 	for _, m := range messages {
-		reply, err := x.Gate.Do(x.r.Context(), gate.Request{Caller: x.caller, Scope: x.scope, Session: id, Message: m})
+		reply, err := x.Gate.Do(x.r.Context(), gate.Request{Origin: x.origin, Caller: x.caller, Scope: x.scope, Session: id, Message: m})
 		if err != nil {
-			refused := refusalOf(err, idOf(m))
+			refused := x.refusalOf(err, idOf(m))
 			if refused.status != http.StatusOK {
 				detach(calls)
 				refused.id = nil

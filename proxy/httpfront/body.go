@@ -40,7 +40,7 @@ func (x *exchange) body() ([]byte, *refusal) {
 		size = limit
 	}
 	if !x.bodies.take(x.caller.Subject, size, max(bodiesPerCaller, limit)) {
-		return nil, &refusal{status: http.StatusServiceUnavailable, text: "too many large requests of this caller are under way", retryAfter: true}
+		return nil, &refusal{status: http.StatusServiceUnavailable, text: "too many large requests of this caller are under way", retryAfter: soon}
 	}
 	x.held = size
 	var body bytes.Buffer

@@ -139,11 +139,3 @@ func (p plain) Take() (events []resume.Event, more bool) {
 	}
 	return events, more
 }
-
-// stillAllowed asks again whether the caller of a long stream may have it: a key is
-// revoked, or ends, and streams with it.
-func (x *exchange) stillAllowed() bool {
-	now := x.current()
-	caller, err := now.Keys.Authenticate(x.r.Header)
-	return err == nil && now.Gate.Authorize(caller, x.scope) == nil
-}

@@ -9,6 +9,7 @@
 package httpfront
 
 import (
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"mcpgateway/policy"
+	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/httpio"
 	"mcpgateway/proxy/mcp"
@@ -36,6 +38,7 @@ type Front struct {
 	sessions *sessions
 	sse      *ssefront.Front
 	ws       *wsfront.Front
+	ids      *gate.Correlations
 	closing  chan struct{} // closed when no new stream may begin and listeners end
 }
 
@@ -44,7 +47,7 @@ type Front struct {
 func New(current func() *Current, log *slog.Logger) *Front {
 	return &Front{
 		current: current, log: log, bodies: newBudget(), requests: newBudget(), sessions: newSessions(), sse: ssefront.New(log), ws: wsfront.New(log),
-		closing: make(chan struct{}),
+		ids: gate.NewCorrelations(rand.Text()[:10]), closing: make(chan struct{}),
 	}
 }
 
@@ -57,6 +60,8 @@ type exchange struct {
 	at     address
 	caller policy.Identity
 	scope  policy.Scope
+	shown  authn.Request // what the request shows of its sender
+	origin gate.Origin
 	held   int64 // bytes of the body, counted in the budget
 	taken  bool  // the request is counted
 }
@@ -85,6 +90,8 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodOptions:
 		x.preflight()
+	case strings.HasPrefix(r.URL.Path, wellKnown):
+		x.metadata()
 	case x.at.endpoint == restAPI:
 		x.overREST()
 	case x.at.endpoint == wsPoint:
@@ -125,7 +132,7 @@ func (x *exchange) contain() {
 // the credential before anything that depends on what is configured.
 func (x *exchange) admit() *refusal {
 	if x.Current == nil {
-		return &refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, text: "the gateway is starting", retryAfter: true}
+		return &refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, text: "the gateway is starting", retryAfter: soon}
 	}
 	if !hostAllowed(x.r, x.Policy.HTTP.AllowedHosts) {
 		return &refusal{status: http.StatusForbidden, text: "the Host header names no host of this gateway"}
@@ -140,24 +147,26 @@ func (x *exchange) admit() *refusal {
 	default:
 		return &refusal{status: http.StatusMethodNotAllowed, allow: "POST, GET, DELETE, OPTIONS", text: "method not allowed"}
 	}
-	// Clients that look for OAuth (RFC 9728, RFC 8414) take 404 as "there is none".
-	if strings.HasPrefix(x.r.URL.Path, "/.well-known/") {
-		return &refusal{status: http.StatusNotFound, text: "nothing is here"}
+	if strings.HasPrefix(x.r.URL.Path, wellKnown) {
+		return nil // what is public of the gateway
 	}
 	if x.at.endpoint == wsPoint {
 		wsfront.TakeKey(x.r.Header)
 	}
-	caller, err := x.Keys.Authenticate(x.r.Header)
+	x.origin = gate.Origin{Transport: x.transport(), Source: sourceOf(x.r), Correlation: x.ids.Next()}
+	x.out.w.Header().Set(headerRequest, x.origin.Correlation)
+	x.shown = x.credentials()
+	caller, err := x.Current.Admit(x.r.Context(), gate.Arrival{Request: x.shown, Address: x.r.URL.EscapedPath(), Origin: x.origin})
 	if err != nil {
-		return &refusal{status: http.StatusUnauthorized, text: err.Error()}
+		return x.refusalOf(err, nil)
 	}
 	if !known(x.r.Context(), caller.Subject) {
-		return &refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, text: "this caller has too many connections", retryAfter: true}
+		return &refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, text: "this caller has too many connections", retryAfter: soon}
 	}
 	x.caller, x.scope = caller, x.at.scope
 	if x.taken = x.requests.take(caller.Subject, 1, requestsPerCaller); !x.taken {
 		text := fmt.Sprintf("this caller has %d requests under way, the limit", requestsPerCaller)
-		return &refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, text: text, retryAfter: true}
+		return &refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, text: text, retryAfter: soon}
 	}
 	switch {
 	case !x.isServed(x.at.endpoint):
@@ -168,7 +177,7 @@ func (x *exchange) admit() *refusal {
 		return &refusal{status: http.StatusMethodNotAllowed, allow: "POST, GET, DELETE, OPTIONS", text: "method not allowed"}
 	}
 	if err := x.Gate.Authorize(caller, x.scope); err != nil {
-		return refusalOf(err, nil)
+		return x.refusalOf(err, nil)
 	}
 	return nil
 }
@@ -200,6 +209,7 @@ const (
 	idleWait   = 120 * time.Second // for the next request on a connection
 	quietWait  = 15 * time.Second  // before a comment keeps a stream alive
 	graceWait  = 5 * time.Second   // for calls in flight when the gateway stops
+	renewWait  = 5 * time.Second   // for keys that a token needs anew while its stream lasts
 )
 
 const (

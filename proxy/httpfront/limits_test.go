@@ -14,6 +14,7 @@ import (
 	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/arrivals"
 	"mcpgateway/proxy/link"
+	"mcpgateway/proxy/proxytest"
 )
 
 // A client that does not read its stream stalls nobody, not even itself.
@@ -204,7 +205,7 @@ func FuzzGuard(f *testing.F) {
 func TestRequestsOfACallerAreBounded(t *testing.T) {
 	g := newGateway(t, nil)
 	r := g.request("POST", "echo", "")
-	caller, err := authn.NewAPIKeys(g.policy.Keys).Authenticate(r.Header)
+	caller, err := proxytest.Authenticator(t, g.policy.Keys).Authenticate(t.Context(), authn.Request{Transport: "http", Header: r.Header})
 	if err != nil {
 		t.Fatal(err)
 	}

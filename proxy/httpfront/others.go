@@ -10,7 +10,7 @@ import (
 // overREST serves what programs without MCP ask.
 func (x *exchange) overREST() {
 	restfront.Serve(x.out.w, x.r, restfront.Request{
-		Caller: x.caller, Policy: x.Policy, Gate: x.Gate,
+		Origin: x.origin, Caller: x.caller, Policy: x.Policy, Gate: x.Gate, Challenge: x.challenge,
 		Allowed: func(scope policy.Scope) bool {
 			x.scope = scope
 			return x.stillAllowed()
@@ -25,10 +25,16 @@ func (x *exchange) overREST() {
 	})
 }
 
+// streamOrigin is the origin of what a connection carries: each message has an id of
+// its own.
+func (x *exchange) streamOrigin() gate.Origin {
+	return gate.Origin{Transport: x.origin.Transport, Source: x.origin.Source}
+}
+
 // overWebSocket serves a connection of WebSocket to its end.
 func (x *exchange) overWebSocket() {
 	x.ws.Serve(x.out.w, x.r, wsfront.Admitted{
-		Caller: x.caller, Scope: x.scope, Gate: func() *gate.Gate { return x.current().Gate }, Allowed: x.stillAllowed,
+		Origin: x.streamOrigin(), Caller: x.caller, Scope: x.scope, Gate: func() *gate.Gate { return x.current().Gate }, Allowed: x.stillAllowed,
 		MaxMessage: x.Policy.Limits.MaxBodyBytes, MaxOpen: x.Policy.Limits.MaxSessionsPerCaller, Closing: x.closing,
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/proxytest"
 )
 
 // TestStreamsEndWithTheirKey: what a long stream asks every quietWait.
@@ -27,7 +28,7 @@ func TestStreamsEndWithTheirKey(t *testing.T) {
 		for _, name := range servers {
 			p.Servers[name] = policy.Server{}
 		}
-		return &Current{Policy: p, Keys: authn.NewAPIKeys(keys), Gate: gate.New(p, nil, gate.NewSessions())}
+		return &Current{Policy: p, Auth: proxytest.Authenticator(t, keys), Gate: gate.New(gate.Rules{Policy: p}, nil, gate.NewSessions(slog.Default()))}
 	}
 	expired, onlyOther := key, key
 	expired.Expires = time.Now().Add(-time.Second)
@@ -48,7 +49,8 @@ func TestStreamsEndWithTheirKey(t *testing.T) {
 			t.Parallel()
 			x := &exchange{
 				Front: New(func() *Current { return tt.now }, slog.New(slog.DiscardHandler)),
-				r:     &http.Request{Header: http.Header{"Authorization": {"Bearer " + text}}},
+				r:     withKey(text),
+				shown: authn.Request{Transport: "http", Header: withKey(text).Header},
 				scope: policy.Scope{Server: "echo"},
 			}
 			if got := x.stillAllowed(); got != tt.want {
@@ -65,7 +67,7 @@ func TestTalkKeepsNoKeyInForce(t *testing.T) {
 		p := &policy.Policy{} // without the key
 		x := &exchange{
 			Front: New(func() *Current {
-				return &Current{Policy: p, Keys: authn.NewAPIKeys(nil), Gate: gate.New(p, nil, gate.NewSessions())}
+				return &Current{Policy: p, Auth: proxytest.Authenticator(t, nil), Gate: gate.New(gate.Rules{Policy: p}, nil, gate.NewSessions(slog.Default()))}
 			}, slog.New(slog.DiscardHandler)),
 			out: newWriter(httptest.NewRecorder()),
 			r:   httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/servers/echo/mcp", nil),
@@ -95,3 +97,9 @@ type talker struct{ *link.Queue }
 
 func (talker) Cancel(string) {}
 func (talker) Detach()       {}
+
+func withKey(text string) *http.Request {
+	r := httptest.NewRequest("POST", "/servers/echo/mcp", nil)
+	r.Header.Set("Authorization", "Bearer "+text)
+	return r
+}

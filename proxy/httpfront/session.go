@@ -31,14 +31,14 @@ func (x *exchange) inSession(m mcp.Message) {
 	if id != "" {
 		var err error
 		if revision, err = x.Gate.Revision(x.caller, x.scope, id); err != nil {
-			x.out.refuse(*refusalOf(err, idOf(m)))
+			x.out.refuse(*x.refusalOf(err, idOf(m)))
 			return
 		}
 	}
-	reply, err := x.Gate.Do(x.r.Context(), gate.Request{Caller: x.caller, Scope: x.scope, Session: id, Message: m})
+	reply, err := x.Gate.Do(x.r.Context(), gate.Request{Origin: x.origin, Caller: x.caller, Scope: x.scope, Session: id, Message: m})
 	switch {
 	case err != nil:
-		x.out.refuse(*refusalOf(err, idOf(m)))
+		x.out.refuse(*x.refusalOf(err, idOf(m)))
 	case reply.Call == nil:
 		x.out.w.WriteHeader(http.StatusAccepted)
 	case id == "":
@@ -98,7 +98,7 @@ func (x *exchange) get() {
 	}
 	revision, err := x.Gate.Revision(x.caller, x.scope, id)
 	if err != nil {
-		x.out.refuse(*refusalOf(err, nil))
+		x.out.refuse(*x.refusalOf(err, nil))
 		return
 	}
 	reader, err := x.listen(id)
@@ -107,7 +107,7 @@ func (x *exchange) get() {
 		x.out.refuse(refusal{status: http.StatusBadRequest, text: headerLastEvent + ": " + err.Error()})
 		return
 	case err != nil:
-		x.out.refuse(*refusalOf(err, nil))
+		x.out.refuse(*x.refusalOf(err, nil))
 		return
 	}
 	defer reader.Close()
@@ -143,7 +143,7 @@ func (x *exchange) delete() {
 		return
 	}
 	if err := x.Gate.End(x.caller, x.scope, id); err != nil {
-		x.out.refuse(*refusalOf(err, nil))
+		x.out.refuse(*x.refusalOf(err, nil))
 		return
 	}
 	x.sessions.forget(id)

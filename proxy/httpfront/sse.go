@@ -27,11 +27,11 @@ func (x *exchange) overSSE() {
 		x.out.refuse(refusal{status: http.StatusNotAcceptable, text: "Accept must list text/event-stream"})
 	default:
 		err := x.sse.Serve(x.out.w, x.r, ssefront.Admitted{
-			Caller: x.caller, Scope: x.scope, Gate: func() *gate.Gate { return x.current().Gate }, Allowed: x.stillAllowed,
+			Origin: x.streamOrigin(), Caller: x.caller, Scope: x.scope, Gate: func() *gate.Gate { return x.current().Gate }, Allowed: x.stillAllowed,
 			Closing: x.closing, MaxStreams: x.Policy.Limits.MaxSessionsPerCaller,
 		})
 		if err != nil {
-			x.out.refuse(refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, text: err.Error(), retryAfter: true})
+			x.out.refuse(refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, text: err.Error(), retryAfter: soon})
 		}
 	}
 }
@@ -55,7 +55,7 @@ func (x *exchange) receive(body []byte) {
 	case errors.Is(err, ssefront.ErrUnknown):
 		x.out.refuse(refusal{status: http.StatusNotFound, id: idOf(m), text: err.Error()})
 	case err != nil:
-		x.out.refuse(refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, id: idOf(m), text: err.Error(), retryAfter: true})
+		x.out.refuse(refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, id: idOf(m), text: err.Error(), retryAfter: soon})
 	default:
 		x.out.w.WriteHeader(http.StatusAccepted)
 	}

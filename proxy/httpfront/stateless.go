@@ -19,10 +19,10 @@ func (x *exchange) stateless(m mcp.Message) {
 		x.out.refuse(*refused)
 		return
 	}
-	reply, err := x.Gate.Do(x.r.Context(), gate.Request{Caller: x.caller, Scope: x.scope, Stateless: true, Message: m})
+	reply, err := x.Gate.Do(x.r.Context(), gate.Request{Origin: x.origin, Caller: x.caller, Scope: x.scope, Stateless: true, Message: m})
 	switch {
 	case err != nil:
-		x.out.refuse(*refusalOf(err, idOf(m)))
+		x.out.refuse(*x.refusalOf(err, idOf(m)))
 		return
 	case reply.Call == nil:
 		x.out.w.WriteHeader(http.StatusAccepted)
@@ -51,7 +51,7 @@ func (x *exchange) parameters(m mcp.Message) *refusal {
 		tool, err := x.Gate.Tool(x.r.Context(), x.caller, x.scope, name, fresh)
 		switch {
 		case err != nil && headers.HaveParameters(x.r.Header):
-			return refusalOf(err, idOf(m)) // what nobody can judge is not let through
+			return x.refusalOf(err, idOf(m)) // what nobody can judge is not let through
 		case err != nil:
 			return nil // what ails the server, its answer to the call says better
 		}

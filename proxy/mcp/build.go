@@ -89,3 +89,8 @@ func Quote(text string) []byte {
 	quoted, _ := jsontext.AppendQuote(nil, text)
 	return quoted
 }
+
+// OwnMeta is the _meta of a request of the stateless era that is the gateway's own, raw.
+func OwnMeta() []byte {
+	return []byte(`{"` + MetaRevision + `":"` + Revision2026July + `","` + MetaCapabilities + `":{}}`)
+}

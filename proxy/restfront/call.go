@@ -23,7 +23,7 @@ func (x *exchange) send(ctx context.Context, scope policy.Scope, method string, 
 		params = append(append(params, ','), members...)
 	}
 	message := mcp.NewRequest([]byte("0"), method, append(params, '}'))
-	reply, err := x.Gate.Do(ctx, gate.Request{Caller: x.Caller, Scope: scope, Stateless: true, Message: message})
+	reply, err := x.Gate.Do(ctx, gate.Request{Origin: x.Origin, Caller: x.Caller, Scope: scope, Stateless: true, Message: message})
 	if err != nil {
 		return nil, problemOf(err)
 	}

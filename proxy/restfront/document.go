@@ -16,7 +16,7 @@ import (
 func (x *exchange) document() *Problem {
 	scope := x.scope
 	scope.Server = x.query
-	servers, err := x.Policy.Resolve(x.Caller, scope)
+	servers, err := x.Gate.Resolve(x.Caller, scope)
 	if err != nil {
 		return problemOf(err)
 	}

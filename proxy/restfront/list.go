@@ -64,7 +64,7 @@ func (x *exchange) list(ctx context.Context, scope policy.Scope, method, member 
 
 // listServers lists the servers that the caller may use.
 func (x *exchange) listServers() *Problem {
-	names, err := x.Policy.Resolve(x.Caller, x.scope)
+	names, err := x.Gate.Resolve(x.Caller, x.scope)
 	if err != nil {
 		return problemOf(err)
 	}

@@ -1,9 +1,11 @@
 package restfront
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/httpio"
@@ -15,9 +17,10 @@ type Problem struct {
 	Status     int
 	Kind       kind // "": the status says it all
 	Detail     string
-	Allow      string // methods, with status 405
-	RetryAfter bool
-	members    []byte // further ones, raw, such as `,"code":1`
+	Allow      string        // methods, with status 405
+	RetryAfter time.Duration // 0: nothing is said
+	Challenge  string        // WWW-Authenticate
+	members    []byte        // further ones, raw, such as `,"code":1`
 }
 
 // kind is the last part of a problem's type.
@@ -37,6 +40,8 @@ const (
 	serverFailed    kind = "server-failed"
 	timeout         kind = "timeout"
 	busy            kind = "busy"
+	tooMany         kind = "too-many-requests"
+	forbidden       kind = "forbidden"
 )
 
 func (k kind) title() string {
@@ -65,6 +70,10 @@ func (k kind) title() string {
 		return "The server did not answer in time"
 	case busy:
 		return "Too much is under way"
+	case tooMany:
+		return "More requests than a limit allows"
+	case forbidden:
+		return "The policy does not allow this"
 	}
 	return ""
 }
@@ -80,15 +89,13 @@ func (p *Problem) Write(w *httpio.Writer, r *http.Request) {
 		return
 	}
 	h := w.Header()
-	if p.Status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", "Bearer")
+	if p.Challenge != "" {
+		h.Set("WWW-Authenticate", p.Challenge)
 	}
 	if p.Allow != "" {
 		h.Set("Allow", p.Allow)
 	}
-	if p.RetryAfter {
-		h.Set("Retry-After", "5")
-	}
+	httpio.RetryAfter(h, p.RetryAfter)
 	write(w, p.Status, typeProblem, p.json(r))
 }
 
@@ -137,7 +144,13 @@ func problemOf(err error) *Problem {
 	case gate.NoMethod:
 		p.Status, p.Kind = http.StatusNotFound, notOffered
 	case gate.Busy:
-		p.Status, p.Kind, p.RetryAfter = http.StatusServiceUnavailable, busy, true
+		p.Status, p.Kind, p.RetryAfter = http.StatusServiceUnavailable, busy, cmp.Or(r.RetryAfter, 5*time.Second)
+	case gate.Limited:
+		p.Status, p.Kind, p.RetryAfter = http.StatusTooManyRequests, tooMany, cmp.Or(r.RetryAfter, time.Second)
+	case gate.Forbidden:
+		p.Status, p.Kind = http.StatusForbidden, forbidden
+	case gate.Stranger:
+		p.Status, p.Kind = http.StatusUnauthorized, ""
 	case gate.Failed, gate.GivenUp, gate.Gone, gate.Unopened, gate.Conflict: // the last three are of sessions
 	}
 	return p

@@ -23,9 +23,12 @@ const Prefix = "/api/v1/"
 
 // Request is an admitted request.
 type Request struct {
+	Origin gate.Origin
 	Caller policy.Identity
 	Policy *policy.Policy
 	Gate   *gate.Gate
+	// Challenge says how to come in, for an error of the gate.
+	Challenge func(error) string
 	// Body reads the request's body within the front's limits. It is called once at
 	// most.
 	Body func() ([]byte, *Problem)
@@ -73,7 +76,11 @@ func (x *exchange) serve() *Problem {
 		return problem
 	}
 	if err := x.Gate.Authorize(x.Caller, x.scope); err != nil {
-		return problemOf(err)
+		problem := problemOf(err)
+		if problem.Status == http.StatusForbidden && x.Challenge != nil {
+			problem.Challenge = x.Challenge(err)
+		}
+		return problem
 	}
 	if !x.acceptable(found) {
 		return &Problem{Status: http.StatusNotAcceptable, Detail: "Accept must list application/json"}

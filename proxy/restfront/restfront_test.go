@@ -55,7 +55,7 @@ func newGateway(t *testing.T, change func(*policy.Policy), servers ...string) *g
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	pool := fleet.New(g.opener, nil, log)
 	g.opener.Exited = pool.Exited
-	gate := gate.New(p, pool, gate.NewSessions())
+	gate := gate.New(gate.Rules{Policy: p}, pool, gate.NewSessions(log))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		Serve(httpio.NewWriter(w), r, Request{
 			Caller: g.caller, Policy: p, Gate: gate,

@@ -45,6 +45,7 @@ func New(log *slog.Logger) *Front { return &Front{log: log, byID: map[string]*st
 
 // Admitted is what is known of whom a stream is for.
 type Admitted struct {
+	Origin     gate.Origin
 	Caller     policy.Identity
 	Scope      policy.Scope
 	Gate       func() *gate.Gate // in force now
@@ -68,7 +69,7 @@ func (f *Front) Serve(out *httpio.Writer, r *http.Request, a Admitted) error {
 	if err := f.add(id, s); err != nil {
 		return err
 	}
-	s.duplex = gate.NewDuplex(a.Caller, a.Scope, a.Gate)
+	s.duplex = gate.NewDuplex(a.Origin, a.Caller, a.Scope, a.Gate)
 	ended := make(chan struct{})
 	var reading sync.WaitGroup
 	reading.Go(func() {

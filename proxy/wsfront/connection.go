@@ -54,7 +54,7 @@ func (f *Front) serve(conn *websocket.Conn, pace *pacedConn, a Admitted) {
 	ctx, end := context.WithCancelCause(context.Background())
 	c := &connection{
 		Front: f, Admitted: a, conn: conn, pace: pace, end: end,
-		duplex: gate.NewDuplex(a.Caller, a.Scope, a.Gate),
+		duplex: gate.NewDuplex(a.Origin, a.Caller, a.Scope, a.Gate),
 	}
 	// A message is measured while it is read, so that its sender can be told.
 	conn.SetReadLimit(-1)

@@ -63,7 +63,7 @@ func newGateway(t *testing.T, change func(*Front, *Admitted)) *gateway {
 	for _, name := range []string{"echo", "crash", "exit"} {
 		p.Servers[name] = policy.Server{Timeout: time.Minute, IdleTimeout: time.Hour}
 	}
-	served := gate.New(p, pool, gate.NewSessions())
+	served := gate.New(gate.Rules{Policy: p}, pool, gate.NewSessions(log))
 	admitted := Admitted{
 		Caller: policy.Identity{Subject: "key:test"}, MaxMessage: 1 << 20, MaxOpen: 4, Closing: g.closing,
 		Gate:    func() *gate.Gate { return served },

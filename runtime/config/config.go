@@ -91,6 +91,7 @@ type Server struct {
 	CircuitBreaker CircuitBreaker  `config:"circuit_breaker"`
 	Retry          Retry           `config:"retry"`
 	Tools          map[string]Tool `config:"tools"`
+	RequiredScopes []string        `config:"required_scopes"`                   // of tokens, beside security.authentication.required_scopes
 	ToolPins       policy.PinMode  `config:"tool_pins" want:"off|report|block"` // default: security.tool_pins.mode
 
 	// Sandbox is the profile with the server's settings laid over it: all limits,

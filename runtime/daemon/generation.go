@@ -116,7 +116,7 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 				Project: s.Project, Program: program(s, salt), Revision: revision(s, salt), Eager: s.Eager,
 				Instances: s.Instances, Replicas: s.Replicas, Strategy: s.Strategy, Warm: s.Warm,
 				Timeout: s.Timeout, MaxTimeout: s.MaxTimeout, IdleTimeout: s.IdleTimeout, FreezeAfter: s.FreezeAfter,
-				ToolPins: s.ToolPins, Network: network(s.Sandbox.Network), Secrets: matcher(name, s, salt),
+				ToolPins: s.ToolPins, RequiredScopes: s.RequiredScopes, Network: network(s.Sandbox.Network), Secrets: matcher(name, s, salt),
 				Quota: quota(s.RateLimit, s.MaxConcurrent), Breaker: breaker(s.CircuitBreaker), Retry: policy.Retry(s.Retry), Tools: tools(s.Tools),
 			}
 		}

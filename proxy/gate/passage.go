@@ -1,0 +1,121 @@
+package gate
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mcpgateway/policy/audit"
+	"mcpgateway/policy/ratelimit"
+	"mcpgateway/proxy/link"
+	"mcpgateway/proxy/mcp"
+)
+
+// passage is one request on its way through a guard.
+type passage struct {
+	*guard
+	slot    audit.Slot
+	record  *audit.Record // nil without an audit log
+	place   ratelimit.Pass
+	started time.Time
+	wants   wants
+	once    sync.Once
+	bytes   atomic.Int64 // of what came back
+}
+
+// refused ends the passage of a request that is not passed on.
+func (p *passage) refused(err error) {
+	if p.record != nil {
+		p.record.Event, p.record.Decision = audit.EventDenied, audit.Deny
+	}
+	p.end(statusOf(err), err.Error())
+}
+
+// end tells the audit log what became of the request, once.
+func (p *passage) end(status, reason string) {
+	p.once.Do(func() {
+		p.place.Leave()
+		if p.record == nil {
+			p.slot.Release()
+			return
+		}
+		p.record.Status, p.record.Reason = status, reason
+		p.record.Duration, p.record.BytesOut = time.Since(p.started), p.bytes.Load()
+		p.slot.Write(p.record)
+	})
+}
+
+// watched is a call behind a guard.
+type watched struct {
+	link.Call
+	passage *passage
+}
+
+// Take returns what has come. A response is screened, and is the end of the passage.
+func (w *watched) Take() []mcp.Message {
+	messages := w.Call.Take()
+	for i, m := range messages {
+		if m.Kind() == mcp.Response {
+			messages[i] = w.passage.screen(m)
+			w.passage.bytes.Add(int64(len(messages[i].Raw())))
+			w.passage.end(statusIn(m))
+			continue
+		}
+		w.passage.bytes.Add(int64(len(m.Raw())))
+	}
+	return messages
+}
+
+// Cancel ends the call.
+func (w *watched) Cancel(reason string) {
+	w.Call.Cancel(reason)
+	w.passage.end("cancelled", reason)
+}
+
+// Detach says that nobody reads the messages any more.
+func (w *watched) Detach() {
+	w.Call.Detach()
+	w.passage.end("unread", "the client has gone")
+}
+
+// statusIn is what became of a request by its response.
+func statusIn(m mcp.Message) (status, reason string) {
+	switch m.Failure() {
+	case mcp.FailureLate:
+		return "timeout", errorText(m)
+	case mcp.FailureEnded:
+		return "ended", errorText(m)
+	}
+	switch {
+	case m.Err() != nil:
+		return "error " + string(m.At(m.InError("code"))), errorText(m)
+	case string(m.At(m.InResult("isError"))) == "true":
+		return "tool-error", ""
+	}
+	return "ok", ""
+}
+
+func errorText(m mcp.Message) string {
+	text, _ := m.Text(m.InError("message"))
+	return text
+}
+
+// statusOf is what became of a request that has no call.
+func statusOf(err error) string {
+	switch RefusalOf(err).Reason {
+	case Forbidden:
+		return "forbidden"
+	case Limited:
+		return "limited"
+	case Busy:
+		return "busy"
+	case GivenUp:
+		return "cancelled"
+	case Unknown:
+		return "unknown"
+	case Stranger:
+		return "unauthenticated"
+	case Failed, Gone, Unopened, Conflict, NoMethod:
+	}
+	return "failed"
+}

@@ -1,0 +1,53 @@
+package gate
+
+import (
+	"context"
+
+	"mcpgateway/policy"
+	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/fleet"
+)
+
+// spec is what the fleet must know of a server.
+func (g *Gate) spec(server string) fleet.Spec {
+	s := g.policy.Servers[server]
+	return fleet.Spec{
+		Spec: backend.Spec{
+			Server:          server,
+			Revision:        s.Revision,
+			Project:         s.Project,
+			Gateway:         g.policy.Gateway,
+			Timeout:         s.Timeout,
+			MaxTimeout:      s.MaxTimeout,
+			IdleTimeout:     s.IdleTimeout,
+			FreezeAfter:     s.FreezeAfter,
+			MaxMessageBytes: int(g.policy.Limits.MaxMessageBytes),
+			Shared:          s.Instances == policy.InstancesShared,
+			Network:         s.Network,
+			Tools:           s.Tools,
+			Secrets:         s.Secrets,
+		},
+		Program:   s.Program,
+		Instances: s.Instances,
+		Replicas:  max(1, s.Replicas),
+		Strategy:  s.Strategy,
+		Warm:      s.Warm,
+		Breaker:   s.Breaker,
+
+		MaxPerCaller: g.policy.Limits.MaxSessionsPerCaller,
+	}
+}
+
+// Warm starts and initialises one instance of a server, to see that it works.
+func (g *Gate) Warm(ctx context.Context, server string) error {
+	return g.fleet.Warm(ctx, g.spec(server))
+}
+
+// Reconcile makes the policy hold for the instances: see fleet.Fleet.Reconcile.
+func (g *Gate) Reconcile() {
+	specs := map[string]fleet.Spec{}
+	for name := range g.policy.Servers {
+		specs[name] = g.spec(name)
+	}
+	g.fleet.Reconcile(specs)
+}

@@ -1,0 +1,66 @@
+package proxy
+
+import (
+	"fmt"
+	"log/slog"
+
+	"mcpgateway/policy"
+	"mcpgateway/policy/audit"
+	"mcpgateway/policy/authn"
+	"mcpgateway/policy/ratelimit"
+	"mcpgateway/policy/rbac"
+	"mcpgateway/proxy/gate"
+	"mcpgateway/proxy/pins"
+)
+
+// floodRecords is how many records a second the audit log gets of sources that are
+// refused for trying too often, of all of them together.
+const floodRecords = 1
+
+// memory is what outlives a generation, so that a new one forgets no caller, no limit
+// and no tool that has changed.
+type memory struct {
+	auth   *authn.State
+	limits *ratelimit.Table
+	pins   *pins.Registry
+	floods *gate.Floods
+	audit  *audit.Log
+}
+
+func newMemory(records *audit.Log, log *slog.Logger) *memory {
+	return &memory{
+		auth: authn.NewState(), limits: ratelimit.New(), pins: pins.NewRegistry(differs(records, log)),
+		floods: gate.NewFloods(floodRecords), audit: records,
+	}
+}
+
+// rules makes of a policy what a gate enforces. It refuses one of which a part can't
+// be enforced.
+func (m *memory) rules(next *policy.Policy) (rules gate.Rules, err error) {
+	rules = gate.Rules{Policy: next}
+	if next.Audit != nil {
+		rules.Audit = m.audit
+	}
+	if rules.Auth, err = authn.New(next.Authentication, next.Keys, m.auth); err != nil {
+		return rules, err
+	}
+	if next.RBAC != nil {
+		if rules.RBAC, err = rbac.New(next.RBAC); err != nil {
+			return rules, fmt.Errorf("policy file: %w", err)
+		}
+	}
+	if rules.Pins, err = m.view(next); err != nil {
+		return rules, err
+	}
+	rules.Limits = m.limits.With(next) // last: it changes what is remembered
+	return rules, nil
+}
+
+// view is what is known of tools under the lock of a policy.
+func (m *memory) view(next *policy.Policy) (*pins.View, error) {
+	lock, err := parseLock(next.ToolLock)
+	if err != nil {
+		return nil, err
+	}
+	return m.pins.View(lock, pinModes(next)), nil
+}
