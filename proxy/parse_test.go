@@ -2,11 +2,13 @@ package proxy
 
 import (
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"mcpgateway/policy"
+	"mcpgateway/proxy/proxytest"
 )
 
 // A limit that would limit nothing, or everything, is refused with its name.
@@ -68,7 +70,7 @@ func TestParseRefusesLimits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = parse(1, document)
+			err = New(&proxytest.Opener{}, nil, slog.New(slog.DiscardHandler)).Apply(1, document)
 			if (err != nil) != (test.want != "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}

@@ -91,6 +91,7 @@ func (p *Proxy) apply(generation uint64, document []byte) error {
 	if previous == nil {
 		close(p.first)
 	}
+	rules.Auth.Prepare()
 	p.log.Info("policy applied", "generation", generation, "servers", len(next.Servers), "keys", len(next.Keys))
 	return nil
 }

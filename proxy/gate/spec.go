@@ -26,6 +26,7 @@ func (g *Gate) spec(server string) fleet.Spec {
 			Network:         s.Network,
 			Tools:           s.Tools,
 			Secrets:         s.Secrets,
+			ToolsChanged:    g.toolsChanged(server),
 		},
 		Program:   s.Program,
 		Instances: s.Instances,
@@ -36,6 +37,14 @@ func (g *Gate) spec(server string) fleet.Spec {
 
 		MaxPerCaller: g.policy.Limits.MaxSessionsPerCaller,
 	}
+}
+
+// toolsChanged has the pins look at a server's tools again before the next call.
+func (g *Gate) toolsChanged(server string) func() {
+	if g.rules.Pins == nil {
+		return nil
+	}
+	return func() { g.rules.Pins.Forget(server) }
 }
 
 // Warm starts and initialises one instance of a server, to see that it works.

@@ -129,9 +129,6 @@ func (c *checker) methods(p document.Path, names Texts, otherwise []policy.Metho
 		}
 		methods = append(methods, method)
 	}
-	if !slices.Equal(methods, []policy.Method{policy.MethodAPIKey}) {
-		c.Unenforced(p)
-	}
 	return methods
 }
 

@@ -9,7 +9,7 @@ import (
 
 // Authorization is how it is decided what they may do.
 type Authorization struct {
-	Type       string `config:"type" want:"rbac" enforced:""` // "": what a credential is good for decides alone
+	Type       string `config:"type" want:"rbac"` // "": what a credential is good for decides alone
 	PolicyFile string `config:"policy_file" want:"/"`
 
 	// RBAC is what the file holds, nil without a type. Its conditions are not

@@ -60,7 +60,6 @@ func (c *checker) projects() {
 		c.name(p, name)
 		project.AllowedDirectories = directories(c.listed(p.Key("allowed_directories"), project.AllowedDirectories))
 		c.rate(p.Key("rate_limit"), &project.RateLimit)
-		c.concurrent(p.Key("max_concurrent"), project.MaxConcurrent)
 		c.config.Projects[name] = project
 	}
 	if _, ok := c.config.Projects[defaultProject]; !ok {

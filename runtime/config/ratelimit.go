@@ -74,8 +74,6 @@ func (c *checker) gatewayLimits() {
 	if !c.Given(top) {
 		c.config.RateLimit = c.config.Security.RateLimit
 	}
-	c.concurrent(document.At("max_concurrent", "gateway"), c.config.MaxConcurrent.Gateway)
-	c.concurrent(document.At("max_concurrent", "per_identity"), c.config.MaxConcurrent.PerIdentity)
 }
 
 func (c *checker) gatewayRate(p document.Path, r *GatewayRateLimit) {
@@ -105,20 +103,12 @@ func (c *checker) rate(p document.Path, r *RateLimit) {
 		c.Fail(p.Key("requests_per_second"), "is missing: say how many, or write enabled: false")
 	}
 	r.Burst = cmp.Or(r.Burst, int(math.Ceil(r.RequestsPerSecond)))
-	c.Unenforced(p)
-}
-
-func (c *checker) concurrent(p document.Path, most int) {
-	if most > 0 {
-		c.Unenforced(p)
-	}
 }
 
 // limits completes and judges what bounds a server's requests, and what is done when
 // they fail.
 func (c *checker) limits(p document.Path, s *Server) {
 	c.rate(p.Key("rate_limit"), &s.RateLimit)
-	c.concurrent(p.Key("max_concurrent"), s.MaxConcurrent)
 	retry := p.Key("retry")
 	if !c.Given(retry.Key("max_backoff")) {
 		s.Retry.MaxBackoff = max(s.Retry.MaxBackoff, s.Retry.Backoff)
@@ -135,7 +125,6 @@ func (c *checker) limits(p document.Path, s *Server) {
 
 func (c *checker) tool(p document.Path, s Server, t *Tool) {
 	c.rate(p.Key("rate_limit"), &t.RateLimit)
-	c.concurrent(p.Key("max_concurrent"), t.MaxConcurrent)
 	if t.Timeout > 0 {
 		t.MaxTimeout = cmp.Or(t.MaxTimeout, 10*t.Timeout)
 	}

@@ -49,8 +49,7 @@ func TestProductExamplesLoad(t *testing.T) {
 		return "value-of-" + name + ", which is long enough", ok
 	}
 	unsupported := map[string]int{
-		"product-security.yaml": 2, "product-health-check.yaml": 1,
-		"product-service-discovery.yaml": 1, "product-rate-limit.yaml": 1, "product-basic.yaml": 2,
+		"product-health-check.yaml": 1, "product-service-discovery.yaml": 1,
 	}
 	for name, content := range productExamples(t) {
 		t.Run(name, func(t *testing.T) {

@@ -109,7 +109,6 @@ func TestToolsNeedAGateway(t *testing.T) {
 // A server that changes a tool after it was approved is found out before the next call,
 // and for all callers, until the tool is approved again.
 func TestRugPullIsBlocked(t *testing.T) {
-	t.Skip("nothing asks the pins before a call yet")
 	t.Parallel()
 	g := pinned(t, testserver("rug"), testserver("other"))
 	const list = `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`

@@ -46,7 +46,7 @@ func TestUpRefuses(t *testing.T) {
 			[]string{"transports: none is enabled"}},
 		{"mistakes", servers(testserver("good", "tiemout: 1s", "stdio: tape")),
 			[]string{"mcp-gateway.yaml:7:5: ", "tiemout", "mcp-gateway.yaml:8:12: ", "tape"}},
-		{"not enforced yet", "rate_limit: {enabled: true, requests_per_second: 1}\n" + servers(testserver("good")),
+		{"not enforced yet", "health_check: {enabled: true}\n" + servers(testserver("good")),
 			[]string{"mcp-gateway.yaml:3:", "rate_limit"}},
 	}
 	for _, tt := range tests {
