@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"unicode/utf16"
 
@@ -33,7 +32,7 @@ func (f lockFlags) path() (string, error) {
 	if *f.lock != "" {
 		return filepath.Abs(*f.lock)
 	}
-	cfg, _, err := config.Load(*f.config, os.LookupEnv)
+	cfg, err := loadOffline(*f.config)
 	if err != nil {
 		return "", fmt.Errorf("find the lock file: %w\n(name the configuration with --config, or the lock file itself with --lock)", err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -47,7 +46,7 @@ func loadRulebook(configFile, policyFile string) (*rulebook, error) {
 		if configFile == "" {
 			configFile = installedConfig
 		}
-		if book.config, _, err = config.Load(configFile, os.LookupEnv); err == nil {
+		if book.config, err = loadOffline(configFile); err == nil {
 			book.data = book.config.Security.Authorization.RBAC
 		}
 	}

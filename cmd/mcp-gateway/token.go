@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,12 +85,14 @@ func tokensOf(file string, named bool) (policy.Tokens, error) {
 		}
 		return *cfg.Security.Authentication.Policy.Tokens, nil
 	}
-	cfg, _, err := config.Load(file, os.LookupEnv)
+	cfg, err := loadOffline(file)
 	if err != nil {
 		return policy.Tokens{}, err
 	}
-	tokens := cfg.Security.Authentication.Policy.Tokens
+	tokens, key := cfg.Security.Authentication.Policy.Tokens, cfg.Security.Authentication.JWTKey
 	switch {
+	case !key.Known() || strings.Contains(key.Reveal(), placeholder):
+		return policy.Tokens{}, fmt.Errorf("create token: the jwt_key of %s can't be had here: set its variable for this command, or have whoever has the key make tokens", file)
 	case tokens == nil || tokens.Method != policy.MethodJWT:
 		return policy.Tokens{}, fmt.Errorf("create token: %s takes no tokens of this gateway: it has no authentication of type jwt", file)
 	case len(tokens.Key) == 0 && !tokens.Own:

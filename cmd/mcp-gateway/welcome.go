@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"mcpgateway/policy"
 	"mcpgateway/runtime/config"
 )
 
@@ -24,7 +25,7 @@ func welcome(out io.Writer, a addresses, cfg *config.Config) {
 	key := a.Key
 	if key == "" {
 		key = "$MCP_GATEWAY_KEY"
-		fmt.Fprint(out, "  key        make one with: mcp-gateway key create NAME --state DIR\n")
+		fmt.Fprintf(out, "  key        make one with: mcp-gateway %s\n", howToComeIn(cfg))
 	} else {
 		fmt.Fprintf(out, "  key        %s (it ends with this gateway)\n", key)
 	}
@@ -34,6 +35,15 @@ func welcome(out io.Writer, a addresses, cfg *config.Config) {
 		}
 	}
 	fmt.Fprint(out, "\nCtrl-C stops it.\n")
+}
+
+// howToComeIn is the command that makes a credential for HTTP.
+func howToComeIn(cfg *config.Config) string {
+	a := cfg.Security.Authentication.Policy
+	if methods := a.Methods["http"]; !slices.Contains(methods, policy.MethodAPIKey) && slices.Contains(methods, policy.MethodJWT) {
+		return "token create NAME --config FILE --state DIR"
+	}
+	return "key create NAME --state DIR"
 }
 
 func introduce(out io.Writer, address, name, key string) {
