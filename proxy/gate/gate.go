@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"mcpgateway/policy"
@@ -74,7 +75,7 @@ type Reply struct {
 }
 
 // Errors that a front tells apart, best by RefusalOf. Beside them, Do returns
-// *policy.DeniedError, *ForbiddenError, *SessionError, *MethodError, those of
+// *policy.DeniedError, *ForbiddenError, *DisguisedError, *SessionError, *MethodError, those of
 // authn, ratelimit, breaker, pins and audit, and errors whose text says what
 // happened to the server.
 var (
@@ -91,6 +92,13 @@ func (e *SessionError) Error() string {
 		return "there is no such session"
 	}
 	return fmt.Sprintf("the session has ended: %v", e.Cause)
+}
+
+// DisguisedError says that a message without an id names no notification.
+type DisguisedError struct{ Method string }
+
+func (e *DisguisedError) Error() string {
+	return fmt.Sprintf("%.100q is no notification: send it with an id", e.Method)
 }
 
 // MethodError says that a method does not exist in the revision of the request.
@@ -160,10 +168,21 @@ func (g *Gate) enter(r Request) (pass ratelimit.Pass, err error) {
 			return pass, err
 		}
 	}
-	if err = g.Authorize(r.Caller, r.Scope); err != nil {
+	err = g.Authorize(r.Caller, r.Scope)
+	if err == nil && isDisguised(r.Message) {
+		err = &DisguisedError{r.Message.Method()}
+	}
+	if err != nil {
 		pass.Leave()
 	}
 	return pass, err
+}
+
+// isDisguised reports whether a message is a request that wants no answer. To JSON-RPC
+// it is a notification, and many servers do what it says; no rule is asked about
+// notifications, and all those of MCP have names that begin alike.
+func isDisguised(m mcp.Message) bool {
+	return m.Kind() == mcp.Notification && !strings.HasPrefix(m.Method(), "notifications/")
 }
 
 func (g *Gate) dispatch(ctx context.Context, r Request) (Reply, error) {

@@ -73,8 +73,11 @@ func RefusalOf(err error) Refusal {
 	}
 	var session *SessionError
 	var method *MethodError
+	var disguised *DisguisedError
 	var daemon *control.Error
 	switch {
+	case errors.As(err, &disguised):
+		return Refusal{Reason: Forbidden, Code: mcp.CodeInvalidRequest, Text: err.Error()}
 	case errors.As(err, &session):
 		return Refusal{Reason: Gone, Code: mcp.CodeInvalidRequest, Text: err.Error()}
 	case errors.Is(err, ErrNoSession):
