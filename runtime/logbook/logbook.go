@@ -198,7 +198,7 @@ func (b *Book) signLocked(head chain.Head, now time.Time) (chain.Head, error) {
 	case head.Chain != b.calls.Chain:
 		return chain.Head{}, errStale
 	case head.Sequence == 0 || head.Sequence < b.calls.Sequence || head.Sequence == b.calls.Sequence && head.Hash != b.calls.Hash:
-		b.recordLocked("checkpoint-refused", now, "sequence", head.Sequence, "signed", b.calls.Sequence)
+		b.refusedLocked("checkpoint-refused", now, "sequence", head.Sequence, "signed", b.calls.Sequence)
 		return chain.Head{}, errBack
 	case err != nil || len(hash) != chain.HashLength/2 || hex.EncodeToString(hash) != head.Hash:
 		return chain.Head{}, errHash

@@ -110,6 +110,31 @@ func TestRefusedIsBounded(t *testing.T) {
 	}
 }
 
+// A captured proxy that asks for what was signed already, again and again, does not
+// rotate the daemon's own records away.
+func TestRefusedCheckpointsAreBounded(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "log", "audit.log")
+	b := open(t, t.TempDir(), Settings{File: file, MaxSize: 1 << 20})
+	id, err := b.Begin(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		if _, err := b.Checkpoint(chain.Head{Chain: id, Hash: strings.Repeat("0", 64)}); err == nil {
+			t.Fatal("signed record 0")
+		}
+	}
+	b.Close()
+	text, err := os.ReadFile(OwnFile(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(text), `"event":"checkpoint-refused"`); n < refusedBurst || n > refusedBurst+5 {
+		t.Errorf("got %d records, want about %d", n, refusedBurst)
+	}
+}
+
 func TestOffDoesNothing(t *testing.T) {
 	t.Parallel()
 	b := New(filepath.Join(t.TempDir(), "none"))

@@ -23,6 +23,10 @@ func (b *Book) Record(event string, pairs ...any) {
 func (b *Book) Refused(event string, pairs ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.refusedLocked(event, time.Now(), pairs...)
+}
+
+func (b *Book) refusedLocked(event string, now time.Time, pairs ...any) {
 	if !b.refused.Allow() {
 		b.suppressed++
 		return
@@ -31,7 +35,7 @@ func (b *Book) Refused(event string, pairs ...any) {
 		pairs = append(pairs, "suppressed", b.suppressed)
 		b.suppressed = 0
 	}
-	b.recordLocked(event, time.Now(), pairs...)
+	b.recordLocked(event, now, pairs...)
 }
 
 // Blocked says why nothing may be done that must be recorded, if so it is.
