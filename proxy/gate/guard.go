@@ -99,7 +99,12 @@ func (g *guard) pass(ctx context.Context, request mcp.Message, to send) (link.Ca
 		p.end(statusOf(err), err.Error())
 		return nil, err
 	}
-	return &watched{Call: call, passage: p}, nil
+	w := &watched{Call: call, passage: p}
+	if p.wants.method == mcp.MethodListen {
+		p.lasts()
+		go p.follow(w) // ends with the call
+	}
+	return w, nil
 }
 
 // judge decides whether a request is passed on.

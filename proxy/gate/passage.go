@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +21,8 @@ type passage struct {
 	started time.Time
 	wants   wants
 	once    sync.Once
-	bytes   atomic.Int64 // of what came back
+	bytes   atomic.Int64  // of what came back
+	over    chan struct{} // of a subscription: closed when it has ended
 }
 
 // refused ends the passage of a request that is not passed on.
@@ -35,13 +37,14 @@ func (p *passage) refused(err error) {
 func (p *passage) end(status, reason string) {
 	p.once.Do(func() {
 		p.place.Leave()
+		slot := p.atEnd()
 		if p.record == nil {
-			p.slot.Release()
+			slot.Release()
 			return
 		}
 		p.record.Status, p.record.Reason = status, reason
 		p.record.Duration, p.record.BytesOut = time.Since(p.started), p.bytes.Load()
-		p.slot.Write(p.record)
+		slot.Write(p.record)
 	})
 }
 
@@ -53,7 +56,7 @@ type watched struct {
 
 // Take returns what has come. A response is screened, and is the end of the passage.
 func (w *watched) Take() []mcp.Message {
-	messages := w.Call.Take()
+	messages := slices.DeleteFunc(w.Call.Take(), w.passage.hides)
 	for i, m := range messages {
 		if m.Kind() == mcp.Response {
 			messages[i] = w.passage.screen(m)

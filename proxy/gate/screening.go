@@ -23,6 +23,16 @@ func (p *passage) screen(m mcp.Message) mcp.Message {
 	return m.Replace(m.InResult(), cleaned)
 }
 
+// hides reports whether a message tells of a resource that the caller may not know of:
+// who subscribes to a folder is told of what is in it.
+func (p *passage) hides(m mcp.Message) bool {
+	if m.Kind() != mcp.Notification || m.Method() != mcp.MethodResourceUpdated {
+		return false
+	}
+	uri, _ := m.Text(m.Param("uri"))
+	return !p.listed(rbac.Request{Action: mcp.MethodResourcesRead, Resource: uri})
+}
+
 // lists is where a method's result has its list, and what is asked for each item.
 func lists(method string) (array string, asked func(item []byte) rbac.Request) {
 	text := func(item []byte, member string) string {

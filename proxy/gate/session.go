@@ -217,9 +217,14 @@ type addressed struct {
 	owner    fleet.Owner
 }
 
-// Do passes a request on.
+// Do passes a request on, for the caller who brought it, or who came last if the
+// session asks by itself: one subject can have tokens that are good for less.
 func (a *addressed) Do(ctx context.Context, request mcp.Message) (link.Call, error) {
-	server, err := a.sessions.latest.Load().server(*a.caller.Load(), a.scope, a.owner)
+	caller := passengerOf(ctx).caller
+	if caller.Subject == "" {
+		caller = *a.caller.Load()
+	}
+	server, err := a.sessions.latest.Load().server(caller, a.scope, a.owner)
 	if err != nil {
 		return nil, err
 	}

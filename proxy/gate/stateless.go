@@ -54,5 +54,5 @@ func (g *Gate) Tool(ctx context.Context, caller policy.Identity, scope policy.Sc
 		return g.merged(caller, names, owner).Tool(ctx, name, fresh)
 	}
 	member := catalog.Member{Name: scope.Server, Server: g.guarded(caller, scope.Server, owner)}
-	return g.sessions.lists.Tool(ctx, g.remembered(owner), member, name, fresh)
+	return g.sessions.lists.Tool(ctx, g.remembered(caller, owner), member, name, fresh)
 }
