@@ -13,10 +13,6 @@ import (
 	"mcpgateway/proxy/pins"
 )
 
-// floodRecords is how many records a second the audit log gets of sources that are
-// refused for trying too often, of all of them together.
-const floodRecords = 1
-
 // memory is what outlives a generation, so that a new one forgets no caller, no limit
 // and no tool that has changed.
 type memory struct {
@@ -30,7 +26,7 @@ type memory struct {
 func newMemory(records *audit.Log, log *slog.Logger) *memory {
 	return &memory{
 		auth: authn.NewState(), limits: ratelimit.New(), pins: pins.NewRegistry(differs(records, log)),
-		floods: gate.NewFloods(floodRecords), audit: records,
+		floods: gate.NewFloods(), audit: records,
 	}
 }
 

@@ -2,12 +2,7 @@ package gate
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"mcpgateway/policy"
 	"mcpgateway/policy/audit"
@@ -19,8 +14,8 @@ type Current struct {
 	Policy *policy.Policy
 	Auth   *authn.Authenticator
 	Gate   *Gate
-	// Floods bounds what the audit log is told of sources that were refused for
-	// trying too often. It outlives generations; nil: no bound.
+	// Floods bounds what the audit log is told of clients that nobody knows. It
+	// outlives generations; nil: no bound.
 	Floods *Floods
 }
 
@@ -56,46 +51,18 @@ func (c *Current) refused(ctx context.Context, a Arrival, err error) {
 	if log == nil {
 		return
 	}
-	var credential *authn.Error
-	suppressed := int64(0)
-	if errors.As(err, &credential) && credential.Kind == authn.Throttled {
-		var tell bool
-		if suppressed, tell = c.Floods.tell(); !tell {
-			return
-		}
+	flood := c.Floods.of(err)
+	suppressed, tell := flood.tell()
+	if !tell {
+		return
 	}
 	slot, reserved := log.Reserve(ctx)
 	if reserved != nil {
-		return // refused it is in any case
+		flood.untold(suppressed + 1) // refused it is in any case
+		return
 	}
 	record := identified(a.Origin, policy.Identity{}, time.Now())
 	record.Event, record.Decision = audit.EventAuthFailed, audit.Deny
-	record.Name, record.Status, record.Reason = a.Address, statusOf(err), err.Error()
-	if suppressed > 0 {
-		record.Reason += fmt.Sprintf(" (and %d like it since the last such record)", suppressed)
-	}
+	record.Name, record.Status, record.Reason = a.Address, statusOf(err), err.Error()+likeIt(suppressed)
 	slot.Write(record)
-}
-
-// Floods counts refusals that the audit log is not told one by one.
-type Floods struct {
-	limit      *rate.Limiter
-	suppressed atomic.Int64
-}
-
-// NewFloods returns a bound of so many records a second.
-func NewFloods(perSecond float64) *Floods {
-	return &Floods{limit: rate.NewLimiter(rate.Limit(perSecond), 1)}
-}
-
-// tell reports whether the next refusal is to be told, and how many were not.
-func (f *Floods) tell() (suppressed int64, tell bool) {
-	if f == nil {
-		return 0, true
-	}
-	if !f.limit.Allow() {
-		f.suppressed.Add(1)
-		return 0, false
-	}
-	return f.suppressed.Swap(0), true
 }

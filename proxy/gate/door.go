@@ -26,16 +26,32 @@ func identified(o Origin, caller policy.Identity, now time.Time) *audit.Record {
 
 // note tells the audit log of a message that was refused at the door.
 func (g *Gate) note(ctx context.Context, r Request, err error) {
+	if g.rules.Audit == nil {
+		return
+	}
+	suppressed, tell := g.overLimit(err).tell()
+	if !tell {
+		return
+	}
 	slot, reserved := g.rules.Audit.Reserve(ctx)
-	if g.rules.Audit == nil || reserved != nil {
+	if reserved != nil {
 		return // refused it is in any case
 	}
 	record := identified(r.Origin, r.Caller, time.Now())
 	w := parse(r.Message)
 	record.Event, record.Decision = audit.EventDenied, audit.Deny
 	record.Project, record.Server, record.MCPMethod, record.Name = r.Scope.Project, r.Scope.Server, w.method, w.name()
-	record.Status, record.Reason, record.BytesIn = statusOf(err), err.Error(), int64(len(r.Message.Raw()))
+	record.Status, record.Reason, record.BytesIn = statusOf(err), err.Error()+likeIt(suppressed), int64(len(r.Message.Raw()))
 	slot.Write(record)
+}
+
+// overLimit bounds the records of callers that do too much, for they would write them
+// as fast as they can send. It is nil for any other refusal.
+func (g *Gate) overLimit(err error) *flood {
+	if !limited(err) {
+		return nil
+	}
+	return g.sessions.limited
 }
 
 // kept is a call that takes up a place at the door until it is answered.

@@ -27,10 +27,17 @@ type passage struct {
 
 // refused ends the passage of a request that is not passed on.
 func (p *passage) refused(err error) {
-	if p.record != nil {
+	if p.record == nil {
+		p.end("", "")
+		return
+	}
+	suppressed, tell := p.overLimit(err).tell()
+	if !tell {
+		p.record = nil
+	} else {
 		p.record.Event, p.record.Decision = audit.EventDenied, audit.Deny
 	}
-	p.end(statusOf(err), err.Error())
+	p.end(statusOf(err), err.Error()+likeIt(suppressed))
 }
 
 // end tells the audit log what became of the request, once.

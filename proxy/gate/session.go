@@ -27,6 +27,7 @@ type Sessions struct {
 	correlations *Correlations
 	notes        *screen.Notes // of hidden text
 	hints        hints
+	limited      *flood // of callers that do too much
 
 	running sync.WaitGroup
 
@@ -49,7 +50,7 @@ type session struct {
 // log.
 func NewSessions(log *slog.Logger) *Sessions {
 	return &Sessions{
-		lists: catalog.NewLists(), correlations: NewCorrelations(rand.Text()[:10]), notes: screen.NewNotes(log), hints: hints{byServer: map[string]map[string]bool{}},
+		lists: catalog.NewLists(), correlations: NewCorrelations(rand.Text()[:10]), notes: screen.NewNotes(log), hints: hints{byServer: map[string]map[string]bool{}}, limited: newFlood(10, 100),
 		byID: map[string]session{}, opening: map[string]int{},
 	}
 }
