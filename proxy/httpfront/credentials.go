@@ -2,6 +2,7 @@ package httpfront
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -81,7 +82,18 @@ func (x *exchange) base() string {
 	if x.r.TLS != nil {
 		scheme = "https://"
 	}
-	return scheme + x.r.Host // which was found to be ours
+	return scheme + x.host()
+}
+
+// host is the Host header, which was found to be ours; but "localhost" in it is this
+// machine only for who came by its loopback. Else a token that was made for a gateway
+// on anybody's own machine would be good for all of them.
+func (x *exchange) host() string {
+	local, ok := x.r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if ok && !local.IP.IsLoopback() && isLoopback(hostname(x.r.Host)) {
+		return local.String()
+	}
+	return x.r.Host
 }
 
 // challenge says how to come in (RFC 9110, section 11.6.1; RFC 9728, section 5.1).
