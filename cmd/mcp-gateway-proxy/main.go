@@ -52,9 +52,10 @@ func run(path string, log *slog.Logger) error {
 
 	var p *proxy.Proxy // set before the client delivers anything
 	client, err := peer.Dial(ctx, path, peer.Notices{
-		Policy: func(generation uint64, document []byte) error { return p.Apply(generation, document) },
-		Audit:  func(log control.Log, file *os.File) { p.TakeAudit(handover(log, file)) },
-		Exited: func(exit control.Exit) { p.Exited(exit) },
+		Policy:   func(generation uint64, document []byte) error { return p.Apply(generation, document) },
+		Audit:    func(log control.Log, file *os.File) { p.TakeAudit(handover(log, file)) },
+		Exited:   func(exit control.Exit) { p.Exited(exit) },
+		Recorded: func(line string) { p.Audit().Mirror(line) },
 	})
 	if err != nil {
 		return err

@@ -30,6 +30,9 @@ var ErrBlocked = errors.New("the audit log can't be written: no call is let in u
 // calls under way among them.
 const maxSlots = 8192
 
+// maxForeign is how many records of the daemon may wait to be sent elsewhere.
+const maxForeign = 256
+
 // Keeper signs heads of the log, and gives it files. It is the daemon.
 type Keeper interface {
 	Checkpoint(ctx context.Context, head chain.Head) (chain.Head, error)
@@ -65,6 +68,8 @@ type Log struct {
 	nextMu sync.Mutex
 	next   *change
 	poke   chan struct{} // there is a next
+
+	foreign chan string // records of the daemon's own, to be sent elsewhere
 }
 
 // settings are what Write needs of the configuration. They never change.
@@ -92,6 +97,7 @@ func New(keeper Keeper, log *slog.Logger) *Log {
 		slots: make(chan struct{}, maxSlots), queue: make(chan *entry, maxSlots),
 		entries: sync.Pool{New: func() any { return new(entry) }},
 		poke:    make(chan struct{}, 1),
+		foreign: make(chan string, maxForeign),
 	}
 }
 
@@ -168,6 +174,18 @@ func (s Slot) Write(r *Record) {
 func (s Slot) Release() {
 	if s.log != nil {
 		<-s.log.slots
+	}
+}
+
+// Mirror sends a line of the daemon's own log where this one is sent, too. It does not
+// wait: the daemon has it in its file.
+func (l *Log) Mirror(line string) {
+	if l == nil {
+		return
+	}
+	select {
+	case l.foreign <- line:
+	default:
 	}
 }
 

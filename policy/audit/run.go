@@ -41,6 +41,8 @@ func (l *Log) step(ctx context.Context, w *writer) {
 		l.write(w, first, time.Now())
 	case <-l.poke:
 		l.take(ctx, w)
+	case line := <-l.foreign:
+		w.mirror([]byte(line))
 	case <-timer.C:
 	case <-ctx.Done():
 		return

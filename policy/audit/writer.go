@@ -48,13 +48,13 @@ type writer struct {
 func (w *writer) add(e *entry) {
 	w.batch.Add(e.members)
 	w.entries = append(w.entries, e)
-	w.mirror()
+	w.mirror(w.batch.Newest())
 }
 
-// mirror sends the line that was added last elsewhere, too.
-func (w *writer) mirror() {
+// mirror sends a line elsewhere, too.
+func (w *writer) mirror(line []byte) {
 	for _, m := range w.mirrors {
-		m.Offer(bytes.TrimSpace(w.batch.Newest()))
+		m.Offer(bytes.TrimSpace(line))
 	}
 }
 
@@ -184,7 +184,7 @@ func (w *writer) open(next Handover, after *chain.Head, left [][]byte, now time.
 		}
 	}
 	w.batch.Open(chain.Calls, now, after, w.size == 0)
-	w.mirror()
+	w.mirror(w.batch.Newest())
 	for _, members := range left {
 		w.batch.Add(members)
 	}

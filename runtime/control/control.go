@@ -45,6 +45,8 @@ const maxDescriptors = 8
 //	policy{generation,   proxy          hello, reload   sealed memfd with the policy.Policy as JSON; with
 //	  log}                                              log, the audit log's file, for appending
 //	exited{exit}         proxy          a sandbox it opened ended
+//	recorded{text}       proxy          the daemon wrote a line into its own audit log, and the policy
+//	                                    has records sent elsewhere, too
 //
 // Any request may be answered with error{code, text} instead. A request that is
 // not in this table, or not for this peer, ends the connection.
@@ -67,6 +69,8 @@ const (
 	KindApplied Kind = "applied"
 	KindRefused Kind = "refused"
 	KindExited  Kind = "exited"
+
+	KindRecorded Kind = "recorded"
 
 	KindCheckpoint Kind = "checkpoint"
 	KindSigned     Kind = "signed"

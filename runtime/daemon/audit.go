@@ -124,3 +124,39 @@ func (m *monitor) head(message control.Message) (chain.Head, error) {
 	}
 	return chain.Head{Chain: m.chain, Sequence: message.Head.Sequence, Hash: message.Head.Hash}, nil
 }
+
+// maxRecords bounds the daemon's own records that wait for a proxy to take them.
+const maxRecords = 256
+
+// pass sends a record of the daemon's own to the proxy, if that is to send records to
+// the journal or to syslog: the daemon itself speaks no network protocol. Best effort:
+// the log is the file.
+func (d *Daemon) pass(line []byte) {
+	now := d.current.Load()
+	if now == nil || !now.config.Audit.Journald && now.config.Audit.Syslog.Address == "" {
+		return
+	}
+	for _, m := range d.connected() {
+		if m.role != roleProxy {
+			continue
+		}
+		select {
+		case m.records <- string(line):
+		default:
+		}
+	}
+}
+
+// sendRecords passes records on until ctx ends.
+func (m *monitor) sendRecords(ctx context.Context) {
+	for {
+		select {
+		case line := <-m.records:
+			if err := m.conn.Send(control.Message{Kind: control.KindRecorded, Text: line}); err != nil {
+				return // the connection has ended
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -86,7 +86,8 @@ func New(options Options) (*Daemon, error) {
 		return nil, err
 	}
 	options.salt = rand.Text()
-	d := &Daemon{options: options, image: image, book: logbook.New(options.State), lastNumber: 1, peers: map[*monitor]bool{}}
+	d := &Daemon{options: options, image: image, lastNumber: 1, peers: map[*monitor]bool{}}
+	d.book = logbook.New(options.State, d.pass)
 	first, err := d.load()
 	if err != nil {
 		return nil, err

@@ -74,11 +74,12 @@ type monitor struct {
 	chain    string      // of what it audits; set by inform
 	informed atomic.Bool // has a generation; reload offers it the next ones
 	verdicts chan control.Message
+	records  chan string // of the daemon's own audit log, to be sent on
 	ended    chan struct{} // closed when the connection has
 }
 
 func newMonitor(d *Daemon, conn *control.Conn) *monitor {
-	m := &monitor{daemon: d, conn: conn, verdicts: make(chan control.Message, 1), ended: make(chan struct{})}
+	m := &monitor{daemon: d, conn: conn, verdicts: make(chan control.Message, 1), records: make(chan string, maxRecords), ended: make(chan struct{})}
 	switch int(conn.Peer.Uid) {
 	case 0:
 		m.role = roleAdmin
@@ -95,6 +96,7 @@ func (m *monitor) run(ctx context.Context) {
 	defer cancel()
 	var handlers sync.WaitGroup
 	slots := make(chan struct{}, maxSlow)
+	handlers.Go(func() { m.sendRecords(ctx) })
 	for {
 		message, files, err := m.conn.Receive()
 		if len(files) > 0 {

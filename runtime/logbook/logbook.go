@@ -55,6 +55,7 @@ var (
 // may be called concurrently.
 type Book struct {
 	state   string
+	told    func(line []byte) // of each own record; must not wait
 	signing *rate.Limiter
 	refused *rate.Limiter
 
@@ -77,9 +78,10 @@ type Book struct {
 	unsigned   time.Time // since when; zero: not
 }
 
-// New returns a book that keeps its key and its signed heads in a folder.
-func New(state string) *Book {
-	return &Book{state: state, signing: rate.NewLimiter(signPerSec, signBurst), refused: rate.NewLimiter(refusedPerSec, refusedBurst)}
+// New returns a book that keeps its key and its signed heads in a folder. told gets
+// each own record as it is written, a line without its end, and must not wait.
+func New(state string, told func(line []byte)) *Book {
+	return &Book{state: state, told: told, signing: rate.NewLimiter(signPerSec, signBurst), refused: rate.NewLimiter(refusedPerSec, refusedBurst)}
 }
 
 // Prepare opens what the log shall be kept in, so that Use can't fail for want of

@@ -16,7 +16,7 @@ import (
 // open returns a book in use, and its settings.
 func open(t *testing.T, state string, s Settings) *Book {
 	t.Helper()
-	b := New(state)
+	b := New(state, func([]byte) {})
 	if err := b.Prepare(s); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestRefusedCheckpointsAreBounded(t *testing.T) {
 
 func TestOffDoesNothing(t *testing.T) {
 	t.Parallel()
-	b := New(filepath.Join(t.TempDir(), "none"))
+	b := New(filepath.Join(t.TempDir(), "none"), func([]byte) {})
 	b.Record("a")
 	if err := b.Prepare(Settings{}); err != nil {
 		t.Fatal(err)

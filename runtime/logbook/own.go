@@ -1,6 +1,7 @@
 package logbook
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -58,6 +59,7 @@ func (b *Book) recordLocked(event string, now time.Time, pairs ...any) {
 	}
 	b.gapLocked(now)
 	b.own.Add(members(event, now, pairs))
+	b.told(bytes.TrimSpace(b.own.Newest()))
 	b.flushLocked(now)
 	if b.failing == nil && b.size >= b.place.MaxSize {
 		b.rotateOwnLocked(now)

@@ -24,6 +24,9 @@ type Notices struct {
 	// The file becomes the callee's.
 	Audit  func(control.Log, *os.File)
 	Exited func(control.Exit)
+	// Recorded gets a line of the daemon's own audit log, to be sent elsewhere. It must
+	// not wait.
+	Recorded func(line string)
 }
 
 // Client is a peer of the daemon. Its methods may be called concurrently, while
@@ -115,6 +118,13 @@ func (c *Client) deliver(message control.Message, files []*os.File) error {
 		closeAll(files)
 		if c.notices.Exited != nil && message.Exit != nil {
 			c.notices.Exited(*message.Exit)
+		}
+		return nil
+	}
+	if message.Kind == control.KindRecorded {
+		closeAll(files)
+		if c.notices.Recorded != nil {
+			c.notices.Recorded(message.Text)
 		}
 		return nil
 	}

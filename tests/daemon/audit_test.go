@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,6 +68,7 @@ func (g *gateway) auditor(t *testing.T) *auditor {
 			a.applied <- generation
 			return nil
 		},
+		Recorded: func(line string) { a.Mirror(line) },
 	}
 	var err error
 	as(proxyUID, func() { a.Client, err = peer.Dial(t.Context(), g.socket, notices) })
@@ -548,5 +550,42 @@ func fillAndDrop(t *testing.T, a *auditor, ballast, file string) {
 	a.stop()
 	if got := events(t, file)[audit.EventCall]; got == 0 || got >= n {
 		t.Errorf("got %d of %d records, want some lost", got, n)
+	}
+}
+
+// The daemon speaks no network protocol: the proxy sends the daemon's records for it.
+func TestAuditIsSentOn(t *testing.T) {
+	own := fresh(t)
+	socket := filepath.Join(own, "log.sock")
+	receiver, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer receiver.Close()
+	g := startIn(t, own, auditing(filepath.Join(own, "log", "audit.log"), fmt.Sprintf(", syslog: {address: %q}", "unix://"+socket)))
+	a := g.auditor(t)
+	a.write(t, audit.Record{Event: audit.EventCall, Name: "mine"}) // once this is sent, the log is where it is to be
+	wantSent(t, receiver, `"name":"mine"`)
+	if err := g.connect(t, 0).Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantSent(t, receiver, `"event":"administrator"`)
+}
+
+// wantSent waits for a message that has a text in it.
+func wantSent(t *testing.T, receiver *net.UnixConn, text string) {
+	t.Helper()
+	if err := receiver.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := receiver.Read(buffer)
+		if err != nil {
+			t.Fatalf("nothing with %s was sent: %v", text, err)
+		}
+		if strings.Contains(string(buffer[:n]), text) {
+			return
+		}
 	}
 }
