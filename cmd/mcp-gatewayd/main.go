@@ -27,6 +27,9 @@ import (
 // retirement is generous: the proxy ends what has changed when its calls have.
 const retirement = time.Minute
 
+// watchEvery is often enough for who has just changed a file.
+const watchEvery = time.Second
+
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err := run(); err != nil {
@@ -147,7 +150,7 @@ func newOptions(f flags) (daemon.Options, error) {
 	}
 	return daemon.Options{
 		Config: f.config, Keys: filepath.Join(f.stateDir, "keys.json"), TokenKey: filepath.Join(f.stateDir, "jwt.key"), State: f.stateDir, Dir: filepath.Join(f.runtimeDir, "sandboxes"),
-		Launcher: f.launcher, ProxyUID: uid, Listener: listener, Retirement: retirement,
+		Launcher: f.launcher, ProxyUID: uid, Listener: listener, Retirement: retirement, WatchEvery: watchEvery,
 	}, nil
 }
 

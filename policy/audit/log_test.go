@@ -267,3 +267,40 @@ func BenchmarkReserveAndWrite(b *testing.B) {
 		})
 	}
 }
+
+// interrupted is a keeper who is asked for a signature when the gateway stops.
+type interrupted struct {
+	*keeper
+	stop func()
+}
+
+func (k interrupted) Checkpoint(ctx context.Context, head chain.Head) (chain.Head, error) {
+	k.stop()
+	if ctx.Err() != nil {
+		return chain.Head{}, ctx.Err()
+	}
+	return k.keeper.Checkpoint(ctx, head)
+}
+
+// The log goes on in another file with what came before signed, also at the end.
+func TestStopDuringAReplacement(t *testing.T) {
+	k := newKeeper(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	l := New(interrupted{k, stop}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	l.Apply(rules(), k.handover(k.path(), nil))
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx) }()
+	write(t, l, Record{Event: EventCall})
+	for len(l.slots) > 0 { // until it is written
+		<-time.After(time.Millisecond)
+	}
+	other := filepath.Join(k.dir, "other.log")
+	l.Apply(rules(), k.handover(other, nil))
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if first := content(t, other)[0]; !strings.Contains(fmt.Sprint(first), k.signed[0].Signature) || k.signed[0].Sequence != 2 {
+		t.Errorf("got %v, want that it names %+v", first, k.signed[0])
+	}
+}

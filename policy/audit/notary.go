@@ -54,22 +54,25 @@ func (n *notary) offer(head chain.Head) {
 	n.heads <- head
 }
 
+// checkpoint has a head signed. What was begun goes on when ctx ends, for a while: the
+// log must not go on in another file without the signature of what came before.
 func (n *notary) checkpoint(ctx context.Context, head chain.Head) (chain.Head, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if head.Sequence < n.last {
 		return chain.Head{}, errStale
 	}
-	ctx, cancel := context.WithTimeout(ctx, keeperTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keeperTimeout)
 	defer cancel()
 	n.last = head.Sequence
 	return n.keeper.Checkpoint(ctx, head)
 }
 
+// rotate asks for another file, and goes on, too: the daemon may have put this one aside.
 func (n *notary) rotate(ctx context.Context, head chain.Head) (Handover, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, keeperTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keeperTimeout)
 	defer cancel()
 	n.last = head.Sequence
 	return n.keeper.Rotate(ctx, head)

@@ -78,7 +78,7 @@ func TestOneCrashIsOneFailure(t *testing.T) {
 func TestBreakerOfAServerThatHangs(t *testing.T) {
 	fleet, _ := newFleet(t)
 	s := watched("modern")
-	s.Timeout = 50 * time.Millisecond
+	s.Tools = map[string]policy.Tool{"wait": {Timeout: 20 * time.Millisecond, MaxTimeout: 20 * time.Millisecond}} // and time enough to start
 	route := fleet.Server(s, by("key:a"))
 	hang := request(t, "{}", "tools/call", `"name":"wait"`)
 	for range 2 {

@@ -46,6 +46,9 @@ type Options struct {
 	// Retirement is how long the proxy has to end what a new configuration has changed,
 	// beyond the longest call.
 	Retirement time.Duration
+	// WatchEvery is how often the files are looked at, > 0. A change has settled when it
+	// is the same twice.
+	WatchEvery time.Duration
 
 	salt string // of the names of programs: while the daemon runs, one program has one name
 }

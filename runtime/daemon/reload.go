@@ -15,10 +15,6 @@ import (
 	"mcpgateway/runtime/document"
 )
 
-// watchEvery is how often the files are looked at. A change has settled when it is
-// the same twice.
-const watchEvery = time.Second
-
 // maxReads is how often what changes while it is read is read again.
 const maxReads = 5
 
@@ -111,7 +107,7 @@ func (d *Daemon) starting(server, revision string) *generation {
 // watch reloads when a change of the files has settled, and sees to the end of what
 // is out of date, until ctx ends.
 func (d *Daemon) watch(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
+	tick := time.NewTicker(d.options.WatchEvery)
 	defer tick.Stop()
 	var seen, failure string
 	for {
@@ -140,7 +136,7 @@ func (d *Daemon) watch(ctx context.Context) {
 func (d *Daemon) reloadIfSettled(seen string) (now string, err error) {
 	d.reloadMu.Lock()
 	defer d.reloadMu.Unlock()
-	now = look(d.files, time.Now().Add(watchEvery))
+	now = look(d.files, time.Now().Add(d.options.WatchEvery))
 	if now == d.loaded || now != seen {
 		return now, nil
 	}

@@ -108,7 +108,7 @@ func (a *auditor) write(t *testing.T, r audit.Record) {
 }
 
 func auditing(file, more string) string {
-	return servers + fmt.Sprintf("audit: {enabled: true, file: %s%s}\n", file, more)
+	return strings.Replace(servers, "{name: test", "{name: test"+unwatched, 1) + fmt.Sprintf("audit: {enabled: true, file: %s%s}\n", file, more)
 }
 
 // fresh is a folder that the tests before have not used, nor this one.

@@ -29,6 +29,8 @@ import (
 const (
 	proxyUID = 1235
 	otherUID = 1236
+
+	watchEvery = 50 * time.Millisecond
 )
 
 func init() { sandbox.Init() }
@@ -103,7 +105,7 @@ func startIn(t testing.TB, own, config string) *gateway {
 	}
 	d, err := daemon.New(daemon.Options{
 		Config: g.config, Keys: filepath.Join(own, "keys.json"), State: own, Dir: state, Launcher: filepath.Join(dir, "mcp-gateway-launch"),
-		ProxyUID: proxyUID, Listener: listener, Retirement: 100 * time.Millisecond,
+		ProxyUID: proxyUID, Listener: listener, Retirement: 100 * time.Millisecond, WatchEvery: watchEvery,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -398,8 +400,8 @@ func TestSilentProxy(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			next := g.connect(t, proxyUID)
-			if got := within(t, next.policies); got.Generation != 2 {
-				t.Errorf("got generation %d, want 2", got.Generation)
+			if got := within(t, next.policies); len(got.Servers) != 4 {
+				t.Errorf("got generation %d with %d servers, want the new one with 4", got.Generation, len(got.Servers))
 			}
 		})
 	}

@@ -12,6 +12,9 @@ import (
 	"mcpgateway/runtime/control"
 )
 
+// unwatched has the daemon reload when it is told to, and at no other time.
+const unwatched = ", watch: false"
+
 // of is a configuration with two servers, the first of which has an environment. Its
 // servers retire soon.
 func of(value, more string) string {
@@ -30,7 +33,7 @@ func (g *gateway) write(t *testing.T, config string) {
 // A server has another revision when what its sandbox is made of has changed, and only
 // then; and what is opened says of which it is.
 func TestRevisions(t *testing.T) {
-	g := start(t, of("one", ""))
+	g := start(t, of("one", unwatched))
 	p, admin := g.connect(t, proxyUID), g.connect(t, 0)
 	first := within(t, p.policies)
 	reload := func(config string) {
@@ -40,14 +43,14 @@ func TestRevisions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	reload(of("two", ""))
+	reload(of("two", unwatched))
 	second := within(t, p.policies)
 	a := func(p policy.Policy) string { return p.Servers["a"].Revision }
 	if a(first) == a(second) || first.Servers["b"].Revision != second.Servers["b"].Revision {
 		t.Errorf("after another value: got %+v, had %+v", second.Servers, first.Servers)
 	}
-	reload(of("two", ""))
-	reload("# moved\n" + of("two", ", max_servers: 7"))
+	reload(of("two", unwatched))
+	reload("# moved\n" + of("two", unwatched+", max_servers: 7"))
 	if third := within(t, p.policies); third.Generation != 4 || a(third) != a(second) {
 		t.Errorf("got generation %d with revision %s, want that nothing has come of the third, and %s", third.Generation, a(third), a(second))
 	}
@@ -66,18 +69,15 @@ func TestRevisions(t *testing.T) {
 // A proxy that has taken a generation gets servers of it, though the daemon has not
 // heard yet that it has. It gets those of the one before, too.
 func TestOpenDuringAReload(t *testing.T) {
-	g := start(t, of("one", ""))
+	g := start(t, of("one", unwatched))
 	conn := g.dial(t, proxyUID)
-	next := func() control.Message {
+	next := func() (control.Message, []*os.File) {
 		t.Helper()
 		m, files, err := conn.Receive()
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, f := range files {
-			f.Close()
-		}
-		return m
+		return m, files
 	}
 	send := func(m control.Message) {
 		t.Helper()
@@ -89,15 +89,15 @@ func TestOpenDuringAReload(t *testing.T) {
 	next()
 	generation := func() policy.Policy {
 		t.Helper()
-		m, files, err := conn.Receive()
-		if err != nil || m.Kind != control.KindPolicy || len(files) != 1 {
-			t.Fatalf("got %+v, %v", m, err)
+		m, files := next()
+		if m.Kind != control.KindPolicy || len(files) != 1 {
+			t.Fatalf("got %+v", m)
 		}
 		defer files[0].Close()
 		return parsePolicy(t, files[0])
 	}
 	before := generation().Servers["a"].Revision
-	g.write(t, of("two", ""))
+	g.write(t, of("two", unwatched))
 	admin := g.connect(t, 0)
 	reloaded := make(chan error, 1)
 	go func() { reloaded <- admin.Reload(t.Context()) }()
@@ -105,7 +105,13 @@ func TestOpenDuringAReload(t *testing.T) {
 	after := offered.Servers["a"].Revision
 	for _, want := range []string{after, before} {
 		send(control.Message{Kind: control.KindOpen, ID: 7, Server: "a", Revision: want})
-		if got := next(); got.Kind != control.KindOpened || got.Revision != want {
+		got, files := next()
+		defer func() { // its program ends with them
+			for _, f := range files {
+				f.Close()
+			}
+		}()
+		if got.Kind != control.KindOpened || got.Revision != want {
 			t.Errorf("got %+v, want a sandbox of revision %s", got, want)
 		}
 	}
@@ -160,7 +166,7 @@ func TestWatch(t *testing.T) {
 	select {
 	case got := <-p.policies:
 		t.Errorf("got %+v of a bad file", got)
-	case <-time.After(4 * time.Second):
+	case <-time.After(10 * watchEvery):
 	}
 	g.write(t, of("two", ", watch: false"))
 	if got := within(t, p.policies); len(got.Keys) != 1 {
@@ -170,6 +176,6 @@ func TestWatch(t *testing.T) {
 	select {
 	case got := <-p.policies:
 		t.Errorf("got %+v of a file that is not watched", got)
-	case <-time.After(4 * time.Second):
+	case <-time.After(10 * watchEvery):
 	}
 }

@@ -10,25 +10,17 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mcpgateway/tests/hostids"
 )
 
 // patience is how long anything may take that has no limit of its own. It is no
 // measure of speed: the host may be busy.
 const patience = 60 * time.Second
-
-// Each gateway has its own part of the host's ids, so that what it leaves can be
-// told from what others on this host run.
-const (
-	idsPerRange = 1 << 16
-	rangesEach  = 32
-)
-
-var gatewaysMade atomic.Int64
 
 // gateway is a running `mcp-gateway up`.
 type gateway struct {
@@ -123,9 +115,12 @@ func launch(t *testing.T, sections ...string) *gateway {
 
 func launchPrepared(t *testing.T, prepare func(*gateway), sections ...string) *gateway {
 	t.Helper()
-	// Other gateways on this host have the default pool, or are of another run.
-	slot := (int(gatewaysMade.Add(1)) + os.Getpid()*64) % 512
-	g := &gateway{dir: folder(t), firstID: 0x20000000 + slot*idsPerRange*rangesEach, ended: make(chan struct{})}
+	first, release, err := hostids.Claim()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	g := &gateway{dir: folder(t), firstID: first, ended: make(chan struct{})}
 	g.writeConfig(t, g.pool()+strings.Join(sections, ""))
 	g.cmd = exec.Command(filepath.Join(built.bin, "mcp-gateway"), "up", "--config", g.config(), "--state", g.state(),
 		"--ready-file", filepath.Join(g.dir, "ready.json"), "--with-key")
@@ -145,7 +140,7 @@ func launchPrepared(t *testing.T, prepare func(*gateway), sections ...string) *g
 
 // pool is what each configuration begins with.
 func (g *gateway) pool() string {
-	return fmt.Sprintf("version: \"1.0\"\nsandbox: {uid_pool: {start: %d, count: %d}}\n", g.firstID, rangesEach)
+	return fmt.Sprintf("version: \"1.0\"\nsandbox: {uid_pool: {start: %d, count: %d}}\n", g.firstID, hostids.Ranges)
 }
 
 func (g *gateway) config() string { return filepath.Join(g.dir, "mcp-gateway.yaml") }

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"mcpgateway/tests/hostids"
 )
 
 // processes are the ids of all processes of the host.
@@ -84,7 +86,7 @@ func processesOf(first, count int) []int {
 }
 
 // sandboxed are the processes in the gateway's sandboxes, as the host sees them.
-func (g *gateway) sandboxed() []int { return processesOf(g.firstID, rangesEach*idsPerRange) }
+func (g *gateway) sandboxed() []int { return processesOf(g.firstID, hostids.Ranges*hostids.PerRange) }
 
 // server is the process that a sandbox's launcher has started.
 func (i instance) serverPID(t *testing.T) int {

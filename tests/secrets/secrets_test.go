@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"mcpgateway/proxy/grpcfront/gatewaypb"
+	"mcpgateway/tests/hostids"
 )
 
 const nobody = 65534
@@ -42,6 +43,11 @@ func newSecrets() map[string]string {
 // refers to them, and the gateway's environment.
 func prepare(t *testing.T, dir, canary string, secrets map[string]string) (config string, env []string) {
 	t.Helper()
+	first, release, err := hostids.Claim()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
 	put := func(name, content string, mode os.FileMode) string {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(content), mode); err != nil {
@@ -69,7 +75,7 @@ func prepare(t *testing.T, dir, canary string, secrets map[string]string) (confi
 	}
 	helper := put("helper", "#!/bin/sh\necho \"asked for $1, knowing $OWN\" >&2\ncat "+answer+"\n", 0o755)
 	return fmt.Sprintf(`gateway: {name: %q, max_servers: 10}
-sandbox: {uid_pool: {start: %d, count: 32}}
+sandbox: {uid_pool: {start: %d, count: %d}}
 transports: {websocket: {enabled: true}, sse: {enabled: true}, grpc: {enabled: true}}
 secrets:
   refresh: 1s
@@ -87,7 +93,7 @@ servers:
       FROM_HELPER: "${exec:plain:x}"
       FROM_VAULT: "${exec:vault:secret/alpha#key}"
       FROM_PARTS: "postgres://app:${S_PARTS}@db"
-`, canary, 0x28000000+(os.Getpid()%512)*(32<<16), helper, top+"/bin/mcp-gateway-vault", vault.URL, top+"/programs:/srv/t",
+`, canary, first, hostids.Ranges, helper, top+"/bin/mcp-gateway-vault", vault.URL, top+"/programs:/srv/t",
 			put("file", secrets["FROM_FILE"]+"\n", 0o600)),
 		[]string{"S_ENV=" + secrets["FROM_ENV"], "S_PARTS=" + secrets["FROM_PARTS"], "CREDENTIALS_DIRECTORY=" + filepath.Join(dir, "credentials")}
 }
