@@ -7,6 +7,7 @@ import (
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/catalog"
+	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/pins"
 )
 
@@ -38,6 +39,9 @@ func (p asked) PinModes() map[string]policy.PinMode {
 	}
 	return nil
 }
+
+// States gives instances, and the breakers of their places.
+func (p asked) States() []fleet.State { return p.fleet.States() }
 
 // Listing asks a server for its tools.
 func (p asked) Listing(ctx context.Context, server string) (pins.Listing, error) {

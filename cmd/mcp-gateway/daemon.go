@@ -3,12 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -71,31 +68,6 @@ their calls have ended.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return withDaemon(cmd.Context(), *state, func(ctx context.Context, client *peer.Client) error {
 			return client.Reload(ctx)
-		})
-	}
-	return cmd
-}
-
-func newPsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "ps", Short: "List the running sandboxes", Args: cobra.NoArgs}
-	state := stateFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return withDaemon(cmd.Context(), *state, func(ctx context.Context, client *peer.Client) error {
-			list, err := client.List(ctx)
-			if err != nil {
-				return err
-			}
-			table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(table, "SANDBOX\tPROJECT\tSERVER\tPID\tUID\tSTATE\tMEMORY\tUP")
-			for _, s := range list {
-				state := "running"
-				if s.Frozen {
-					state = "frozen"
-				}
-				fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\t%.1fMiB\t%s\n",
-					s.ID, s.Project, s.Server, s.PID, s.UID, state, float64(s.Memory)/(1<<20), time.Since(s.Started).Round(time.Second))
-			}
-			return table.Flush()
 		})
 	}
 	return cmd

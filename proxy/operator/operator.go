@@ -21,6 +21,7 @@ import (
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/arrivals"
+	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/pins"
 )
 
@@ -39,6 +40,8 @@ type Source interface {
 	PinModes() map[string]policy.PinMode
 	// Listing asks a server of that generation for its tools.
 	Listing(ctx context.Context, server string) (pins.Listing, error)
+	// States gives instances, and the breakers of their places.
+	States() []fleet.State
 }
 
 // Operator serves one source.
@@ -64,6 +67,7 @@ func routes() []route {
 	return []route{
 		{"GET /servers", (*Operator).servers},
 		{"GET /tools", (*Operator).tools},
+		{"GET /instances", (*Operator).instances},
 	}
 }
 
@@ -94,6 +98,31 @@ func (o *Operator) tools(r *http.Request) (any, error) {
 		return nil, &failure{http.StatusNotFound, fmt.Errorf("there is no enabled server %.100q", server)}
 	}
 	return o.source.Listing(r.Context(), server)
+}
+
+// Instances is the answer to GET /instances.
+type Instances struct {
+	Instances []Instance `json:"instances"`
+}
+
+// Instance is a place of instances and its circuit breaker, with what runs there.
+type Instance struct {
+	Server   string    `json:"server"`
+	Place    string    `json:"place"`
+	Sandbox  string    `json:"sandbox,omitempty"`
+	InFlight int       `json:"in_flight"`
+	Breaker  string    `json:"breaker"` // breaker.Closed, "half-open" or "open"
+	Failures int       `json:"failures"`
+	Until    time.Time `json:"until,omitzero"`
+	Cause    string    `json:"cause,omitempty"`
+}
+
+func (o *Operator) instances(*http.Request) (any, error) {
+	answer := Instances{Instances: []Instance{}}
+	for _, s := range o.source.States() {
+		answer.Instances = append(answer.Instances, Instance{s.Server, s.Instance, s.Sandbox, s.InFlight, s.State.State, s.Failures, s.Until, s.Cause})
+	}
+	return answer, nil
 }
 
 // failure is an error with a status of its own.

@@ -11,8 +11,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"mcpgateway/policy"
+	"mcpgateway/proxy/breaker"
+	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/pins"
 )
 
@@ -28,6 +31,11 @@ func (source) Listing(_ context.Context, server string) (pins.Listing, error) {
 		return pins.Listing{}, errors.New("it is down")
 	}
 	return pins.Listing{Server: server, Tools: []pins.Listed{{Name: "a", State: pins.New, Definition: []byte(`{"name":"a","n":1.0}`)}}}, nil
+}
+
+func (source) States() []fleet.State {
+	at := breaker.Place{Server: "files", Instance: "replica:0"}
+	return []fleet.State{{State: breaker.State{Place: at, State: "open", Failures: 5, Until: time.Unix(60, 0).UTC(), Cause: "it ended"}}}
 }
 
 // serve runs an operator for a user and returns a client of its socket.
@@ -65,6 +73,8 @@ func TestRoutes(t *testing.T) {
 		{"servers", "GET", "/servers", 200, `{"servers":[{"name":"down","tool_pins":"off"},{"name":"files","tool_pins":"block"}]}`},
 		{"tools", "GET", "/tools?server=files", 200, `{"server":"files","mode":"","tools":[{"name":"a","state":"new","definition":{"name":"a","n":1.0}}]}`},
 		{"a server that is down", "GET", "/tools?server=down", 502, `{"error":"it is down"}`},
+		{"instances", "GET", "/instances", 200,
+			`{"instances":[{"server":"files","place":"replica:0","in_flight":0,"breaker":"open","failures":5,"until":"1970-01-01T00:01:00Z","cause":"it ended"}]}`},
 		{"no such server", "GET", "/tools?server=x", 404, `there is no enabled server`},
 		{"no server", "GET", "/tools", 404, `there is no enabled server`},
 		{"another path", "GET", "/", 404, ""},

@@ -96,9 +96,14 @@ func TestPublishedConfigurationsLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The example's certificate is that of another host.
+	// The example's certificate and policy file are those of another host.
 	installed = bytes.ReplaceAll(installed, []byte("/etc/mcp-gateway/tls/cert.pem, key_file: /etc/mcp-gateway/tls/key.pem"),
 		[]byte(write(t, "cert.pem", "cert")+", key_file: "+write(t, "key.pem", "key")))
+	policies, err := os.ReadFile("../../packaging/policies.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	installed = bytes.ReplaceAll(installed, []byte("/etc/mcp-gateway/policies.yaml}"), []byte(write(t, "policies.yaml", string(policies))+"}"))
 	documents := map[string]string{"mcp-gateway.yaml": string(installed)}
 	// The commented examples must load too.
 	documents["uncommented.yaml"] = regexp.MustCompile(`(?m)^(\s+)# (\s*[a-z-].*)$`).ReplaceAllString(string(installed), "$1$2")

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,6 +42,10 @@ func TestCircuitBreaker(t *testing.T) {
 	}
 	if a := s.call(t, "echo", `{}`); a.status != http.StatusServiceUnavailable {
 		t.Errorf("got status %d, want %d: %s", a.status, http.StatusServiceUnavailable, a.message)
+	}
+	_, breakers, _ := strings.Cut(g.cli(t, "ps"), "\n\n")
+	if !regexp.MustCompile(`(?m)^slow +identity:key:\S+ +open +2 +(59m|1h)\S+ +server "slow" did not answer`).MatchString(breakers) || strings.Contains(breakers, "good") {
+		t.Errorf("mcp-gateway ps: got %q, want the breaker of the server that is left alone", breakers)
 	}
 	for _, want := range []string{"circuit breaker opened", "server=frail", "from=closed to=open", "from=open to=half-open", "from=half-open to=closed"} {
 		if !strings.Contains(g.log.String(), want) {

@@ -236,7 +236,8 @@ type instance struct {
 func (g *gateway) instances(t *testing.T, server string) []instance {
 	t.Helper()
 	var found []instance
-	lines := strings.Split(g.cli(t, "ps"), "\n")
+	sandboxes, _, _ := strings.Cut(g.cli(t, "ps"), "\n\n") // breakers come behind them
+	lines := strings.Split(sandboxes, "\n")
 	for _, line := range lines[1:] {
 		var i instance
 		var id, project string

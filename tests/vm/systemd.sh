@@ -9,8 +9,14 @@ cp systemd/mcp-gateway.sysusers /usr/lib/sysusers.d/mcp-gateway.conf
 systemd-sysusers mcp-gateway.conf
 mkdir -p /etc/mcp-gateway /opt/testserver
 cp bin/testserver /opt/testserver/
+getent passwd mcp-gateway-secrets >/dev/null || fail "there is no user for helpers"
+(umask 077 && echo "a secret of systemd's" >/etc/mcp-gateway/token)
+mkdir -p /etc/systemd/system/mcp-gatewayd.service.d
+printf '[Service]\nLoadCredential=token:/etc/mcp-gateway/token\n' >/etc/systemd/system/mcp-gatewayd.service.d/secrets.conf
 cat >/etc/mcp-gateway/mcp-gateway.yaml <<YAML
 version: "1.0"
+gateway: {watch: false}
+audit: {enabled: true, file: /var/log/mcp-gateway/audit.log}
 transports:
   grpc: {enabled: true, port: 8082}
   websocket: {enabled: true, port: 8083}
@@ -19,6 +25,7 @@ projects:
   p: {resources: {max_memory_mb: 200}}
 servers:
   test: {project: p, command: /opt/testserver/testserver, mounts: [/opt/testserver], resources: {max_memory_mb: 64, max_cpu: 0.5, max_pids: 40}}
+  holder: {command: /opt/testserver/testserver, mounts: [/opt/testserver], redact: false, env: {TOKEN: "\${credential:token}"}}
 YAML
 systemctl daemon-reload
 systemctl start mcp-gatewayd.socket mcp-gateway-proxy.socket mcp-gateway-proxy-admin.socket mcp-gateway-proxy-operator.socket
@@ -53,6 +60,34 @@ expect "${box%/*}/memory.max" $((200 << 20))
 mcp-gateway profile audit test >/run/audit || { grep -E '^  (differs|unreadable)' /run/audit >&2; fail "the audit of the server finds differences"; }
 echo "ok: $(grep ' facts: ' /run/audit)"
 
+rest() { curl -sS -m 60 "http://127.0.0.1:8080/api/v1/$1" -H "X-API-Key: $key" "${@:2}"; }
+case $(rest servers/holder/tools/env --json '{}') in *"TOKEN=a secret of systemd's"*) echo "ok: a credential of the unit reaches a server" ;; *) fail "the server has no credential: $(rest servers/holder/tools/env --json '{}')" ;; esac
+
+config=/etc/mcp-gateway/mcp-gateway.yaml
+add() { echo "  $1: {command: /opt/testserver/testserver, mounts: [/opt/testserver]}" >>$config; }
+listed() { case $(rest servers) in *"\"$1\""*) ;; *) return 1 ;; esac; }
+add second
+systemctl reload mcp-gatewayd || fail "systemctl reload"
+listed second || fail "after a reload: $(rest servers)"
+cp $config /run/good.yaml
+echo '  third: {comand: cat}' >>$config
+systemctl reload mcp-gatewayd 2>/dev/null && fail "systemctl reload took a mistake"
+journalctl --no-pager -u mcp-gatewayd | grep -q 'mcp-gateway.yaml:.*comand' || fail "the journal doesn't say what the mistake is"
+listed second && ! listed third || fail "a mistake changed something: $(rest servers)"
+cp /run/good.yaml $config
+add fourth
+systemctl kill -s HUP --kill-whom=main mcp-gatewayd
+for _ in $(seq 300); do listed fourth && break; sleep 0.1; done
+listed fourth || fail "after SIGHUP: $(rest servers)"
+echo "ok: systemctl reload and SIGHUP, and a mistake changes nothing"
+
+log=/var/log/mcp-gateway/audit.log
+[ "$(stat -c '%U %a' $log)" = "root 600" ] && [ "$(stat -c %a ${log%/*})" = 750 ] || fail "the audit log is $(stat -c '%n %U %a' $log ${log%/*})"
+grep -q '"event":"call".*"name":"env"' $log || fail "the audit log has no call: $(tail -n 3 $log)"
+grep -q "a secret of systemd" /var/log/mcp-gateway/* && fail "the audit log has the secret"
+mcp-gateway audit verify >/run/verified 2>&1 || fail "audit verify: $(cat /run/verified)"
+echo "ok: the audit log is verified"
+
 # The streams don't end by themselves: curl's time does.
 answer=$(printf '\0\0\0\0\0' | curl -sS -m 20 --http2-prior-knowledge -o /dev/null -w '%{http_code}' http://127.0.0.1:8082/grpc.health.v1.Health/Check \
   -H 'Content-Type: application/grpc' -H 'TE: trailers' --data-binary @-)
@@ -69,5 +104,6 @@ for _ in $(seq 100); do [ -d "$box" ] || break; sleep 0.1; done
 [ -d "$box" ] && fail "a server outlived its proxy"
 echo "ok: no server outlived its proxy"
 systemctl stop mcp-gateway-proxy.socket 'mcp-gateway-proxy-*.socket' mcp-gateway-proxy mcp-gatewayd.socket mcp-gatewayd
+mcp-gateway audit verify >/run/verified 2>&1 || fail "audit verify after a proxy was killed: $(cat /run/verified)"
 pgrep -f mcp-gateway-launch && fail "a sandbox outlived the daemon"
 echo "ok: nothing is left"
