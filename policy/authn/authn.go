@@ -172,10 +172,10 @@ func wanted(methods []policy.Method) string {
 		if i > 0 {
 			text += ", or "
 		}
-		switch {
-		case method == policy.MethodMTLS:
+		switch method {
+		case policy.MethodMTLS:
 			text += "a client certificate"
-		case method == policy.MethodAPIKey:
+		case policy.MethodAPIKey:
 			text += `an API key as "Authorization: Bearer KEY" or "X-API-Key: KEY"`
 		default:
 			text += `a token as "Authorization: Bearer TOKEN"`

@@ -146,7 +146,7 @@ func (s *keySource) noteLocked(set *keySet, err error) {
 	}
 	backoff := min(maxBackoff, minBackoff<<min(s.failures, 16))
 	// Half of it by chance: gateways that lost the issuer together don't come back so.
-	s.next = now.Add(backoff/2 + rand.N(backoff/2))
+	s.next = now.Add(backoff/2 + rand.N(backoff/2)) //nolint:gosec // G404: no secret
 	s.failures++
 	s.why = err
 }

@@ -112,7 +112,7 @@ func (w *World) signatureCases() []Case {
 func zeros(signature []byte) []byte { return make([]byte, len(signature)) }
 
 func (w *World) order(signature []byte) []byte {
-	n := w.ec.Curve.Params().N.Bytes()
+	n := w.ec.Params().N.Bytes()
 	return append(append([]byte{}, n...), n...)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
+//nolint:funlen // a table
 func (w *World) claimCases() []Case {
 	with := func(name string, value any) string {
 		return w.issued(func(d *draft) { d.set(name, value) })

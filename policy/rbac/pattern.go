@@ -102,7 +102,7 @@ func newIndex(size int, patterns func(rule int) []string, open func(rule int) bo
 			if rules[pattern] == nil {
 				order = append(order, pattern)
 			}
-			rules[pattern] = append(rules[pattern], int32(i)) //nolint:gosec // G115: package rules bounds them
+			rules[pattern] = append(rules[pattern], int32(i)) // package rules bounds them
 		}
 	}
 	count := make(map[uint32]int)
@@ -118,7 +118,7 @@ func newIndex(size int, patterns func(rule int) []string, open func(rule int) bo
 		}
 	}
 	for i := range x.globs {
-		x.file(int32(i), count) //nolint:gosec // G115: as above
+		x.file(int32(i), count)
 	}
 	return x
 }

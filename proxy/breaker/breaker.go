@@ -199,9 +199,9 @@ func (b *breaker) fresh() bool {
 // must be held.
 func (b *breaker) tune(s *Set, at Place, by policy.Breaker) {
 	b.by, b.until = by, time.Time{}
-	failures := uint32(by.Failures) //nolint:gosec // at most 1,000,000
+	failures := uint32(by.Failures) // at most 1,000,000
 	b.circuit = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		MaxRequests:  uint32(by.HalfOpen), //nolint:gosec // at most 1000
+		MaxRequests:  uint32(by.HalfOpen), // at most 1000
 		Interval:     by.Window,
 		BucketPeriod: max(1, by.Window/10),
 		Timeout:      by.OpenFor,

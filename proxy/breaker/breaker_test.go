@@ -68,18 +68,18 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 		fail(t, s, by, 2)
 		enter(t, s, by).Drop() // says nothing
 		fail(t, s, by, 1)
-		if until := open(t, s, by).Until.Sub(time.Now()); until != 30*time.Second {
+		if until := time.Until(open(t, s, by).Until); until != 30*time.Second {
 			t.Errorf("got open for %s", until)
 		}
-		if got := s.States(); len(got) != 1 || got[0].State != "open" || got[0].Failures != 3 || got[0].Until.Sub(time.Now()) != 30*time.Second {
+		if got := s.States(); len(got) != 1 || got[0].State != "open" || got[0].Failures != 3 || time.Until(got[0].Until) != 30*time.Second {
 			t.Errorf("got %+v", got)
 		}
 		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, `level=WARN msg="circuit breaker opened" server=files instance=replica:0 from=closed to=open failures=3`) {
 			t.Errorf("got %s", text)
 		}
-		time.Sleep(29 * time.Second)
+		<-time.After(29 * time.Second)
 		open(t, s, by)
-		time.Sleep(time.Second + time.Millisecond)
+		<-time.After(time.Second + time.Millisecond)
 		if err := s.Refusal(at); err != nil {
 			t.Errorf("got %v after its time", err)
 		}
@@ -110,9 +110,9 @@ func TestFailedTrialOpensAgain(t *testing.T) {
 		by := numbers()
 		fail(t, s, by, 3)
 		for range 3 {
-			time.Sleep(30*time.Second + time.Millisecond)
+			<-time.After(30*time.Second + time.Millisecond)
 			fail(t, s, by, 1)
-			if until := open(t, s, by).Until.Sub(time.Now()); until != 30*time.Second {
+			if until := time.Until(open(t, s, by).Until); until != 30*time.Second {
 				t.Errorf("got open for %s", until)
 			}
 		}
@@ -131,7 +131,7 @@ func TestWhatDoesNotOpen(t *testing.T) {
 		"failures that are long ago": func(t *testing.T, s *Set, by *policy.Breaker) {
 			for range 10 {
 				fail(t, s, by, 2)
-				time.Sleep(2 * time.Minute)
+				<-time.After(2 * time.Minute)
 			}
 		},
 		"cancelled requests": func(t *testing.T, s *Set, by *policy.Breaker) {
@@ -253,7 +253,7 @@ func TestPlacesAreBounded(t *testing.T) {
 		}
 		by = numbers() // closes what is used, and leaves a failure behind
 		failAll(maxPlaces)
-		time.Sleep(sweepEvery)
+		<-time.After(sweepEvery)
 		s.Failed(at, by, errors.New("x"))
 		if got := len(s.States()); got != 1 {
 			t.Errorf("got %d breakers, want that those without requests made room", got)

@@ -12,7 +12,6 @@ import (
 type passages struct {
 	mu   sync.Mutex
 	open map[*lasting]struct{}
-	over bool
 }
 
 // lasting is a call that its session ends if nobody else does.

@@ -156,7 +156,7 @@ func (x *exchange) admit() *refusal {
 	x.origin = gate.Origin{Transport: x.transport(), Source: sourceOf(x.r), Correlation: x.ids.Next()}
 	x.out.w.Header().Set(headerRequest, x.origin.Correlation)
 	x.shown = x.credentials()
-	caller, err := x.Current.Admit(x.r.Context(), gate.Arrival{Request: x.shown, Address: x.r.URL.EscapedPath(), Origin: x.origin})
+	caller, err := x.Admit(x.r.Context(), gate.Arrival{Request: x.shown, Address: x.r.URL.EscapedPath(), Origin: x.origin})
 	if err != nil {
 		return x.refusalOf(err, nil)
 	}

@@ -194,9 +194,9 @@ func TestListingsGetOld(t *testing.T) {
 		}
 		check(1, "at first")
 		check(1, "at once")
-		time.Sleep(59 * time.Second)
+		<-time.After(59 * time.Second)
 		check(1, "after 59 s")
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		check(2, "after a minute")
 		v.Forget("files")
 		check(3, "after a change")

@@ -51,6 +51,19 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
+// folder is one of a test's own that everybody may pass through.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(top, "test-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // gateway is a running `mcp-gateway up`.
 type gateway struct {
 	dir, state string

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -74,7 +75,17 @@ func prepare(t *testing.T, dir, canary string, secrets map[string]string) (confi
 		t.Fatal(err)
 	}
 	helper := put("helper", "#!/bin/sh\necho \"asked for $1, knowing $OWN\" >&2\ncat "+answer+"\n", 0o755)
+	policies := put("policies.yaml", `roles:
+  caller:
+    permissions:
+      - actions: ["*"]
+      - {effect: deny, actions: [tools/call], tools: [tell], when: 'has(args.how) && args.how == "denied"'}
+bindings:
+  - {role: caller, users: ["*"]}
+`, 0o600)
 	return fmt.Sprintf(`gateway: {name: %q, max_servers: 10}
+security: {authorization: {type: rbac, policy_file: %q}, tool_pins: {mode: report}}
+audit: {enabled: true, file: %q, arguments: [{server: holder}]}
 sandbox: {uid_pool: {start: %d, count: %d}}
 transports: {websocket: {enabled: true}, sse: {enabled: true}, grpc: {enabled: true}}
 secrets:
@@ -93,16 +104,13 @@ servers:
       FROM_HELPER: "${exec:plain:x}"
       FROM_VAULT: "${exec:vault:secret/alpha#key}"
       FROM_PARTS: "postgres://app:${S_PARTS}@db"
-`, canary, first, hostids.Ranges, helper, top+"/bin/mcp-gateway-vault", vault.URL, top+"/programs:/srv/t",
+`, canary, policies, filepath.Join(dir, "log", "audit.log"), first, hostids.Ranges, helper, top+"/bin/mcp-gateway-vault", vault.URL, top+"/programs:/srv/t",
 			put("file", secrets["FROM_FILE"]+"\n", 0o600)),
 		[]string{"S_ENV=" + secrets["FROM_ENV"], "S_PARTS=" + secrets["FROM_PARTS"], "CREDENTIALS_DIRECTORY=" + filepath.Join(dir, "credentials")}
 }
 
 func TestNoSecretAnywhere(t *testing.T) {
-	dir, canary := filepath.Join(top, "run"), "canary-"+rand.Text()
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	dir, canary := folder(t), "canary-"+rand.Text()
 	secrets := newSecrets()
 	config, env := prepare(t, dir, canary, secrets)
 	g := start(t, dir, config, env...)
@@ -113,9 +121,19 @@ func TestNoSecretAnywhere(t *testing.T) {
 	}
 
 	places := g.askEverywhere(t)
+	maps.Copy(places, g.deny(t))
+	maps.Copy(places, g.operator(t))
+	config = filepath.Join(dir, "c.yaml")
+	places["policy explain"] = fmt.Sprint(combined(exec.Command(top+"/bin/mcp-gateway", "policy", "explain", "--config", config, "--as", "ana", "--server", "holder", "--tool", "tell", "--args", tell("denied"))))
+	if !strings.HasPrefix(places["policy explain"], "deny: ") {
+		t.Errorf("policy explain: got %s", places["policy explain"])
+	}
+	places["tools list"] = g.cli("tools", "list", "--config", config)
+	places["audit verify"] = g.cli("audit", "verify")
+	places["the audit files"] = auditText(t, filepath.Join(dir, "log"))
 	places["ps"] = g.cli("ps")
 	places["reload"] = g.cli("reload")
-	places["check"] = fmt.Sprint(combined(exec.Command(top+"/bin/mcp-gateway", "check", filepath.Join(dir, "c.yaml"))))
+	places["check"] = fmt.Sprint(combined(exec.Command(top+"/bin/mcp-gateway", "check", config)))
 	places["a file of the state folder"] = folderText(t, g.state)
 	server := g.server(t)
 
@@ -180,10 +198,7 @@ func TestNoSecretAnywhere(t *testing.T) {
 // TestRotation changes a secret where it is kept: the server gets a new one, and
 // nobody is told either.
 func TestRotation(t *testing.T) {
-	dir := filepath.Join(top, "rotation")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	dir := folder(t)
 	secrets := newSecrets()
 	config, env := prepare(t, dir, "x", secrets)
 	g := start(t, dir, strings.Replace(config, "command: /srv/t/testserver\n", "command: /srv/t/testserver\n    redact: false\n", 1), env...)
@@ -230,6 +245,21 @@ func folderText(t *testing.T, dir string) string {
 	return all.String()
 }
 
+// auditText is the audit log when it has all that it should have.
+func auditText(t *testing.T, dir string) (text string) {
+	t.Helper()
+	eventually(t, "the audit log has all calls", func() bool {
+		text = folderText(t, dir)
+		for _, want := range []string{`"event":"call"`, `"event":"denied"`, `"name":"tell"`, `"arguments":{"names":`, `"transport":"grpc"`, `"event":"sandbox-started"`, `"event":"configuration-applied"`} {
+			if !strings.Contains(text, want) {
+				return false
+			}
+		}
+		return true
+	})
+	return text
+}
+
 // server is the process id of the newest instance's program.
 func (g *gateway) server(t *testing.T) (pid int) {
 	t.Helper()
@@ -262,6 +292,11 @@ func call(id int, how string) string {
 	return fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"tell","arguments":%s,"_meta":{"progressToken":"p%[1]d"}}}`, id, tell(how))
 }
 
+// statelessCall is call in the other era.
+func statelessCall(how string) string {
+	return `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"tell","arguments":` + tell(how) + `,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"}}}}`
+}
+
 // askEverywhere has the server tell its secrets over every transport, and returns what
 // came back.
 func (g *gateway) askEverywhere(t *testing.T) map[string]string {
@@ -275,7 +310,7 @@ func (g *gateway) askEverywhere(t *testing.T) map[string]string {
 	for i, how := range []string{"result", "error", "log", "stderr", "garbage", "progress"} {
 		places["session "+how], _ = g.post(t, mcp, call(i+1, how), "Mcp-Session-Id", session)
 	}
-	places["stateless"], _ = g.post(t, mcp, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"tell","arguments":`+tell("result")+`,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"}}}}`,
+	places["stateless"], _ = g.post(t, mcp, statelessCall("result"),
 		"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call", "Mcp-Name", "tell")
 	places["REST"] = g.rest(t, "tell", tell("result"))
 	places["REST error"] = g.rest(t, "tell", tell("error"))
@@ -284,6 +319,46 @@ func (g *gateway) askEverywhere(t *testing.T) map[string]string {
 	places["WebSocket"] = g.overWebSocket(t)
 	places["SSE"] = g.overSSE(t)
 	return places
+}
+
+// deny has the rules refuse calls, and returns what callers are told of it.
+func (g *gateway) deny(t *testing.T) map[string]string {
+	t.Helper()
+	stateless, _ := g.post(t, g.addresses.HTTP+"/servers/holder/mcp", statelessCall("denied"),
+		"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call", "Mcp-Name", "tell")
+	denied := map[string]string{"a denial by REST": g.rest(t, "tell", tell("denied")), "a denial": stateless}
+	for place, text := range denied {
+		if !strings.HasPrefix(text, "403 ") {
+			t.Errorf("%s: got %.500q", place, text)
+		}
+	}
+	return denied
+}
+
+// operator is what the operator's socket answers.
+func (g *gateway) operator(t *testing.T) map[string]string {
+	t.Helper()
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(g.state, "operator.sock"))
+	}}}
+	answers := map[string]string{}
+	for _, path := range []string{"/servers", "/tools?server=holder", "/instances"} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://operator"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(content), "holder") && path != "/instances" {
+			t.Errorf("operator %s: got %s, %.500q, %v", path, response.Status, content, err)
+		}
+		answers["operator "+path] = string(content)
+	}
+	return answers
 }
 
 func (g *gateway) post(t *testing.T, url, body string, headers ...string) (string, http.Header) {
