@@ -94,12 +94,11 @@ func (e *SessionError) Error() string {
 	return fmt.Sprintf("the session has ended: %v", e.Cause)
 }
 
-// DisguisedError says that a message without an id names no notification.
-type DisguisedError struct{ Method string }
+// DisguisedError says that a message may be something else to its server than to the
+// rules.
+type DisguisedError struct{ Why string }
 
-func (e *DisguisedError) Error() string {
-	return fmt.Sprintf("%.100q is no notification: send it with an id", e.Method)
-}
+func (e *DisguisedError) Error() string { return e.Why }
 
 // MethodError says that a method does not exist in the revision of the request.
 type MethodError struct{ Method string }
@@ -169,8 +168,8 @@ func (g *Gate) enter(r Request) (pass ratelimit.Pass, err error) {
 		}
 	}
 	err = g.Authorize(r.Caller, r.Scope)
-	if err == nil && isDisguised(r.Message) {
-		err = &DisguisedError{r.Message.Method()}
+	if err == nil {
+		err = disguise(r.Message)
 	}
 	if err != nil {
 		pass.Leave()
@@ -178,11 +177,18 @@ func (g *Gate) enter(r Request) (pass ratelimit.Pass, err error) {
 	return pass, err
 }
 
-// isDisguised reports whether a message is a request that wants no answer. To JSON-RPC
-// it is a notification, and many servers do what it says; no rule is asked about
-// notifications, and all those of MCP have names that begin alike.
-func isDisguised(m mcp.Message) bool {
-	return m.Kind() == mcp.Notification && !strings.HasPrefix(m.Method(), "notifications/")
+// disguise says how a message is something else to its server than to the rules. One is
+// a request that wants no answer: to JSON-RPC it is a notification, and many servers do
+// what it says; no rule is asked about notifications, and all those of MCP have names
+// that begin alike. The other has names that many servers read as others.
+func disguise(m mcp.Message) error {
+	if m.Kind() == mcp.Notification && !strings.HasPrefix(m.Method(), "notifications/") {
+		return &DisguisedError{fmt.Sprintf("%.100q is no notification: send it with an id", m.Method())}
+	}
+	if name := m.Lookalike(); name != "" {
+		return &DisguisedError{fmt.Sprintf("the member %.100q differs from one of the protocol in case alone", name)}
+	}
+	return nil
 }
 
 func (g *Gate) dispatch(ctx context.Context, r Request) (Reply, error) {

@@ -32,6 +32,8 @@ type Message struct {
 	params Span
 	result Span
 	err    Span
+
+	lookalike string // of the members beside these; see Lookalike
 }
 
 // InvalidError says why bytes are not a message, as JSON-RPC wants it answered.
@@ -126,6 +128,9 @@ func (m *Message) place(name []byte, found *envelope) *Span {
 		return &m.result
 	case "error":
 		return &m.err
+	}
+	if like(string(name), "jsonrpc", "method", "id", "params", "result", "error") {
+		m.lookalike = string(name)
 	}
 	return new(Span)
 }
