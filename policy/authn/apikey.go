@@ -6,9 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -22,27 +20,21 @@ const (
 	keyPrefix    = "mcpgw"
 	keyIDLen     = 12
 	keySecretLen = 43
+
+	badKey = "the API key is not valid"
 )
 
-// What a request without a usable key is told. They do not tell an unknown key from
-// a wrong secret.
-var (
-	ErrNoCredential  = errors.New("no API key: send it as \"Authorization: Bearer KEY\" or \"X-API-Key: KEY\"")
-	ErrBadCredential = errors.New("the API key is not valid")
-	ErrExpired       = errors.New("the API key has expired")
-)
-
-// ParseAPIKey splits the text of a key. Its error does not quote the text.
+// ParseAPIKey splits the text of a key. Its errors are *Error, and do not quote the text.
 func ParseAPIKey(text string) (id, secret string, err error) {
 	parts := strings.SplitN(text, "_", 3)
 	if len(parts) != 3 || parts[0] != keyPrefix || len(parts[1]) != keyIDLen || len(parts[2]) != keySecretLen {
-		return "", "", fmt.Errorf("%w: want %s_ID_SECRET", ErrBadCredential, keyPrefix)
+		return "", "", invalid("%s: want %s_ID_SECRET", badKey, keyPrefix)
 	}
 	if strings.Trim(parts[1], "0123456789abcdefghijklmnopqrstuvwxyz") != "" {
-		return "", "", fmt.Errorf("%w: its id has other characters than lower-case letters and digits", ErrBadCredential)
+		return "", "", invalid("%s: its id has other characters than lower-case letters and digits", badKey)
 	}
 	if _, err := base64.RawURLEncoding.DecodeString(parts[2]); err != nil {
-		return "", "", fmt.Errorf("%w: its secret is not base64url", ErrBadCredential)
+		return "", "", invalid("%s: its secret is not base64url", badKey)
 	}
 	return parts[1], parts[2], nil
 }
@@ -84,33 +76,9 @@ func NewAPIKeys(keys []policy.Key) *APIKeys {
 	return &APIKeys{byID: byID, now: time.Now}
 }
 
-// Authenticate returns the identity of the key in a request's headers. Its
-// errors are ErrNoCredential, ErrBadCredential and ErrExpired, perhaps wrapped;
-// none quotes the credential.
-func (k *APIKeys) Authenticate(header http.Header) (policy.Identity, error) {
-	sent, err := credentialOf(header)
-	switch {
-	case err != nil:
-		return policy.Identity{}, fmt.Errorf("%w: %w", ErrBadCredential, err)
-	case sent.kind == noCredential:
-		return policy.Identity{}, ErrNoCredential
-	}
-	return k.find(sent.text)
-}
-
-// identify returns whose key a text is. Its errors are *Error.
+// identify returns whose key a text is. Its errors are *Error. They do not tell an
+// unknown key from a wrong secret.
 func (k *APIKeys) identify(text string) (policy.Identity, error) {
-	identity, err := k.find(text)
-	switch {
-	case errors.Is(err, ErrExpired):
-		return identity, &Error{Kind: Expired, Text: err.Error()}
-	case err != nil:
-		return identity, invalid("%v", err)
-	}
-	return identity, nil
-}
-
-func (k *APIKeys) find(text string) (policy.Identity, error) {
 	id, secret, err := ParseAPIKey(text)
 	if err != nil {
 		return policy.Identity{}, err
@@ -120,9 +88,9 @@ func (k *APIKeys) find(text string) (policy.Identity, error) {
 	matched := matches(key, secret)
 	switch {
 	case !known || !matched:
-		return policy.Identity{}, ErrBadCredential
+		return policy.Identity{}, invalid(badKey)
 	case !key.Expires.IsZero() && !k.now().Before(key.Expires):
-		return policy.Identity{}, ErrExpired
+		return policy.Identity{}, &Error{Kind: Expired, Text: "the API key has expired"}
 	}
 	return policy.Identity{
 		Subject: "key:" + id, Name: key.Name, Method: policy.MethodAPIKey,

@@ -2,7 +2,6 @@ package authn
 
 import (
 	"errors"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -49,14 +48,14 @@ func TestParseAPIKeyRefuses(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			_, _, err := ParseAPIKey(test.text)
-			if !errors.Is(err, ErrBadCredential) {
-				t.Errorf("got error %v, want %v", err, ErrBadCredential)
+			if !errors.Is(err, &Error{Kind: Invalid}) {
+				t.Errorf("got error %v, want that it is not valid", err)
 			}
 		})
 	}
 }
 
-func TestAuthenticate(t *testing.T) {
+func TestIdentify(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	good, goodText := newKey(t, "good", now.Add(time.Second))
@@ -65,40 +64,28 @@ func TestAuthenticate(t *testing.T) {
 	other := "mcpgw_" + good.ID + "_" + unknownText[len(unknownText)-keySecretLen:]
 	keys := NewAPIKeys([]policy.Key{good, expired})
 	keys.now = func() time.Time { return now }
-	none := NewAPIKeys(nil)
-
+	got, err := keys.identify(goodText)
+	if err != nil || got.Subject != "key:"+good.ID || got.Name != "good" || len(got.Servers) != 1 {
+		t.Errorf("got identity %+v, %v", got, err)
+	}
 	tests := []struct {
-		name   string
-		keys   *APIKeys
-		header http.Header
-		want   error
+		name string
+		keys *APIKeys
+		text string
+		want Kind
 	}{
-		{"bearer", keys, http.Header{"Authorization": {"Bearer " + goodText}}, nil},
-		{"scheme in any case", keys, http.Header{"Authorization": {"bearer " + goodText}}, nil},
-		{"own header", keys, http.Header{"X-Api-Key": {goodText}}, nil},
-		{"nothing", keys, http.Header{}, ErrNoCredential},
-		{"empty", keys, http.Header{"X-Api-Key": {""}}, ErrBadCredential},
-		{"basic", keys, http.Header{"Authorization": {"Basic " + goodText}}, ErrBadCredential},
-		{"wrong secret", keys, http.Header{"Authorization": {"Bearer " + other}}, ErrBadCredential},
-		{"unknown id", keys, http.Header{"Authorization": {"Bearer " + unknownText}}, ErrBadCredential},
-		{"expired", keys, http.Header{"Authorization": {"Bearer " + expiredText}}, ErrExpired},
-		{"two headers", keys, http.Header{"Authorization": {"Bearer " + goodText}, "X-Api-Key": {goodText}}, ErrBadCredential},
-		{"twice", keys, http.Header{"X-Api-Key": {goodText, goodText}}, ErrBadCredential},
-		{"no keys", none, http.Header{"Authorization": {"Bearer " + goodText}}, ErrBadCredential},
-		{"no keys, nothing", none, http.Header{}, ErrNoCredential},
+		{"empty", keys, "", Invalid},
+		{"wrong secret", keys, other, Invalid},
+		{"unknown id", keys, unknownText, Invalid},
+		{"expired", keys, expiredText, Expired},
+		{"no keys", NewAPIKeys(nil), goodText, Invalid},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := test.keys.Authenticate(test.header)
-			if !errors.Is(err, test.want) {
-				t.Fatalf("got error %v, want %v", err, test.want)
-			}
-			if err == nil && (got.Subject != "key:"+good.ID || got.Name != "good" || len(got.Servers) != 1) {
-				t.Errorf("got identity %+v", got)
-			}
-			if err != nil && got.Subject != "" {
-				t.Errorf("got identity %+v beside an error", got)
+			got, err := test.keys.identify(test.text)
+			if !errors.Is(err, &Error{Kind: test.want}) || got.Subject != "" {
+				t.Fatalf("got identity %+v and error %v, want kind %d", got, err, test.want)
 			}
 		})
 	}
@@ -108,8 +95,7 @@ func TestAuthenticate(t *testing.T) {
 func TestZeroKeyMatchesNothing(t *testing.T) {
 	t.Parallel()
 	keys := NewAPIKeys([]policy.Key{{}})
-	header := http.Header{"X-Api-Key": {"mcpgw_000000000000_" + strings.Repeat("A", keySecretLen)}}
-	if got, err := keys.Authenticate(header); err == nil {
+	if got, err := keys.identify("mcpgw_000000000000_" + strings.Repeat("A", keySecretLen)); err == nil {
 		t.Errorf("got identity %+v, want an error", got)
 	}
 }

@@ -196,6 +196,28 @@ func TestIssuerThatIsDown(t *testing.T) {
 	}
 }
 
+// While an issuer is down nobody can say whether a key that is not known is a new one.
+func TestUnknownKeyOfAnIssuerThatIsDown(t *testing.T) {
+	t.Parallel()
+	w := authntest.New(t)
+	state, clock := newState(t)
+	a := newAuthenticator(t, w.Authentication(authntest.Issued), w.Stored(), state)
+	unknown, known := authn.Request{Header: bearer(w.NextToken("new"))}, authn.Request{Header: bearer(w.Token(nil))}
+	if _, kind := ask(t, a, unknown); kind != authn.Invalid {
+		t.Errorf("while it answers: got kind %d, want Invalid", kind)
+	}
+	w.Issuer.Down(true)
+	clock.advance(time.Minute)
+	for range 2 { // the second time it is not asked
+		if _, kind := ask(t, a, unknown); kind != authn.Unavailable {
+			t.Errorf("while it is down: got kind %d, want Unavailable", kind)
+		}
+		if _, kind := ask(t, a, known); kind != good {
+			t.Errorf("a known key: got kind %d", kind)
+		}
+	}
+}
+
 // By default a token is for the address that it is sent to.
 func TestAudienceIsTheAddress(t *testing.T) {
 	t.Parallel()

@@ -109,8 +109,23 @@ func (s *keySource) await(ctx context.Context, pending chan struct{}) (*keySet, 
 	if known := s.usableLocked(now); known != nil {
 		return known, nil
 	}
+	return nil, s.unavailableLocked(now)
+}
+
+// outage returns an error if the issuer did not answer when it was asked last: a key
+// that is not known may be a new one then.
+func (s *keySource) outage() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.why == nil {
+		return nil
+	}
+	return s.unavailableLocked(s.state.now())
+}
+
+func (s *keySource) unavailableLocked(now time.Time) *Error {
 	wait := max(time.Second, s.next.Sub(now))
-	return nil, &Error{Kind: Unavailable, Text: fmt.Sprintf("the keys of the issuer %.200q can't be had now", s.key.issuer), RetryAfter: wait}
+	return &Error{Kind: Unavailable, Text: fmt.Sprintf("the keys of the issuer %.200q can't be had now", s.key.issuer), RetryAfter: wait}
 }
 
 func (s *keySource) usableLocked(now time.Time) *keySet {

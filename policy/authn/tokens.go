@@ -188,7 +188,11 @@ func (i *issuer) candidates(ctx context.Context, h header) ([]*verifyKey, error)
 	if set, err = i.source.refetch(ctx); err != nil {
 		return nil, err
 	}
-	return set.candidates(h.Algorithm, h.KeyID), nil
+	found := set.candidates(h.Algorithm, h.KeyID)
+	if len(found) == 0 {
+		err = i.source.outage()
+	}
+	return found, err
 }
 
 // isIDToken tells ID tokens by the claims that only they have (OpenID Connect Core

@@ -2,12 +2,14 @@ package grpcfront
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/grpcfront/gatewaypb"
 	"mcpgateway/proxy/mcp"
@@ -25,7 +27,11 @@ func refused(ctx context.Context, err error) error {
 		return status.FromContextError(ctx.Err()).Err()
 	}
 	r := gate.RefusalOf(err)
-	return statusOf(codeOfReason(r.Reason), int64(r.Code), r.Text, nil)
+	code := codeOfReason(r.Reason)
+	if errors.Is(err, &authn.Error{Kind: authn.Unavailable}) {
+		code = codes.Unavailable // which clients try again by themselves
+	}
+	return statusOf(code, int64(r.Code), r.Text, nil)
 }
 
 func codeOfReason(r gate.Reason) codes.Code {

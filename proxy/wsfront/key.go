@@ -8,14 +8,15 @@ import (
 const (
 	headerProtocol = "Sec-Websocket-Protocol"
 
-	// keyPrefix begins the subprotocol that is no protocol, but the key of a client
-	// that can set no other header: a web page.
+	// keyPrefix begins the subprotocol that is no protocol, but the credential of a
+	// client that can set no other header: a web page.
 	keyPrefix = "mcp.key."
 )
 
-// TakeKey moves an API key that a web page offered as the subprotocol mcp.key.KEY
-// to the header where other clients put theirs. Nothing of it is left where the
-// handshake could echo it. It must come before the key is looked at.
+// TakeKey moves an API key or a token that a web page offered as the subprotocol
+// mcp.key.CREDENTIAL to the header where other clients put theirs. Nothing of it is
+// left where the handshake could echo it. It must come before credentials are looked
+// at, which finds out whether it is the only one.
 func TakeKey(h http.Header) {
 	offered := tokens(h, headerProtocol)
 	if len(offered) == 0 {
@@ -24,7 +25,7 @@ func TakeKey(h http.Header) {
 	kept := offered[:0]
 	for _, item := range offered {
 		if key, ok := strings.CutPrefix(item, keyPrefix); ok {
-			h.Add("X-Api-Key", key)
+			h.Add("Authorization", "Bearer "+key)
 			continue
 		}
 		kept = append(kept, item)

@@ -18,7 +18,8 @@ func FuzzTakeKey(f *testing.F) {
 				t.Errorf("left: %q", item)
 			}
 		}
-		for _, key := range h.Values("X-Api-Key") {
+		for _, header := range h.Values("Authorization") {
+			key := strings.TrimPrefix(header, "Bearer ")
 			if !strings.Contains(first+"\n"+second, keyPrefix+key) {
 				t.Errorf("made: %q", key)
 			}

@@ -389,10 +389,17 @@ func TestHandshake(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// A web page's key is where others put theirs, and nowhere else.
+// A web page's key, or token, is where others put theirs, and nowhere else.
 func TestKeyOfAWebPage(t *testing.T) {
 	g := newGateway(t, nil)
-	c, response, err := g.dial("echo", "mcp.key.mcpgw_a_b-_", "mcp")
+	for _, credential := range []string{"mcpgw_a_b-_", "eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiJhIn0.c2ln-_"} {
+		g.takesFromPage(t, credential)
+	}
+}
+
+func (g *gateway) takesFromPage(t *testing.T, credential string) {
+	t.Helper()
+	c, response, err := g.dial("echo", "mcp.key."+credential, "mcp")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,8 +407,8 @@ func TestKeyOfAWebPage(t *testing.T) {
 		t.Errorf("got subprotocol %q back", got)
 	}
 	header := *g.header.Load()
-	if got := header.Values("X-Api-Key"); len(got) != 1 || got[0] != "mcpgw_a_b-_" {
-		t.Errorf("got keys %q", got)
+	if got := header.Values("Authorization"); len(got) != 1 || got[0] != "Bearer "+credential {
+		t.Errorf("got %q, want %s", got, credential)
 	}
 	if got := header.Values(headerProtocol); len(got) != 1 || got[0] != "mcp" {
 		t.Errorf("got subprotocols %q", got)

@@ -24,6 +24,7 @@ type suite struct {
 	programs string // the test server
 	files    string // the filesystem server from npm
 	clients  string // the TypeScript clients
+	oidc     string // the OpenID Connect provider from npm
 	npm      string // more servers from npm, and a Node
 	node     string // that one: the host's may be too old for servers and clients
 }
@@ -67,7 +68,7 @@ func prepare() (s suite, err error) {
 		return s, err
 	}
 	s.bin, s.programs = filepath.Join(s.top, "bin"), filepath.Join(s.top, "programs")
-	s.files, s.clients = filepath.Join(s.top, "files"), filepath.Join(s.top, "clients")
+	s.files, s.clients, s.oidc = filepath.Join(s.top, "files"), filepath.Join(s.top, "clients"), filepath.Join(s.top, "oidc")
 	if s.npm, err = filepath.Abs("npm"); err != nil {
 		return s, err
 	}
@@ -80,6 +81,7 @@ func prepare() (s suite, err error) {
 		installation.Programs(s.programs, "mcpgateway/tests/testserver", "mcpgateway/tests/oneera", "github.com/modelcontextprotocol/go-sdk/conformance/everything-server"),
 		install("servers", s.files),
 		install("clients/ts", s.clients),
+		install("oidc", s.oidc),
 		installation.NPM(s.npm),
 	)
 }
