@@ -74,7 +74,7 @@ type monitor struct {
 	chain    string      // of what it audits; set by inform
 	informed atomic.Bool // has a generation; reload offers it the next ones
 	verdicts chan control.Message
-	records  chan string // of the daemon's own audit log, to be sent on
+	records  chan string   // of the daemon's own audit log, to be sent on
 	ended    chan struct{} // closed when the connection has
 }
 

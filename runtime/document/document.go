@@ -80,7 +80,8 @@ func ReadFolder(path string) ([]string, error) {
 }
 
 // CheckProgram returns an error if the file at path is no program that belongs to root
-// or to the user of this process, or if others can write to it.
+// or to the user of this process, or if others can write to it, or put another in its
+// place before it is started.
 func CheckProgram(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -88,6 +89,28 @@ func CheckProgram(path string) error {
 	}
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
 		return Errors{{path, "is no program"}}
+	}
+	target, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		err = trusted(path, info, os.Geteuid(), 0o022)
+	}
+	for _, place := range []string{path, target} {
+		for at := filepath.Dir(place); err == nil && at != place; place, at = at, filepath.Dir(at) {
+			err = checkFolder(at)
+		}
+	}
+	return err
+}
+
+// checkFolder returns nil if nobody but root and the user of this process can rename
+// what they own in a folder.
+func checkFolder(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.Mode()&fs.ModeSticky != 0 && info.Sys().(*syscall.Stat_t).Uid == 0 {
+		return nil // as /tmp
 	}
 	return trusted(path, info, os.Geteuid(), 0o022)
 }

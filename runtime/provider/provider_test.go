@@ -1,6 +1,8 @@
 package provider
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -203,6 +205,44 @@ func TestHelperOfOthers(t *testing.T) {
 			map[string]Helper{"h": {Command: path, Timeout: time.Second, User: "daemon"}})
 		if err == nil || !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%s: got %v, want %q", name, err, tt.err)
+		}
+	}
+}
+
+// Who owns the folder of a helper, or of a link to it, can put another in its place
+// after it was looked at.
+func TestHelperInFoldersOfOthers(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("helpers are run by root: run this as root")
+	}
+	good, others := folder(t), folder(t)
+	program := write(t, filepath.Join(good, "helper"), "#!/bin/sh\necho x", 0o755)
+	inner := filepath.Join(others, "inner")
+	if err := os.Mkdir(inner, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	below := write(t, filepath.Join(inner, "helper"), "#!/bin/sh\necho x", 0o755)
+	link, linked := filepath.Join(others, "link"), filepath.Join(good, "link")
+	for path, target := range map[string]string{link: program, linked: below} {
+		if err := os.Symlink(target, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, others := range []func() error{
+		func() error { return os.Chown(others, 1, 0) },
+		func() error { return errors.Join(os.Chown(others, 0, 0), os.Chmod(others, 0o777)) },
+	} {
+		if err := others(); err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]string{program: "", below: "could change it", link: "could change it", linked: "could change it"} {
+			_, err := fetch(&Provider{}, document.Reference{Kind: document.ReferenceExec, Helper: "h", Name: "x"},
+				map[string]Helper{"h": {Command: path, Timeout: 20 * time.Second, User: "daemon"}})
+			text := fmt.Sprint(err)
+			if (err == nil) != (want == "") || err != nil && !strings.Contains(text, want) && !strings.Contains(text, "can be written") {
+				t.Errorf("%s: got %v, want %q", path, err, want)
+			}
 		}
 	}
 }
