@@ -31,7 +31,7 @@ func refused(ctx context.Context, err error) error {
 	if errors.Is(err, &authn.Error{Kind: authn.Unavailable}) {
 		code = codes.Unavailable // which clients try again by themselves
 	}
-	return statusOf(code, int64(r.Code), r.Text, nil)
+	return statusOf(code, int64(r.Code), r.Text, r.Data())
 }
 
 func codeOfReason(r gate.Reason) codes.Code {
