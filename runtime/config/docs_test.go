@@ -148,3 +148,52 @@ func TestPublishedConfigurationsLoad(t *testing.T) {
 		t.Errorf("examples: YAML gives %+v, TOML gives %+v", loaded["example.yaml"], loaded["example.toml"])
 	}
 }
+
+// configurations are the blocks of a document that have a section of a configuration:
+// fenced ones, and indented ones that begin with a section.
+func configurations(text string) (found []string) {
+	const sections = `(?:gateway|projects|servers|transports|security|rate_limit|resources|audit|secrets|sandbox):`
+	fenced := regexp.MustCompile("(?s)```(\\w*)\n(.*?)```")
+	for _, block := range fenced.FindAllStringSubmatch(text, -1) {
+		if block[1] == "yaml" && regexp.MustCompile(`(?m)^`+sections).MatchString(block[2]) {
+			found = append(found, block[2])
+		}
+	}
+	for _, block := range regexp.MustCompile(`(?m)^    `+sections+`.*\n(?:(?:    .*)?\n)*`).FindAllString(fenced.ReplaceAllString(text, ""), -1) {
+		found = append(found, regexp.MustCompile(`(?m)^    `).ReplaceAllString(block, ""))
+	}
+	return found
+}
+
+// Every configuration that a document shows loads, with the files and servers that it
+// names.
+func TestExamplesLoad(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := write(t, "any.pem", "text")
+	files := regexp.MustCompile(`/etc/mcp-gateway/(tls/)?[a-z-]+\.(pem|crl)`)
+	env := func(string) (string, bool) { return strings.Repeat("x", 64), true }
+	loaded := 0
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, example := range configurations(string(text)) {
+			example = files.ReplaceAllLiteralString(example, file)
+			if !strings.Contains(example, "\nservers:") && !strings.HasPrefix(example, "servers:") {
+				example += "\nservers: {files: {command: cat}, database: {command: cat}}\n"
+			}
+			if _, _, err := parse(filepath.Base(page)+".yaml", []byte(example), env, testHost(1000)); err != nil {
+				t.Errorf("%s\n%s", err, example)
+			}
+			loaded++
+		}
+	}
+	if loaded < 15 {
+		t.Errorf("got %d examples, want those of all pages", loaded)
+	}
+}
