@@ -206,7 +206,7 @@ func newPolicy(t *testing.T, eager string) (p policy.Policy, key string) {
 	return policy.Policy{
 		Generation: 1, Gateway: "test",
 		Servers: map[string]policy.Server{"echo": server, eager: eagerServer},
-		Keys:    []policy.Key{stored}, Transports: []string{"http"},
+		Keys:    []policy.Key{stored}, Authentication: proxytest.APIKeys(), Transports: []string{"http"},
 		Limits: policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 1 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
 	}, key
 }

@@ -128,7 +128,8 @@ func TestAllocations(t *testing.T) {
 			}
 			few, many = many, testing.AllocsPerRun(100, func() { e.Decide(r) })
 		}
-		if many > few {
+		// With the race detector, a sync.Pool forgets now and then.
+		if many > few+1 {
 			t.Errorf("%s: got %v allocations with 4000 rules and %v with 800", s.name, many, few)
 		}
 	}
