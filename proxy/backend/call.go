@@ -188,6 +188,7 @@ func (c *Conn) Ask(ctx context.Context, request mcp.Message, wants Wants) (*Call
 	if err := c.register(call, !request.Param("task").Empty()); err != nil {
 		return nil, err
 	}
+	link.Serve(ctx, c.Sandbox())
 	id := strconv.AppendUint(nil, call.id, 10)
 	if c.mode != ofSession && call.token != nil {
 		request = request.Replace(span, id)

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -16,12 +17,25 @@ import (
 func identified(o Origin, caller policy.Identity, now time.Time) *audit.Record {
 	r := &audit.Record{
 		Time: now, Correlation: o.Correlation, Transport: o.Transport,
-		Subject: caller.Subject, User: caller.User, Method: caller.Method,
+		Subject: caller.Subject, User: cmp.Or(caller.User, caller.Key, caller.Certificate), Method: caller.Method,
 	}
 	if o.Source.IsValid() {
 		r.Source = o.Source.String()
 	}
 	return r
+}
+
+// Enter is Authorize for a front that asks before it reads anything of a request. What
+// it refuses is audited.
+func (g *Gate) Enter(ctx context.Context, from Origin, caller policy.Identity, scope policy.Scope) error {
+	err := g.Authorize(caller, scope)
+	if err != nil {
+		if from.Correlation == "" {
+			from.Correlation = g.sessions.correlations.Next()
+		}
+		g.note(ctx, Request{Origin: from, Caller: caller, Scope: scope}, err)
+	}
+	return err
 }
 
 // note tells the audit log of a message that was refused at the door.
@@ -75,7 +89,7 @@ func keep(place ratelimit.Pass, call link.Call) link.Call {
 
 func (k *kept) Take() []mcp.Message {
 	messages := k.Call.Take()
-	if n := len(messages); n > 0 && messages[n-1].Kind() == mcp.Response {
+	if answered(messages) {
 		k.leave()
 	}
 	return messages

@@ -72,6 +72,7 @@ type Request struct {
 type Reply struct {
 	Session string    // id of the session that this request opened
 	Call    link.Call // nil for a message that has no answer
+	of      *passages // of the session that the call is in; nil without
 }
 
 // Errors that a front tells apart, best by RefusalOf. Beside them, Do returns
@@ -148,14 +149,16 @@ func (g *Gate) Do(ctx context.Context, r Request) (Reply, error) {
 	if r.Origin.Correlation == "" {
 		r.Origin.Correlation = g.sessions.correlations.Next()
 	}
-	ctx = withPassenger(ctx, passenger{r.Origin, r.Caller})
+	ctx = withPassenger(ctx, passenger{Origin: r.Origin, caller: r.Caller})
 	place, err := g.enter(r)
 	if err != nil {
 		g.note(ctx, r, err)
 		return Reply{}, err
 	}
 	reply, err := g.dispatch(ctx, r)
-	reply.Call = keep(place, reply.Call)
+	if reply.Call = keep(place, reply.Call); reply.Call != nil && reply.of != nil {
+		reply.Call = reply.of.add(reply.Call)
+	}
 	return reply, err
 }
 

@@ -94,7 +94,7 @@ func (g *guard) pass(ctx context.Context, request mcp.Message, to send) (link.Ca
 		p.refused(err)
 		return nil, err
 	}
-	call, err := to(ctx, request)
+	call, err := to(p.inside(ctx), request)
 	if err != nil {
 		p.end(statusOf(err), err.Error())
 		return nil, err
@@ -107,9 +107,22 @@ func (g *guard) pass(ctx context.Context, request mcp.Message, to send) (link.Ca
 	return w, nil
 }
 
+// inside is the context of what is done for a request behind its guard.
+func (p *passage) inside(ctx context.Context) context.Context {
+	if p.record != nil {
+		ctx = link.WithWatcher(ctx, p)
+	}
+	if p.wants.method == mcp.MethodInitialize {
+		within := passengerOf(ctx)
+		within.opening = p.server
+		ctx = withPassenger(ctx, within)
+	}
+	return ctx
+}
+
 // judge decides whether a request is passed on.
 func (p *passage) judge(ctx context.Context) (err error) {
-	if p.rules.Limits != nil {
+	if p.limited(ctx) {
 		p.place, err = p.rules.Limits.EnterServer(ratelimit.Call{Subject: p.caller.Subject, Server: p.server, Tool: p.wants.tool, Now: p.started})
 		if err != nil {
 			return err
@@ -122,6 +135,21 @@ func (p *passage) judge(ctx context.Context) (err error) {
 		return nil
 	}
 	return p.rules.Pins.Check(ctx, p.server, p.wants.tool, p.fetch)
+}
+
+// limited reports whether a request counts for the limits of its server. What a
+// translated session asks as it is opened is its initialize, which has been counted;
+// and what the gateway listens to for a session is no request of its client, who could
+// have none in flight beside it.
+func (p *passage) limited(ctx context.Context) bool {
+	by := passengerOf(ctx)
+	switch {
+	case p.rules.Limits == nil:
+		return false
+	case by.opening != "" && by.opening == p.server:
+		return false
+	}
+	return by.Transport != "" || by.Correlation != "" || p.wants.method != mcp.MethodListen
 }
 
 // permit asks the rules about everything that a request names.

@@ -85,7 +85,7 @@ type bounded struct {
 
 func (b *bounded) Take() []mcp.Message {
 	messages := b.Call.Take()
-	if n := len(messages); n > 0 && messages[n-1].Kind() == mcp.Response {
+	if answered(messages) {
 		b.leave()
 	}
 	return messages

@@ -21,7 +21,8 @@ type Origin struct {
 // guard of the server that it ends up at.
 type passenger struct {
 	Origin
-	caller policy.Identity
+	caller  policy.Identity
+	opening string // the server whose guard has let an initialize in, which opens a session now
 }
 
 type passengerKey struct{}

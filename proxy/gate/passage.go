@@ -21,9 +21,13 @@ type passage struct {
 	started time.Time
 	wants   wants
 	once    sync.Once
-	bytes   atomic.Int64  // of what came back
-	over    chan struct{} // of a subscription: closed when it has ended
+	bytes   atomic.Int64           // of what came back
+	served  atomic.Pointer[string] // the instance, once it is known
+	over    chan struct{}          // of a subscription: closed when it has ended
 }
+
+// ServedBy takes note of the instance that a request goes to.
+func (p *passage) ServedBy(instance string) { p.served.Store(&instance) }
 
 // refused ends the passage of a request that is not passed on.
 func (p *passage) refused(err error) {
@@ -50,6 +54,9 @@ func (p *passage) end(status, reason string) {
 			return
 		}
 		p.record.Status, p.record.Reason = status, reason
+		if instance := p.served.Load(); instance != nil {
+			p.record.Instance = *instance
+		}
 		p.record.Duration, p.record.BytesOut = time.Since(p.started), p.bytes.Load()
 		slot.Write(p.record)
 	})
@@ -95,6 +102,8 @@ func statusIn(m mcp.Message) (status, reason string) {
 		return "timeout", errorText(m)
 	case mcp.FailureEnded:
 		return "ended", errorText(m)
+	case mcp.FailureCancelled:
+		return "cancelled", errorText(m)
 	}
 	switch {
 	case m.Err() != nil:

@@ -18,44 +18,68 @@ type passages struct {
 type lasting struct {
 	link.Call
 	of *passages
+
+	mu   sync.Mutex
+	left []mcp.Message // of a session that is over, for whoever reads it yet
 }
 
 func (p *passages) add(call link.Call) link.Call {
-	l := &lasting{call, p}
+	l := &lasting{Call: call, of: p}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.open == nil {
-		p.open = map[*lasting]struct{}{}
+	over := p.over
+	if !over {
+		if p.open == nil {
+			p.open = map[*lasting]struct{}{}
+		}
+		p.open[l] = struct{}{}
 	}
-	p.open[l] = struct{}{}
+	p.mu.Unlock()
+	if over {
+		l.end()
+	}
 	return l
 }
 
-// end reads what is left when the session is over: each call has its response then.
+// end ends what is left when the session is over: each call has its response then, or
+// is about to.
 func (p *passages) end() {
 	p.mu.Lock()
 	left := p.open
-	p.open = nil
+	p.open, p.over = nil, true
 	p.mu.Unlock()
 	for l := range left {
-		l.Call.Take()
-		l.Call.Detach()
+		l.end()
 	}
 }
 
+// end reads a call to its end, so that what it takes up is free, and keeps what there
+// is to read: somebody may be about to.
+func (l *lasting) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left = append(l.left, l.Call.Take()...)
+	l.Wake()
+}
+
+// Take returns what has come.
 func (l *lasting) Take() []mcp.Message {
-	messages := l.Call.Take()
-	if n := len(messages); n > 0 && messages[n-1].Kind() == mcp.Response {
+	l.mu.Lock()
+	messages := append(l.left, l.Call.Take()...)
+	l.left = nil
+	l.mu.Unlock()
+	if answered(messages) {
 		l.leave()
 	}
 	return messages
 }
 
+// Cancel ends the call.
 func (l *lasting) Cancel(reason string) {
 	l.Call.Cancel(reason)
 	l.leave()
 }
 
+// Detach says that nobody reads the messages any more.
 func (l *lasting) Detach() {
 	l.Call.Detach()
 	l.leave()
@@ -65,4 +89,9 @@ func (l *lasting) leave() {
 	l.of.mu.Lock()
 	defer l.of.mu.Unlock()
 	delete(l.of.open, l)
+}
+
+// answered reports whether messages end with a response.
+func answered(messages []mcp.Message) bool {
+	return len(messages) > 0 && messages[len(messages)-1].Kind() == mcp.Response
 }

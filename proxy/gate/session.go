@@ -43,7 +43,7 @@ type session struct {
 	revision string
 	direct   bool                             // with a process of its own, and nothing between
 	caller   *atomic.Pointer[policy.Identity] // as it came last: tokens are renewed
-	open     *passages                        // of a direct session
+	open     *passages
 }
 
 // NewSessions returns an empty table. What servers hide in what they list is told to
@@ -145,6 +145,7 @@ func (s *Sessions) end(id string, caller policy.Identity, scope policy.Scope) er
 // session of it if the server agrees.
 func (g *Gate) open(ctx context.Context, r Request) (Reply, error) {
 	if err := g.sessions.reserve(r.Caller.Subject, g.policy.Limits); err != nil {
+		g.note(ctx, r, err)
 		return Reply{}, err
 	}
 	var opened session
@@ -240,7 +241,7 @@ func (g *Gate) inSession(ctx context.Context, s session, r Request) (Reply, erro
 	}
 	if !s.direct {
 		call, err := s.Call(ctx, r.Message)
-		return Reply{Call: call}, ended(err)
+		return Reply{Call: call, of: s.open}, ended(err)
 	}
 	guard := g.guard(r.Caller, r.Scope)
 	guard.fetch = func(ctx context.Context) error { return guard.observe(ctx, send(s.Call)) }
@@ -248,7 +249,7 @@ func (g *Gate) inSession(ctx context.Context, s session, r Request) (Reply, erro
 	if err != nil {
 		return Reply{}, ended(err)
 	}
-	return Reply{Call: s.open.add(call)}, nil
+	return Reply{Call: call, of: s.open}, nil
 }
 
 // ended turns the end of an instance into the end of its session.

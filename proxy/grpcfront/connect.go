@@ -25,7 +25,7 @@ func (f *Front) Connect(stream messages) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Gate.Authorize(a.caller, scope); err != nil {
+	if err := a.Gate.Enter(ctx, a.origin, a.caller, scope); err != nil {
 		return refused(ctx, err)
 	}
 	duplex := gate.NewDuplex(a.origin, a.caller, scope, func() *gate.Gate { return f.current().Gate })

@@ -176,7 +176,7 @@ func (x *exchange) admit() *refusal {
 	case x.r.Method == http.MethodHead:
 		return &refusal{status: http.StatusMethodNotAllowed, allow: "POST, GET, DELETE, OPTIONS", text: "method not allowed"}
 	}
-	if err := x.Gate.Authorize(caller, x.scope); err != nil {
+	if err := x.Gate.Enter(x.r.Context(), x.origin, caller, x.scope); err != nil {
 		return x.refusalOf(err, nil)
 	}
 	return nil

@@ -75,7 +75,7 @@ func (x *exchange) serve() *Problem {
 	if x.query, problem = parseQuery(x.r.URL.RawQuery, found.query); problem != nil {
 		return problem
 	}
-	if err := x.Gate.Authorize(x.Caller, x.scope); err != nil {
+	if err := x.Gate.Enter(x.r.Context(), x.Origin, x.Caller, x.scope); err != nil {
 		problem := problemOf(err)
 		if problem.Status == http.StatusForbidden && x.Challenge != nil {
 			problem.Challenge = x.Challenge(err)
