@@ -111,6 +111,13 @@ func (t *taking) add(b bound) {
 	}
 }
 
+// ignoreFlight lets something in however many requests are in flight.
+func (t *taking) ignoreFlight() {
+	for i := range t.count {
+		t.bounds[i].quota.Concurrent = 0
+	}
+}
+
 // take takes a token and a place of every bound, or nothing, and then says which one
 // lacks them for longest. gone says that one of the buckets is no more.
 func (t *taking) take(now time.Time) (pass Pass, lacks *Error, gone bool) {

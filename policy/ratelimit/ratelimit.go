@@ -50,6 +50,9 @@ type Call struct {
 	Server  string
 	Tool    string // that is called; "" for any other request
 	Now     time.Time
+	// Unanswered says that it is no request but what has no answer: it takes of the
+	// rates, and is never in flight. What cancels a request must not wait for its end.
+	Unanswered bool
 }
 
 // With returns the table under the limits of a policy. A bucket keeps its level, but
@@ -126,6 +129,9 @@ func (l *Limits) enter(c Call, door bool, bounds ...bound) (Pass, error) {
 		}
 		for _, b := range bounds {
 			all.add(b)
+		}
+		if c.Unanswered {
+			all.ignoreFlight()
 		}
 		pass, lacks, gone := all.take(c.Now)
 		switch {

@@ -166,7 +166,9 @@ func (g *Gate) Do(ctx context.Context, r Request) (Reply, error) {
 // use anything of the scope.
 func (g *Gate) enter(r Request) (pass ratelimit.Pass, err error) {
 	if g.rules.Limits != nil {
-		if pass, err = g.rules.Limits.EnterGateway(ratelimit.Call{Subject: r.Caller.Subject, Now: time.Now()}); err != nil {
+		if pass, err = g.rules.Limits.EnterGateway(ratelimit.Call{
+			Subject: r.Caller.Subject, Now: time.Now(), Unanswered: r.Message.Kind() != mcp.Request,
+		}); err != nil {
 			return pass, err
 		}
 	}

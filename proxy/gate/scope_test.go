@@ -8,6 +8,7 @@ import (
 	"mcpgateway/policy"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/proxytest"
 )
 
 const initializing = `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{"elicitation":{}},"clientInfo":{"name":"c","version":"1"}}}`
@@ -19,6 +20,9 @@ type user struct {
 	caller  policy.Identity
 	scope   policy.Scope
 	session string // "": of the stateless era
+
+	opener   *proxytest.Opener // of tests that end servers
+	passages []*passages       // of its sessions
 }
 
 func (u *user) do(text string) Reply {
@@ -51,6 +55,7 @@ func (u *user) open() {
 	if u.session = reply.Session; u.session == "" {
 		u.t.Fatalf("got no session but %s", reply.Call.Take()[0].Raw())
 	}
+	reply.Call.Take()
 	u.do(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)
 }
 
