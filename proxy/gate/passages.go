@@ -12,6 +12,7 @@ import (
 type passages struct {
 	mu   sync.Mutex
 	open map[*lasting]struct{}
+	over bool // the session
 }
 
 // lasting is a call that its session ends if nobody else does.

@@ -161,8 +161,11 @@ func (r *trail) batch(t *testing.T) {
 	a := s.post(t, strings.Replace(initialize, "2025-11-25", "2025-03-26", 1))
 	s.id = a.header.Get("Mcp-Session-Id")
 	s.post(t, `{"jsonrpc":"2.0","method":"notifications/initialized"}`)
-	const call = `{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"chmod","arguments":{"path":"/none%[1]d","mode":"0"}}}`
-	a = s.do(t, http.MethodPost, fmt.Sprintf("["+call+","+call+","+call+"]", 1, 2, 3), map[string]string{"Mcp-Protocol-Version": "2025-03-26"})
+	calls := make([]string, 3)
+	for i := range calls {
+		calls[i] = fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"chmod","arguments":{"path":"/none%[1]d","mode":"0"}}}`, i)
+	}
+	a = s.do(t, http.MethodPost, "["+strings.Join(calls, ",")+"]", map[string]string{"Mcp-Protocol-Version": "2025-03-26"})
 	var found []record
 	eventually(t, "three records of a batch", func() bool { found = r.of(t, "chmod"); return len(found) >= 3 })
 	if len(found) != 3 || found[0].Digest == found[1].Digest || found[0].Correlation != a.header.Get("Mcp-Gateway-Request-Id") {
