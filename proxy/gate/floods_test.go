@@ -39,6 +39,22 @@ func TestFloodsAreBoundedInTheAuditLog(t *testing.T) {
 	}
 }
 
+// A definition that is asked for anew is a request: headers that fit no tool would else
+// have a server list its tools as often as their sender likes.
+func TestFreshDefinitionsAreLimited(t *testing.T) {
+	g, _ := newGate(t)
+	g.rules.Limits = ratelimit.New().With(&policy.Policy{Limits: policy.Limits{PerIdentity: policy.Quota{Rate: &policy.Rate{PerSecond: 0.001, Burst: 2}}}})
+	for i := range 4 {
+		_, err := g.Tool(t.Context(), caller("key:a"), on("echo"), "echo", true)
+		if limited(err) != (i >= 2) {
+			t.Errorf("got %v of number %d", err, i+1)
+		}
+	}
+	if definition, err := g.Tool(t.Context(), caller("key:a"), on("echo"), "echo", false); definition == nil || err != nil {
+		t.Errorf("got %s, %v of what is remembered", definition, err)
+	}
+}
+
 // What was left out is counted in the next record.
 func TestFloodCounts(t *testing.T) {
 	t.Parallel()

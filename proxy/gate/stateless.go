@@ -2,8 +2,10 @@ package gate
 
 import (
 	"context"
+	"time"
 
 	"mcpgateway/policy"
+	"mcpgateway/policy/ratelimit"
 	"mcpgateway/proxy/catalog"
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/link"
@@ -43,8 +45,16 @@ func (g *Gate) server(caller policy.Identity, scope policy.Scope, owner fleet.Ow
 }
 
 // Tool returns the definition of a tool as its server lists it, raw; nil if there
-// is no such tool. fresh asks the server again if the definition is remembered.
+// is no such tool. fresh asks the server again if the definition is remembered, and counts as a
+// request of the caller.
 func (g *Gate) Tool(ctx context.Context, caller policy.Identity, scope policy.Scope, name string, fresh bool) ([]byte, error) {
+	if fresh && g.rules.Limits != nil {
+		place, err := g.rules.Limits.EnterGateway(ratelimit.Call{Subject: caller.Subject, Now: time.Now()})
+		if err != nil {
+			return nil, err
+		}
+		defer place.Leave()
+	}
 	names, err := g.Resolve(caller, scope)
 	if err != nil {
 		return nil, err
