@@ -84,8 +84,12 @@ func (g *guard) observe(ctx context.Context, server link.Server) error {
 // pass judges a request and passes it on. The call that it returns tells the audit
 // log of its end.
 func (g *guard) pass(ctx context.Context, request mcp.Message, to send) (link.Call, error) {
+	if g.rules.Audit != nil && !g.sessions.crowd.enter(g.caller.Subject) {
+		return nil, link.ErrBusy
+	}
 	slot, err := g.rules.Audit.Reserve(ctx)
 	if err != nil {
+		g.makeRoom()
 		return nil, err
 	}
 	p := &passage{guard: g, slot: slot, started: time.Now(), wants: parse(request)}

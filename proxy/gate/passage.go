@@ -48,7 +48,12 @@ func (p *passage) refused(err error) {
 func (p *passage) end(status, reason string) {
 	p.once.Do(func() {
 		p.place.Leave()
-		slot := p.atEnd()
+		slot := p.slot
+		if p.over != nil {
+			slot = p.atEnd()
+		} else {
+			p.makeRoom()
+		}
 		if p.record == nil {
 			slot.Release()
 			return

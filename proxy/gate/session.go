@@ -28,6 +28,7 @@ type Sessions struct {
 	notes        *screen.Notes // of hidden text
 	hints        hints
 	limited      *flood // of callers that do too much
+	crowd        crowd
 
 	running sync.WaitGroup
 

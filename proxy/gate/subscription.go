@@ -21,13 +21,11 @@ func (p *passage) lasts() {
 		p.slot.Write(p.record)
 	}
 	p.slot = audit.Slot{}
+	p.makeRoom()
 }
 
-// atEnd is the room for the record of the end of a passage.
+// atEnd is the room for the record of the end of a passage that lasted.
 func (p *passage) atEnd() audit.Slot {
-	if p.over == nil {
-		return p.slot
-	}
 	close(p.over)
 	now, cancel := context.WithCancel(context.Background())
 	cancel() // it waits for nothing

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -70,8 +71,47 @@ func TestSubscriptionIsRecordedWhenItBegins(t *testing.T) {
 	eventually(t, "a record of its begin", func() bool { return strings.Contains(written(), `"status":"listening"`) })
 	call.Cancel("enough")
 	eventually(t, "a record of its end", func() bool { return strings.Contains(written(), `"status":"cancelled"`) })
+	if left := len(g.sessions.crowd.held); left != 0 {
+		t.Errorf("got %d callers that hold room", left)
+	}
 	if n := strings.Count(written(), `"method":"subscriptions/listen"`); n != 2 {
 		t.Errorf("got %d records in %s", n, written())
+	}
+}
+
+// One caller's calls don't take the room of the audit log from others, and give back
+// what they took.
+func TestOneCallerLeavesRoomInTheAuditLog(t *testing.T) {
+	g, _ := newGate(t)
+	recorded(t, g)
+	pass := func(subject string) (link.Call, error) {
+		return g.guard(caller(subject), on("modern")).pass(t.Context(), initialize(), func(context.Context, mcp.Message) (link.Call, error) {
+			return link.Answered(mcp.NewResult([]byte("1"), []byte("{}"))), nil
+		})
+	}
+	var calls []link.Call
+	for range maxRoom {
+		call, err := pass("key:a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls = append(calls, call)
+	}
+	if _, err := pass("key:a"); !errors.Is(err, link.ErrBusy) {
+		t.Errorf("got %v over the bound", err)
+	}
+	if _, err := pass("key:b"); err != nil {
+		t.Errorf("another caller: got %v", err)
+	}
+	for i, call := range calls {
+		if i%2 == 0 {
+			call.Take()
+		}
+		call.Cancel("enough")
+		call.Detach()
+	}
+	if left := g.sessions.crowd.held["key:a"]; left != 0 {
+		t.Errorf("got %d held of calls that have ended", left)
 	}
 }
 
