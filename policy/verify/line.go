@@ -71,13 +71,19 @@ func (l line) event() (e event) {
 	for _, name := range []string{chain.EventOpened, chain.EventCheckpoint, chain.EventRotated, chain.EventDeleted} {
 		if bytes.Contains(l.members, []byte(`"event":"`+name+`"`)) {
 			text := append(append([]byte("{"), l.members...), '}')
-			if json.Unmarshal(text, &e) != nil || e.Event != name {
+			if json.Unmarshal(text, &e) != nil || e.Event != name || !isName(e.Chain) {
 				return event{}
 			}
 			return e
 		}
 	}
 	return event{}
+}
+
+// isName reports whether text may be what a chain is called, or nothing: it is shown on
+// terminals, and a captured proxy may have written it.
+func isName(text string) bool {
+	return len(text) <= 64 && strings.Trim(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_") == ""
 }
 
 // isTorn reports whether text may be the beginning of a line whose end a crash

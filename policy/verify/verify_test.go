@@ -152,6 +152,29 @@ func TestWholeLogIsGood(t *testing.T) {
 	}
 }
 
+// What is found is shown to root, on a terminal. A captured proxy may call its chain what
+// it likes.
+func TestChainsHaveNoNameThatSteersTerminals(t *testing.T) {
+	t.Parallel()
+	b := newBook(t)
+	b.proxy()
+	b.call(2)
+	b.sign()
+	b.calls = chain.Chain{ID: "a\x1b[2J"}
+	if err := b.calls.Follow(*b.signed); err != nil {
+		t.Fatal(err)
+	}
+	*b.last() = b.calls.AppendOpened(*b.last(), chain.Calls, b.now, b.signed, false)
+	b.call(2)
+	r := b.check(t.TempDir(), b.logs())
+	if r.Good() {
+		t.Error("such a log is good")
+	}
+	if shown := texts(r.Problems) + texts(r.Notes); strings.Contains(shown, "\x1b") {
+		t.Errorf("got %q", shown)
+	}
+}
+
 // alterations are all small changes of a file, but for those that are none.
 func alterations(content []byte, each func(what string, altered []byte)) {
 	for i := range content {
