@@ -143,17 +143,13 @@ func (p *passage) judge(ctx context.Context) (err error) {
 
 // limited reports whether a request counts for the limits of its server. What a
 // translated session asks as it is opened is its initialize, which has been counted;
-// and what the gateway listens to for a session is no request of its client, who could
-// have none in flight beside it.
+// and what the gateway asks of itself (what tools there are, what it listens to for a
+// session) is no request of its client, who would have fewer than the configuration says.
 func (p *passage) limited(ctx context.Context) bool {
 	by := passengerOf(ctx)
-	switch {
-	case p.rules.Limits == nil:
-		return false
-	case by.opening != "" && by.opening == p.server:
-		return false
-	}
-	return by.Transport != "" || by.Correlation != "" || p.wants.method != mcp.MethodListen
+	itself := by.Transport == "" && by.Correlation == ""
+	opening := by.opening != "" && by.opening == p.server
+	return p.rules.Limits != nil && !itself && !opening
 }
 
 // permit asks the rules about everything that a request names.

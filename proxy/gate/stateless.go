@@ -59,6 +59,9 @@ func (g *Gate) Tool(ctx context.Context, caller policy.Identity, scope policy.Sc
 	if err != nil {
 		return nil, err
 	}
+	if fresh { // for which clients have to ask wrongly, as often as they like
+		ctx = withPassenger(ctx, passenger{Origin: Origin{Correlation: g.sessions.correlations.Next()}, caller: caller})
+	}
 	owner := fleet.Owner{Subject: caller.Subject}
 	if scope.Server == "" {
 		return g.merged(caller, names, owner).Tool(ctx, name, fresh)

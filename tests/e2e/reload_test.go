@@ -9,6 +9,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +27,8 @@ const reloads = 100
 
 // settings are what changes of the configuration.
 type settings struct {
-	env, timeout, body int
+	env, timeout, rate int
+	rules              int // changes of the policy file
 	extra              bool
 	broken, remark     string
 }
@@ -40,8 +43,26 @@ func (s settings) text(g *gateway) string {
 	if s.extra {
 		entries = append(entries, testserver("extra", "warm: 1"))
 	}
-	return g.pool() + fmt.Sprintf("%s\n%stransports: {websocket: {enabled: true}, http: {max_body_mb: %d}}\n%s",
-		s.remark, s.broken, 4+s.body, servers(entries...))
+	limit := fmt.Sprintf("rate_limit: {enabled: true, requests_per_second: %d, burst: 5000, per_identity: {requests_per_second: %[1]d}}\n", 5000+s.rate)
+	return g.pool() + fmt.Sprintf("%s\n%stransports: {websocket: {enabled: true}}\n%ssecurity: {authorization: {type: rbac, policy_file: %q}}\n%s",
+		s.remark, s.broken, limit, s.policy(g), servers(entries...))
+}
+
+// policy is the file with the rules.
+func (s settings) policy(g *gateway) string { return filepath.Join(g.dir, "policies.yaml") }
+
+// write writes the configuration and the policy file. Both are what they will be
+// before anybody is told.
+func (s settings) write(t *testing.T, g *gateway) {
+	t.Helper()
+	rules := fmt.Sprintf("version: \"1.0\"\nroles:\n  all: {permissions: [{actions: [\"*\"]}, {effect: deny, actions: [tools/call], tools: [none_%d]}]}\nbindings: [{role: all, users: [\"*\"]}]\n", s.rules)
+	if old, err := os.ReadFile(s.policy(g)); err != nil || string(old) != rules {
+		next := s.policy(g) + ".next"
+		if err := errors.Join(os.WriteFile(next, []byte(rules), 0o600), os.Rename(next, s.policy(g))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.writeConfig(t, s.text(g))
 }
 
 // next is the change number i, and whether it is one for the gateway.
@@ -58,8 +79,10 @@ func (s settings) next(i int) (settings, bool) {
 		broken := s
 		broken.broken = fmt.Sprintf("nonsense_%d: 1\n", i)
 		return broken, true
-	case 5, 8:
-		s.body++
+	case 5:
+		s.rate++
+	case 8:
+		s.rules++
 	case 9:
 		return s, false
 	}
@@ -71,7 +94,7 @@ func (s settings) next(i int) (settings, bool) {
 func TestReloadsUnderLoad(t *testing.T) {
 	t.Parallel()
 	var now settings
-	g := startPrepared(t, func(g *gateway) { g.writeConfig(t, now.text(g)) })
+	g := startPrepared(t, func(g *gateway) { now.write(t, g) })
 	l := newLoad(t, g)
 	before := l.processes()
 	ways := []func(*testing.T, *gateway, settings){bySignal, byCommand}
@@ -113,7 +136,7 @@ func bySignal(t *testing.T, g *gateway, s settings) {
 	if s.broken != "" {
 		text = "the new configuration was refused"
 	}
-	g.writeConfig(t, s.text(g))
+	s.write(t, g)
 	g.logs(t, text, func() {
 		if err := unix.Kill(g.daemon, unix.SIGHUP); err != nil {
 			t.Fatal(err)
@@ -123,7 +146,7 @@ func bySignal(t *testing.T, g *gateway, s settings) {
 
 func byCommand(t *testing.T, g *gateway, s settings) {
 	t.Helper()
-	g.writeConfig(t, s.text(g))
+	s.write(t, g)
 	if s.broken == "" {
 		g.cli(t, "reload")
 		return
@@ -141,7 +164,7 @@ func byItself(t *testing.T, g *gateway, s settings) {
 	if s.broken != "" {
 		text = "the configuration's files have changed, and the old configuration stays in force"
 	}
-	g.logs(t, text, func() { g.writeConfig(t, s.text(g)) })
+	g.logs(t, text, func() { s.write(t, g) })
 }
 
 // logs waits until the gateway logs a text once more than before do.
