@@ -21,6 +21,7 @@ import (
 // servers are those of this package's tests that say what no server should.
 func servers() proxytest.Own {
 	return proxytest.Own{
+		"frail":           frail,
 		"nonsense":        func() int { return talkNonsense(mcp.MethodInitialize) },
 		"nonsense-modern": func() int { return talkNonsense(mcp.MethodDiscover) },
 	}

@@ -52,7 +52,7 @@ func TestRates(t *testing.T) {
 		if again := one.rest(t, at+"/tools/echo", "{}"); again.kind != "429" || again.header.Get("Retry-After") == "" {
 			t.Errorf("%s by rest: got %s %s", server, again.kind, again.text)
 		}
-		if other := fresh("other of " + server).http(t, at, "tools/call", echo); (other.kind == "ok") != (server == "free") {
+		if other := fresh("other of "+server).http(t, at, "tools/call", echo); (other.kind == "ok") != (server == "free") {
 			t.Errorf("%s for another caller: got %s %s", server, other.kind, other.text)
 		}
 		if other := one.http(t, "/servers/tool", "tools/call", `"name":"counters","arguments":{}`); (other.kind == "ok") != (server != "free") {
