@@ -59,7 +59,7 @@ func (g *Gate) Tool(ctx context.Context, caller policy.Identity, scope policy.Sc
 	if err != nil {
 		return nil, err
 	}
-	if fresh { // for which clients have to ask wrongly, as often as they like
+	if fresh { // then it counts for the server, too
 		ctx = withPassenger(ctx, passenger{Origin: Origin{Correlation: g.sessions.correlations.Next()}, caller: caller})
 	}
 	owner := fleet.Owner{Subject: caller.Subject}

@@ -147,3 +147,36 @@ func TestRugPullIsBlocked(t *testing.T) {
 		t.Error("what was approved for one server counts for another")
 	}
 }
+
+// What a server hides from people is not in lists, nor in what it says of itself, and a
+// tool that can't be called without it is left out. Without the defence it is there.
+func TestHiddenText(t *testing.T) {
+	t.Parallel()
+	const hidden = "\U000e0068"
+	for _, mode := range []string{"strip", "off"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			g := start(t, "security: {hidden_text: "+mode+"}\ntransports: {grpc: {enabled: true}, websocket: {enabled: true}}\n",
+				servers(testserver("sly", "args: [-misbehave, hide]"), testserver("shared", "args: [-misbehave, hide]", "instances: shared")))
+			one := asker{g, g.addresses.Key}
+			for _, at := range []string{"/servers/sly", "/servers/shared", ""} {
+				for name, ask := range one.ways() {
+					got := ask(t, at, "tools/list", "")
+					shown := strings.Contains(got.text, hidden) || strings.Contains(got.text, `\udb40`)
+					if got.kind != "ok" || shown != (mode == "off") || strings.Contains(got.text, `"name":"env`) && mode == "strip" || !strings.Contains(got.text, "answer with the arguments") {
+						t.Errorf("%s by %s: got %s, hidden text %v", at, name, got.kind, shown)
+					}
+				}
+			}
+			for _, server := range []string{"sly", "shared"} {
+				a := g.at(server).post(t, initialize)
+				if text := string(a.message); !strings.Contains(text, "be kind") || (strings.Contains(text, hidden) || strings.Contains(text, `\udb40`)) != (mode == "off") {
+					t.Errorf("instructions of %s: got %q", server, text)
+				}
+			}
+			if mode == "strip" && !strings.Contains(g.log.String(), "hidden") {
+				t.Error("nothing of it is in the log")
+			}
+		})
+	}
+}

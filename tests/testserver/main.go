@@ -48,6 +48,7 @@
 //	cpu           keep every processor busy for n (10) seconds
 //	rug-pull      list the tools n (1) times, and then with another description of echo, which tells a model to
 //	              pass on a secret; says that the list has changed. With n = 0 at once
+//	hide          put hidden text into the description of echo, the name of env, and the instructions
 //	no-read       answer and never read standard input again; with the flag: never read it
 //
 // Without n the number in parentheses holds. Processes left behind, and a server

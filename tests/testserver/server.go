@@ -59,6 +59,7 @@ type server struct {
 	cancelled int
 	deaf      bool
 	pull      *int     // lists until the rug is pulled; nil: never
+	hides     bool     // text that people do not see
 	hoard     [][]byte // what the tool memory keeps
 }
 
@@ -183,7 +184,10 @@ func (s *server) initialize(m message) error {
 		s.phase = phaseInitialize
 		s.sampling = params.Capabilities.Sampling != nil
 	}
-	tells := s.pull != nil
+	tells, instructions := s.pull != nil, "be kind"
+	if s.hides {
+		instructions += hiddenText
+	}
 	s.mu.Unlock()
 	if again {
 		return s.fail(m.ID, codeInvalidRequest, "initialize was sent before")
@@ -200,6 +204,7 @@ func (s *server) initialize(m message) error {
 		"protocolVersion": version,
 		"capabilities":    map[string]any{"tools": offered},
 		"serverInfo":      map[string]any{"name": "testserver", "version": "1"},
+		"instructions":    instructions,
 	}))
 }
 
@@ -211,8 +216,9 @@ func (s *server) list(m message) error {
 	if s.pull != nil {
 		*s.pull--
 	}
+	hides := s.hides
 	s.mu.Unlock()
-	if err := s.answer(m.ID, toolList(changed)); err != nil || !last {
+	if err := s.answer(m.ID, toolList(changed, hides)); err != nil || !last {
 		return err
 	}
 	return s.tellListChanged()
