@@ -58,6 +58,28 @@ func TestThrottle(t *testing.T) {
 	}
 }
 
+// Of the tokens from sources that fail too often one is looked at, at a time.
+func TestThrottledTokensAreLookedAtOneAtATime(t *testing.T) {
+	t.Parallel()
+	clock, source := newClock(), netip.MustParseAddr("192.0.2.1")
+	a := &Authenticator{throttle: new(throttle), tokens: &tokens{policy: &policy.Tokens{Own: true}}, now: clock.Now}
+	verify := func() error {
+		_, err := a.verify(t.Context(), "x", Request{Source: source})
+		return err
+	}
+	for range failureBurst {
+		a.throttle.failed(source, clock.Now())
+	}
+	if err := verify(); !errors.Is(err, &Error{Kind: Invalid}) {
+		t.Errorf("got %v, want it looked at", err)
+	}
+	a.throttle.looking.Lock()
+	if err := verify(); !errors.Is(err, &Error{Kind: Throttled}) {
+		t.Errorf("got %v while another is looked at", err)
+	}
+	a.throttle.looking.Unlock()
+}
+
 func TestThrottleSources(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

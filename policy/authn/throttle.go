@@ -16,6 +16,8 @@ const (
 // throttle counts failures of each source. For each it holds when the failures so far
 // are forgiven, if each costs an interval; the zero throttle is empty.
 type throttle struct {
+	looking sync.Mutex // held while a token of a source that has to wait is looked at
+
 	mu      sync.Mutex
 	sources map[netip.Prefix]time.Time
 }

@@ -75,11 +75,8 @@ func (a *Authenticator) token(ctx context.Context, text string, r Request) (poli
 		}
 	}
 	if v == nil {
-		if wait := a.throttle.wait(r.Source, a.now()); wait > 0 {
-			return policy.Identity{}, throttled(wait)
-		}
 		var err error
-		if v, err = t.verify(ctx, text); err != nil {
+		if v, err = a.verify(ctx, text, r); err != nil {
 			return policy.Identity{}, err
 		}
 		t.cache.put(digest, v)
@@ -91,6 +88,27 @@ func (a *Authenticator) token(ctx context.Context, text string, r Request) (poli
 		return policy.Identity{}, err
 	}
 	return v.identity, nil
+}
+
+// verify verifies a token that was not seen before. Those from sources that fail too
+// often are verified one at a time, and no key is waited for: who shares an address
+// with an attacker comes in, and the attacker costs little.
+func (a *Authenticator) verify(ctx context.Context, text string, r Request) (*verified, error) {
+	wait := a.throttle.wait(r.Source, a.now())
+	if wait == 0 {
+		return a.tokens.verify(ctx, text)
+	}
+	if !a.throttle.looking.TryLock() {
+		return nil, throttled(wait)
+	}
+	defer a.throttle.looking.Unlock()
+	now, cancel := context.WithCancel(ctx)
+	cancel()
+	v, err := a.tokens.verify(now, text)
+	if err != nil && as(err).Kind == Unavailable {
+		return nil, throttled(wait)
+	}
+	return v, err
 }
 
 // verify takes a token apart, finds its key, and then believes it.
