@@ -32,11 +32,14 @@ systemctl start mcp-gatewayd.socket mcp-gateway-proxy.socket mcp-gateway-proxy-a
 systemctl start mcp-gateway-proxy-grpc.socket mcp-gateway-proxy-websocket.socket mcp-gateway-proxy-sse.socket
 
 # The first connection starts the daemon, and the first client the proxy.
-key=$(mcp-gateway key create test)
+key=$(mcp-gateway key create test) || fail "key create"
 answer=$(curl -sS -m 60 http://127.0.0.1:8080/servers/test/mcp -H "Authorization: Bearer $key" -H 'Content-Type: application/json' \
   -H 'Accept: application/json, text/event-stream' -H 'MCP-Protocol-Version: 2026-07-28' -H 'Mcp-Method: tools/list' \
   -d '{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"curl","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}')
 case $answer in *'"name":"echo"'*) echo "ok: tools listed through both sockets" ;; *) fail "got $answer" ;; esac
+
+unit=/sys/fs/cgroup/system.slice/mcp-gatewayd.service
+box=$(echo "$unit"/mcp-gateway-*/project-p/test-*) # not the first one: that was asked which era it speaks
 
 [ "$(stat -c '%U %a' /run/mcp-gateway/operator.sock)" = "root 600" ] || fail "the operator's socket is $(stat -c '%U %a' /run/mcp-gateway/operator.sock)"
 mcp-gateway tools approve test --all --yes >/run/approved || fail "tools approve: $(cat /run/approved)"
@@ -44,8 +47,6 @@ mcp-gateway tools list test >/run/tools || fail "tools list: $(cat /run/tools)"
 grep -q '^test *echo *approved' /run/tools || fail "tools list: $(cat /run/tools)"
 echo "ok: tools approved through the operator's socket"
 
-unit=/sys/fs/cgroup/system.slice/mcp-gatewayd.service
-box=$(echo "$unit"/mcp-gateway-*/project-p/test-*) # not the first one: that was asked which era it speaks
 expect() { # file, value
   [ "$(cat "$1")" = "$2" ] || fail "$1 is $(cat "$1"), want $2"
   echo "ok: ${1#"$unit"/} is $2"

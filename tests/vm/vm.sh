@@ -102,6 +102,7 @@ UNIT
     ln -sf /dev/null "/etc/systemd/system/systemd-$u.service"
   done
   for u in apparmor ldconfig e2scrub_reap kmod-static-nodes; do ln -sf /dev/null "/etc/systemd/system/$u.service"; done
+  mount --make-rshared / # as on any host: a unit's credentials are mounted elsewhere first
   exec /lib/systemd/systemd --unit=vm.target --show-status=0 --log-level=warning
 fi
 # Leave the root group, so that its controllers can be handed down.
