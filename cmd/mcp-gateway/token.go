@@ -48,6 +48,9 @@ revoked: let it end soon. Who is to be revoked gets an API key.`,
 	f.StringSliceVar(&g.Scopes, "scope", nil, "give it this `SCOPE`")
 	lifetime := f.Duration("expires", time.Hour, "let it end after this `TIME`, such as 720h")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if args[0] == "" {
+			return errors.New("create token: it needs the name of whom it is for")
+		}
 		if *lifetime <= 0 {
 			return fmt.Errorf("create token: a lifetime of %s is over already", *lifetime)
 		}

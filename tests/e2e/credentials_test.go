@@ -340,6 +340,15 @@ func TestHostileCredentialsByOtherTransports(t *testing.T) {
 		t.Errorf("got servers %v started for nobody", started)
 	}
 	good := w.Good()[0]
+	for i, path := range []string{"/servers/nothing/mcp", "/api/v1/servers/nothing/tools"} {
+		if status, _, text := j.show(t, good, from(next), http.MethodGet, path, ""); status != http.StatusNotFound {
+			t.Errorf("%s with a good token: got status %d %s", path, status, text)
+		}
+		eventually(t, "the denial is in the audit log", func() bool {
+			denied := j.audited(t, "denied")
+			return len(denied) == i+1 && denied[i].Server == "nothing" && denied[i].Subject == "jwt:"+w.Issuer.URL+"|alice" && denied[i].Decision == "deny"
+		})
+	}
 	page := authntest.Case{Name: "token of a web page", Header: http.Header{
 		"Sec-Websocket-Protocol": {"mcp, mcp.key." + strings.TrimPrefix(good.Header.Get("Authorization"), "Bearer ")},
 	}}
