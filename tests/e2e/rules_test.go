@@ -30,11 +30,18 @@ roles:
     extends: [reader]
     permissions:
       - {actions: [tasks/get], servers: [many]}
+  long:
+    permissions:
+      - {actions: [tools/call], servers: ["llll*"], tools: [counters]}
 bindings:
+  - {role: long, keys: [long]}
   - {role: reader, keys: [reader]}
   - {role: all, keys: [all]}
   - {role: tasks, keys: [tasks]}
 `
+
+// longName makes what is merged from its server too long for the names of tools.
+var longName = strings.Repeat("l", 60)
 
 // ruled is a gateway with rules, an audit log and every transport, and its clients by
 // the names of their keys.
@@ -54,9 +61,9 @@ func startRuled(t *testing.T) *ruled {
 		}
 		g.writeConfig(t, g.pool()+audited(g.dir)+fmt.Sprintf("security: {authorization: {type: rbac, policy_file: %q}}\n", r.policy)+
 			"transports: {grpc: {enabled: true}, websocket: {enabled: true}, sse: {enabled: true}}\nprojects: {x: {}}\n"+
-			servers(testserver("good"), entry("many", "project: x", "command: /srv/e2e/everything-server", fmt.Sprintf("mounts: [%q]", built.programs+":/srv/e2e"), "instances: shared")))
+			servers(testserver("good"), testserver(longName), entry("many", "project: x", "command: /srv/e2e/everything-server", fmt.Sprintf("mounts: [%q]", built.programs+":/srv/e2e"), "instances: shared")))
 	})
-	for _, name := range []string{"reader", "all", "tasks", "nobody"} {
+	for _, name := range []string{"reader", "all", "tasks", "long", "nobody"} {
 		r.clients[name] = asker{r.gateway, r.cli(t, "key", "create", name)}
 	}
 	return r
@@ -249,6 +256,30 @@ func (g *ruled) mergedNames(t *testing.T) {
 	names := namesIn(t, all.http(t, "", "tools/list", "").text, "tools", "name")
 	if slices.Contains(names, "good__env") || !slices.Contains(names, "good__status") {
 		t.Errorf("got %v", names)
+	}
+	long := g.clients["long"]
+	own := namesIn(t, long.http(t, "", "tools/list", "").text, "tools", "name")
+	if len(own) != 1 || len(own[0]) > 64 || !slices.Contains(names, own[0]) {
+		t.Fatalf("of a server with a long name: got %v", own)
+	}
+	if got := long.http(t, "", "tools/call", fmt.Sprintf(`"name":%q,"arguments":{}`, own[0])); got.kind != "ok" {
+		t.Errorf("%s: got %s %s", own[0], got.kind, got.text)
+	}
+	shortened := 0
+	for _, name := range names {
+		if !strings.HasPrefix(name, "lll") || name == own[0] {
+			continue
+		}
+		shortened++
+		if got := long.http(t, "", "tools/call", fmt.Sprintf(`"name":%q,"arguments":{}`, name)); got.kind == "ok" || !strings.Contains(got.text, "permitted") && !strings.Contains(got.text, "unknown") {
+			t.Errorf("%s, by who may not: got %s %s", name, got.kind, got.text)
+		}
+		if shortened == 3 {
+			break
+		}
+	}
+	if shortened == 0 {
+		t.Errorf("got no shortened name in %v", names)
 	}
 	for _, name := range []string{"good__env", "env", "good__good__env", "good____env"} {
 		if got := all.http(t, "", "tools/call", fmt.Sprintf(`"name":%q,"arguments":{}`, name)); got.kind == "ok" && !strings.Contains(got.text, "isError") {
