@@ -180,7 +180,7 @@ func (g *ruled) calls(t *testing.T) {
 				if tt.allowed != (got.kind == "ok") || !tt.allowed && got.kind != "403" && got.kind != "error" {
 					t.Errorf("%s by %s: got %s %s", tt.name, name, got.kind, got.text)
 				}
-			} else if got.kind != want && !(tt.allowed && tt.method == "completion/complete") {
+			} else if got.kind != want && (!tt.allowed || tt.method != "completion/complete") {
 				t.Errorf("%s by %s: got %s %s, want %s", tt.name, name, got.kind, got.text, want)
 			}
 			if !tt.allowed && !strings.Contains(got.text, "is not permitted to") && !strings.Contains(got.text, "unknown") {
