@@ -366,3 +366,24 @@ func BenchmarkEnterCallers(b *testing.B) {
 		}
 	})
 }
+
+// What has no answer is never in flight, and takes of the rates all the same.
+func TestUnanswered(t *testing.T) {
+	t.Parallel()
+	l := New().With(&policy.Policy{Limits: policy.Limits{Gateway: policy.Quota{Rate: &policy.Rate{PerSecond: 0.001, Burst: 3}, Concurrent: 1}}})
+	request := Call{Subject: "a", Now: start}
+	first, err := l.EnterGateway(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	note := request
+	note.Unanswered = true
+	for i := range 3 {
+		pass, err := l.EnterGateway(note)
+		if (err == nil) != (i < 2) {
+			t.Errorf("number %d: got %v", i+1, err)
+		}
+		pass.Leave()
+	}
+	first.Leave()
+}
