@@ -137,10 +137,18 @@ func TestCaps(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		request, _ := http.NewRequest(http.MethodPost, s.url, strings.NewReader(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"sleep","arguments":{"seconds":20}}}`))
-		request.Header = http.Header{"X-Api-Key": {s.key}, "Content-Type": {"application/json"}, "Accept": {"application/json, text/event-stream"}, "Mcp-Session-Id": {s.id}, "Mcp-Protocol-Version": {"2025-11-25"}}
-		if response, err := http.DefaultClient.Do(request); err == nil {
-			response.Body.Close()
+		for refused := true; refused && t.Context().Err() == nil; { // while it is asked below
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url, strings.NewReader(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"sleep","arguments":{"seconds":20}}}`))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			request.Header = http.Header{"X-Api-Key": {s.key}, "Content-Type": {"application/json"}, "Accept": {"application/json, text/event-stream"}, "Mcp-Session-Id": {s.id}, "Mcp-Protocol-Version": {"2025-11-25"}}
+			refused = false
+			if response, err := http.DefaultClient.Do(request); err == nil {
+				response.Body.Close()
+				refused = response.StatusCode == http.StatusTooManyRequests
+			}
 		}
 	}()
 	eventually(t, "the call has begun", func() bool {
