@@ -17,7 +17,7 @@ const eventTool = "tool-changed"
 func differs(records *audit.Log, log *slog.Logger) func(pins.Event) {
 	return func(e pins.Event) {
 		log.Warn("a tool is not what was approved: see mcp-gateway tools list", "server", e.Server, "tool", fmt.Sprintf("%.200q", e.Tool),
-			"kind", e.Kind, "approved", e.Approved, "seen", e.Seen, "blocked", e.Blocked)
+			"kind", e.Kind, "approved", digest(e.Approved), "seen", digest(e.Seen), "blocked", e.Blocked)
 		// Waits for nothing: the calls that it is about are refused in any case.
 		now, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -31,7 +31,14 @@ func differs(records *audit.Log, log *slog.Logger) func(pins.Event) {
 		}
 		slot.Write(&audit.Record{
 			Time: time.Now(), Event: eventTool, Server: e.Server, Name: e.Tool, Decision: decision, Status: string(e.Kind),
-			Reason: fmt.Sprintf("approved %s, seen %s", e.Approved, e.Seen),
+			Reason: fmt.Sprintf("approved: %s, seen: %s", digest(e.Approved), digest(e.Seen)),
 		})
 	}
+}
+
+func digest(d pins.Digest) string {
+	if d == (pins.Digest{}) {
+		return "none"
+	}
+	return d.String()
 }
