@@ -3,14 +3,12 @@ package gate
 import (
 	"cmp"
 	"context"
-	"sync"
 	"time"
 
 	"mcpgateway/policy"
 	"mcpgateway/policy/audit"
 	"mcpgateway/policy/ratelimit"
 	"mcpgateway/proxy/link"
-	"mcpgateway/proxy/mcp"
 )
 
 // identified begins a record about a caller.
@@ -68,14 +66,8 @@ func (g *Gate) overLimit(err error) *flood {
 	return g.sessions.limited
 }
 
-// kept is a call that takes up a place at the door until it is answered.
-type kept struct {
-	link.Call
-	place ratelimit.Pass
-	once  sync.Once
-}
-
-// keep makes a call, if there is one, hold its caller's place.
+// keep makes a call, if there is one, hold its caller's place at the door until it is
+// over.
 func keep(place ratelimit.Pass, call link.Call) link.Call {
 	switch {
 	case call == nil:
@@ -84,25 +76,5 @@ func keep(place ratelimit.Pass, call link.Call) link.Call {
 	case place == ratelimit.Pass{}:
 		return call
 	}
-	return &kept{Call: call, place: place}
+	return newEnding(call, place.Leave)
 }
-
-func (k *kept) Take() []mcp.Message {
-	messages := k.Call.Take()
-	if answered(messages) {
-		k.leave()
-	}
-	return messages
-}
-
-func (k *kept) Cancel(reason string) {
-	k.Call.Cancel(reason)
-	k.leave()
-}
-
-func (k *kept) Detach() {
-	k.Call.Detach()
-	k.leave()
-}
-
-func (k *kept) leave() { k.once.Do(k.place.Leave) }

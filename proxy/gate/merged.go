@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"maps"
 	"strconv"
-	"sync"
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/catalog"
@@ -65,40 +64,13 @@ func (m merged) Do(ctx context.Context, request mcp.Message) (link.Call, error) 
 	if err != nil || request.Method() != mcp.MethodListen {
 		return call, err
 	}
-	bounded := &bounded{Call: call, over: make(chan struct{})}
+	over := make(chan struct{})
 	go func() { // ends with the call or with the policy
 		select {
 		case <-m.replaced:
 			call.Cancel("the configuration has changed")
-		case <-bounded.over:
+		case <-over:
 		}
 	}()
-	return bounded, nil
+	return newEnding(call, func() { close(over) }), nil
 }
-
-// bounded is a call that somebody else may end.
-type bounded struct {
-	link.Call
-	once sync.Once
-	over chan struct{} // closed when nobody needs the call any more
-}
-
-func (b *bounded) Take() []mcp.Message {
-	messages := b.Call.Take()
-	if answered(messages) {
-		b.leave()
-	}
-	return messages
-}
-
-func (b *bounded) Cancel(reason string) {
-	b.Call.Cancel(reason)
-	b.leave()
-}
-
-func (b *bounded) Detach() {
-	b.Call.Detach()
-	b.leave()
-}
-
-func (b *bounded) leave() { b.once.Do(func() { close(b.over) }) }

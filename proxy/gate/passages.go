@@ -91,8 +91,3 @@ func (l *lasting) leave() {
 	defer l.of.mu.Unlock()
 	delete(l.of.open, l)
 }
-
-// answered reports whether messages end with a response.
-func answered(messages []mcp.Message) bool {
-	return len(messages) > 0 && messages[len(messages)-1].Kind() == mcp.Response
-}
