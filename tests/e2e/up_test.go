@@ -47,7 +47,7 @@ func TestUpRefuses(t *testing.T) {
 		{"mistakes", servers(testserver("good", "tiemout: 1s", "stdio: tape")),
 			[]string{"mcp-gateway.yaml:7:5: ", "tiemout", "mcp-gateway.yaml:8:12: ", "tape"}},
 		{"not enforced yet", "health_check: {enabled: true}\n" + servers(testserver("good")),
-			[]string{"mcp-gateway.yaml:3:", "rate_limit"}},
+			[]string{"mcp-gateway.yaml:3:", "health_check"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
