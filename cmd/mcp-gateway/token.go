@@ -46,7 +46,7 @@ revoked: let it end soon. Who is to be revoked gets an API key.`,
 	f.StringSliceVar(&g.Groups, "group", nil, "put it into this `GROUP`")
 	f.StringSliceVar(&g.Projects, "project", nil, "let it use servers of this `PROJECT` only (default: all)")
 	f.StringSliceVar(&g.Scopes, "scope", nil, "give it this `SCOPE`")
-	lifetime := f.Duration("expires", time.Hour, "let it end after this `TIME`, such as 720h")
+	lifetime := f.Duration("expires-in", time.Hour, "let it end after this `TIME`, such as 720h")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if args[0] == "" {
 			return errors.New("create token: it needs the name of whom it is for")

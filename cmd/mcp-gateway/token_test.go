@@ -71,7 +71,7 @@ func TestTokenCreate(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			file, state := configure(t, tt.config), t.TempDir()
-			arguments := []string{"token", "create", "alice", "--config", file, "--state", state, "--role", "reader", "--group", "staff", "--project", "alpha", "--expires", "1h"}
+			arguments := []string{"token", "create", "alice", "--config", file, "--state", state, "--role", "reader", "--group", "staff", "--project", "alpha", "--expires-in", "1h"}
 			first, told, err := run(t, arguments...)
 			if err != nil {
 				t.Fatal(err)
@@ -107,7 +107,7 @@ func TestTokenCreateRefuses(t *testing.T) {
 		{"no tokens", "security: {authentication: {type: api-key}}", "no authentication of type jwt", nil},
 		{"others' tokens", "security: {authentication: {type: jwt, issuers: [https://auth.example.com]}}", "its issuers make the tokens", nil},
 		{"public key", "security: {authentication: {type: jwt, jwt_key: \"-----BEGIN PUBLIC KEY-----\"}}", "who holds the private one", nil},
-		{"over already", "security: {authentication: {type: jwt}}", "is over already", []string{"--expires", "0s"}},
+		{"over already", "security: {authentication: {type: jwt}}", "is over already", []string{"--expires-in", "0s"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
