@@ -31,6 +31,13 @@ type Policy struct {
 	Audit      *Audit            `json:"audit,omitempty"` // nil: nothing is audited
 
 	Authentication Authentication `json:"authentication"` // how callers prove who they are
+
+	Health  *Health           `json:"health,omitempty"` // nil: instances are not asked
+	Metrics Metrics           `json:"metrics"`
+	Tracing *Tracing          `json:"tracing,omitempty"` // nil: there are no spans
+	Logging Logging           `json:"logging"`
+	Usage   *Usage            `json:"usage,omitempty"`   // nil: there is no ledger
+	Budgets map[string]Budget `json:"budgets,omitempty"` // of projects that have one
 }
 
 // Server is what the proxy knows of one enabled MCP server.
@@ -57,10 +64,13 @@ type Server struct {
 	// that all must have.
 	RequiredScopes []string `json:"required_scopes,omitempty"`
 
-	Quota   Quota           `json:"quota"` // of requests for this server
-	Breaker *Breaker        `json:"breaker,omitempty"`
-	Retry   Retry           `json:"retry"`
-	Tools   map[string]Tool `json:"tools,omitempty"` // those with values of their own
+	Quota     Quota           `json:"quota"` // of requests for this server
+	Breaker   *Breaker        `json:"breaker,omitempty"`
+	Retry     Retry           `json:"retry"`
+	Tools     map[string]Tool `json:"tools,omitempty"` // those with values of their own
+	OnCrash   OnCrash         `json:"on_crash"`
+	Restart   Restart         `json:"restart"`
+	Objective Objective       `json:"objective"`
 	// Secrets recognises what must not come out of the server; nil: nothing.
 	Secrets *redact.Matcher `json:"secrets,omitempty"`
 }

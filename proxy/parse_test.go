@@ -70,7 +70,7 @@ func TestParseRefusesLimits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = New(&proxytest.Opener{}, nil, slog.New(slog.DiscardHandler)).Apply(1, document)
+			err = New(Options{Daemon: &proxytest.Opener{}, Log: slog.New(slog.DiscardHandler)}).Apply(1, document)
 			if (err != nil) != (test.want != "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}

@@ -28,6 +28,7 @@ import (
 // Proxy is the unprivileged side of the gateway.
 type Proxy struct {
 	log      *slog.Logger
+	daemon   Daemon
 	fleet    *fleet.Fleet
 	sessions *gate.Sessions
 	memory   *memory
@@ -40,17 +41,33 @@ type Proxy struct {
 	handover audit.Handover // came for the next generation; without a file if none did
 }
 
-// New returns a proxy without a policy: it refuses everything until Apply.
-// What is audited goes to records.
-func New(opener backend.Opener, records *audit.Log, log *slog.Logger) *Proxy {
+// Daemon is what the proxy wants of the daemon. A *peer.Client is one.
+type Daemon interface {
+	backend.Opener
+	// List gives the proxy's own sandboxes that run.
+	List(ctx context.Context) ([]control.Sandbox, error)
+}
+
+// Options are what a proxy is made of.
+type Options struct {
+	Daemon   Daemon
+	Audit    *audit.Log
+	StateDir string // a folder of its own, which outlives it; "": it has none
+	Log      *slog.Logger
+}
+
+// New returns a Proxy that waits for its first policy and opens servers over a daemon's
+// connection.
+func New(o Options) *Proxy {
 	return &Proxy{
-		log:      log,
-		fleet:    fleet.New(opener, serveNetwork(egress.Log(log)), log),
-		sessions: gate.NewSessions(log),
-		memory:   newMemory(records, log),
+		log:      o.Log,
+		daemon:   o.Daemon,
+		fleet:    fleet.New(o.Daemon, serveNetwork(egress.Log(o.Log)), o.Log),
+		sessions: gate.NewSessions(o.Log),
+		memory:   newMemory(o),
 		first:    make(chan struct{}),
 		refused:  make(chan struct{}),
-		audit:    records,
+		audit:    o.Audit,
 	}
 }
 
@@ -108,7 +125,12 @@ func (p *Proxy) TakeAudit(file audit.Handover) {
 func (p *Proxy) Audit() *audit.Log { return p.audit }
 
 // Exited takes the daemon's notice that a sandbox has ended.
-func (p *Proxy) Exited(exit control.Exit) { p.fleet.Exited(exit) }
+func (p *Proxy) Exited(exit control.Exit) {
+	for _, w := range p.memory.watchers() {
+		w.Ended(exit)
+	}
+	p.fleet.Exited(exit)
+}
 
 // Await returns when the first policy is in force, or with the reason why ctx ended
 // or the first policy was refused.

@@ -38,7 +38,7 @@ func newProxy(t *testing.T) *running {
 func newProxyOver(t *testing.T, opener *proxytest.Opener, log io.Writer) *running {
 	t.Helper()
 	goroutines := goleak.IgnoreCurrent()
-	p := New(opener, nil, slog.New(slog.NewTextHandler(log, nil)))
+	p := New(Options{Daemon: opener, Log: slog.New(slog.NewTextHandler(log, nil))})
 	opener.Exited = p.Exited
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"fmt"
-	"log/slog"
 
 	"mcpgateway/policy"
 	"mcpgateway/policy/audit"
@@ -11,6 +10,7 @@ import (
 	"mcpgateway/policy/rbac"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/pins"
+	"mcpgateway/proxy/telemetry"
 )
 
 // memory is what outlives a generation, so that a new one forgets no caller, no limit
@@ -23,12 +23,18 @@ type memory struct {
 	audit  *audit.Log
 }
 
-func newMemory(records *audit.Log, log *slog.Logger) *memory {
+func newMemory(o Options) *memory {
 	return &memory{
-		auth: authn.NewState(), limits: ratelimit.New(), pins: pins.NewRegistry(differs(records, log)),
-		floods: gate.NewFloods(), audit: records,
+		auth: authn.NewState(), limits: ratelimit.New(), pins: pins.NewRegistry(differs(o.Audit, o.Log)),
+		floods: gate.NewFloods(), audit: o.Audit,
 	}
 }
+
+// observers are those who are told of calls under a policy.
+func (m *memory) observers(*policy.Policy) []telemetry.Observer { return nil }
+
+// watchers are those who are told of what runs.
+func (m *memory) watchers() []telemetry.Watcher { return nil }
 
 // rules makes of a policy what a gate enforces. It refuses one of which a part can't
 // be enforced.
@@ -48,6 +54,7 @@ func (m *memory) rules(next *policy.Policy) (rules gate.Rules, err error) {
 	if rules.Pins, err = m.view(next); err != nil {
 		return rules, err
 	}
+	rules.Observers = m.observers(next)
 	rules.Limits = m.limits.With(next) // last: it changes what is remembered
 	return rules, nil
 }

@@ -55,6 +55,7 @@ type Exit struct {
 	TimeLimit   bool // ended because its time was up
 	PIDLimit    bool // was refused a process or thread for having as many as it may
 	Lived       time.Duration
+	Usage       Usage // in all
 }
 
 // ID returns the spec's ID.
@@ -162,6 +163,7 @@ func (s *Sandbox) wait() {
 	}
 	s.exit.Lived = time.Since(s.started)
 	s.limitsReached()
+	s.exit.Usage = s.measure()
 	s.destroy() // ends the watch: the kernel wakes it when the cgroup goes
 	<-watched
 }

@@ -29,9 +29,10 @@ const firstPolicyWait = 10 * time.Second
 
 func main() {
 	path := flag.String("control", "/run/mcp-gateway/control.sock", "path of the daemon's control `socket`")
+	state := flag.String("state-dir", os.Getenv("STATE_DIRECTORY"), "keep the ledger of what was used in `DIR`, the proxy's own")
 	flag.Parse()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if err := run(*path, log); err != nil {
+	if err := run(*path, *state, log); err != nil {
 		log.Error("proxy ended", "err", err)
 		notify(log, "STATUS="+oneLine(err.Error()))
 		os.Exit(1)
@@ -39,7 +40,7 @@ func main() {
 }
 
 // run serves until a signal comes or an actor fails.
-func run(path string, log *slog.Logger) error {
+func run(path, state string, log *slog.Logger) error {
 	if err := dropPrivileges(); err != nil {
 		return err
 	}
@@ -60,7 +61,7 @@ func run(path string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	p = proxy.New(client, audit.New(keeper{client}, log), log)
+	p = proxy.New(proxy.Options{Daemon: client, Audit: audit.New(keeper{client}, log), StateDir: state, Log: log})
 	return serve(ctx, p, client, clients, own, log)
 }
 
@@ -90,6 +91,7 @@ func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clien
 		_ = p.Await(waiting)
 		return p.Serve(ctx, clients)
 	})
+	start(&actors, func() error { return p.Sample(ctx) })
 	start(&actors, func() error { return p.ServeAdmin(ctx, own.admin...) })
 	start(&actors, func() error { return p.ServeOperator(ctx, own.operator...) })
 	start(&actors, func() error { return announce(ctx, p, log) })

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,6 +22,9 @@ import (
 
 // stopTimeout is how long a child has to end after SIGTERM before it is killed.
 const stopTimeout = 20 * time.Second
+
+// firstFD is the first descriptor that a child gets beside its standard streams.
+const firstFD = 3
 
 // gateway is a daemon and a proxy that run in the foreground. It stands in for
 // the service manager: it makes their sockets (sd_listen_fds(3)) and is told when
@@ -35,6 +39,7 @@ type gateway struct {
 	key        string // id of the throw-away key
 	clients    sockets
 	control    *os.File
+	proxyState *os.File
 	notify     *net.UnixConn
 	listening  chan struct{}
 	reports    chan string
@@ -125,6 +130,9 @@ func (g *gateway) prepareState(cfg *config.Config) (err error) {
 	if err := os.MkdirAll(g.state, 0o755); err != nil {
 		return fmt.Errorf("make state folder: %w", err)
 	}
+	if err := g.prepareProxyState(); err != nil {
+		return err
+	}
 	if tokens := cfg.Security.Authentication.Policy.Tokens; tokens != nil && tokens.Own {
 		if _, _, err := ensureTokenKey(tokenKeyFile(g.state)); err != nil {
 			return err
@@ -134,6 +142,21 @@ func (g *gateway) prepareState(cfg *config.Config) (err error) {
 		g.addresses.Key, g.key, err = createKey(keyFile(g.state), "throw-away", nil, nil, throwAwayLife)
 	}
 	return err
+}
+
+// prepareProxyState makes the proxy's own folder. The proxy gets a descriptor: it may not
+// be able to pass through the folders above.
+func (g *gateway) prepareProxyState() error {
+	path := filepath.Join(g.state, "proxy")
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make the proxy's folder: %w", err)
+	}
+	dir, err := os.OpenFile(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the proxy's folder: %w", err)
+	}
+	g.proxyState = dir
+	return dir.Chown(int(g.account.uid), int(g.account.gid))
 }
 
 func (g *gateway) prepareSockets(cfg *config.Config) error {
@@ -208,7 +231,8 @@ func (g *gateway) start() error {
 	// None of our environment: it may hold the servers' secrets.
 	env := append(g.clients.environment(), "PATH=/usr/bin:/bin", "NOTIFY_SOCKET="+filepath.Join(g.dir, "notify.sock"))
 	credential := &syscall.Credential{Uid: g.account.uid, Gid: g.account.gid}
-	g.proxy, err = g.spawn("mcp-gateway-proxy", credential, env, g.clients.files, "-control", g.socketPath)
+	g.proxy, err = g.spawn("mcp-gateway-proxy", credential, env, append(slices.Clone(g.clients.files), g.proxyState),
+		"-control", g.socketPath, "-state-dir", fmt.Sprintf("/proc/self/fd/%d", firstFD+len(g.clients.files)))
 	return err
 }
 
@@ -382,6 +406,9 @@ func (g *gateway) end(cmd *exec.Cmd) error {
 func (g *gateway) cleanUp() error {
 	var errs []error
 	g.clients.close()
+	if g.proxyState != nil {
+		g.proxyState.Close()
+	}
 	if g.control != nil {
 		g.control.Close() // if it is closed it stays so
 	}

@@ -57,7 +57,7 @@ func printSandboxes(out io.Writer, list []control.Sandbox) error {
 			state = "frozen"
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\t%.1fMiB\t%s\n",
-			s.ID, s.Project, s.Server, s.PID, s.UID, state, float64(s.Memory)/(1<<20), time.Since(s.Started).Round(time.Second))
+			s.ID, s.Project, s.Server, s.PID, s.UID, state, float64(s.Usage.Memory)/(1<<20), time.Since(s.Started).Round(time.Second))
 	}
 	return table.Flush()
 }

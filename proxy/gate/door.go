@@ -9,6 +9,7 @@ import (
 	"mcpgateway/policy/audit"
 	"mcpgateway/policy/ratelimit"
 	"mcpgateway/proxy/link"
+	"mcpgateway/proxy/telemetry"
 )
 
 // identified begins a record about a caller.
@@ -36,8 +37,18 @@ func (g *Gate) Enter(ctx context.Context, from Origin, caller policy.Identity, s
 	return err
 }
 
-// note tells the audit log of a message that was refused at the door.
+// turnedAway tells the observers of a refusal at the door.
+func (g *Gate) turnedAway(transport string, scope policy.Scope, err error) {
+	for _, o := range g.rules.Observers {
+		if o, ok := o.(telemetry.Doorkeeper); ok {
+			o.Refused(telemetry.Refusal{Transport: transport, Reason: statusOf(err), Scope: scope})
+		}
+	}
+}
+
+// note tells the observers and the audit log of a message that was refused at the door.
 func (g *Gate) note(ctx context.Context, r Request, err error) {
+	g.turnedAway(r.Origin.Transport, r.Scope, err)
 	if g.rules.Audit == nil {
 		return
 	}

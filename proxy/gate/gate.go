@@ -25,6 +25,7 @@ import (
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/pins"
+	"mcpgateway/proxy/telemetry"
 )
 
 // Rules are what a gate enforces. Only the policy must be there: what is nil is not
@@ -36,6 +37,9 @@ type Rules struct {
 	Limits *ratelimit.Limits
 	Pins   *pins.View
 	Audit  *audit.Log
+	// Observers are told of each call, and those that are telemetry.Doorkeepers of each
+	// refusal at the door.
+	Observers []telemetry.Observer
 }
 
 // Gate serves one policy generation. It is immutable; a new generation is a new

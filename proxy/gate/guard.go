@@ -84,21 +84,18 @@ func (g *guard) observe(ctx context.Context, server link.Server) error {
 // pass judges a request and passes it on. The call that it returns tells the audit
 // log of its end.
 func (g *guard) pass(ctx context.Context, request mcp.Message, to send) (link.Call, error) {
-	if g.rules.Audit != nil && !g.sessions.crowd.enter(g.caller.Subject) {
-		return nil, link.ErrBusy
-	}
-	slot, err := g.rules.Audit.Reserve(ctx)
-	if err != nil {
-		g.makeRoom()
+	p := &passage{guard: g, started: time.Now(), wants: parse(request)}
+	ctx = p.begin(ctx, request)
+	if err := p.reserve(ctx); err != nil {
+		p.tell(statusOf(err), err.Error(), true)
 		return nil, err
 	}
-	p := &passage{guard: g, slot: slot, started: time.Now(), wants: parse(request)}
 	p.record = p.describe(ctx, request)
 	if err := p.judge(ctx); err != nil {
 		p.refused(err)
 		return nil, err
 	}
-	call, err := to(p.inside(ctx), request)
+	call, err := to(p.inside(ctx), p.call.Request)
 	if err != nil {
 		p.end(statusOf(err), err.Error())
 		return nil, err
@@ -111,9 +108,20 @@ func (g *guard) pass(ctx context.Context, request mcp.Message, to send) (link.Ca
 	return w, nil
 }
 
+// reserve makes sure that there will be room for a record.
+func (p *passage) reserve(ctx context.Context) (err error) {
+	if p.rules.Audit != nil && !p.sessions.crowd.enter(p.caller.Subject) {
+		return link.ErrBusy
+	}
+	if p.slot, err = p.rules.Audit.Reserve(ctx); err != nil {
+		p.makeRoom()
+	}
+	return err
+}
+
 // inside is the context of what is done for a request behind its guard.
 func (p *passage) inside(ctx context.Context) context.Context {
-	if p.record != nil {
+	if p.record != nil || len(p.rules.Observers) > 0 {
 		ctx = link.WithWatcher(ctx, p)
 	}
 	if p.wants.method == mcp.MethodInitialize {

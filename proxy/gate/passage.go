@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 	"mcpgateway/policy/ratelimit"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/telemetry"
 )
 
 // passage is one request on its way through a guard.
@@ -24,30 +26,61 @@ type passage struct {
 	bytes   atomic.Int64           // of what came back
 	served  atomic.Pointer[string] // the instance, once it is known
 	over    chan struct{}          // of a subscription: closed when it has ended
+	call    telemetry.Call         // what observers are told
+	ctx     context.Context        //nolint:containedctx // of the passage: observers find their own there
 }
 
 // ServedBy takes note of the instance that a request goes to.
 func (p *passage) ServedBy(instance string) { p.served.Store(&instance) }
 
-// refused ends the passage of a request that is not passed on.
-func (p *passage) refused(err error) {
-	if p.record == nil {
-		p.end("", "")
-		return
+// begin tells the observers of a request.
+func (p *passage) begin(ctx context.Context, request mcp.Message) context.Context {
+	by := passengerOf(ctx)
+	p.call = telemetry.Call{
+		Correlation: by.Correlation, Transport: by.Transport, Caller: p.caller, Project: p.project, Server: p.server,
+		Method: p.wants.method, Tool: p.wants.tool, Name: p.wants.name(), Started: p.started,
+		Request: request, BytesIn: int64(len(request.Raw())),
 	}
-	suppressed, tell := p.overLimit(err).tell()
-	if !tell {
-		p.record = nil
-	} else {
-		p.record.Event, p.record.Decision = audit.EventDenied, audit.Deny
+	for _, o := range p.rules.Observers {
+		ctx = o.Begin(ctx, &p.call)
 	}
-	p.end(statusOf(err), err.Error()+likeIt(suppressed))
+	p.ctx = ctx
+	return ctx
 }
 
-// end tells the audit log what became of the request, once.
+// tell tells the observers what became of the request.
+func (p *passage) tell(status, reason string, refused bool) {
+	p.call.Status, p.call.Reason, p.call.Refused = status, reason, refused
+	if instance := p.served.Load(); instance != nil {
+		p.call.Instance = *instance
+	}
+	p.call.Duration, p.call.BytesOut = time.Since(p.started), p.bytes.Load()
+	for _, o := range p.rules.Observers {
+		o.End(p.ctx, &p.call)
+	}
+}
+
+// refused ends the passage of a request that is not passed on.
+func (p *passage) refused(err error) {
+	p.call.Refused = true
+	reason := err.Error()
+	if p.record != nil {
+		suppressed, tell := p.overLimit(err).tell()
+		if !tell {
+			p.record = nil
+		} else {
+			p.record.Event, p.record.Decision = audit.EventDenied, audit.Deny
+		}
+		reason += likeIt(suppressed)
+	}
+	p.end(statusOf(err), reason)
+}
+
+// end tells the audit log and the observers what became of the request, once.
 func (p *passage) end(status, reason string) {
 	p.once.Do(func() {
 		p.place.Leave()
+		p.tell(status, reason, p.call.Refused)
 		slot := p.slot
 		if p.over != nil {
 			slot = p.atEnd()

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -158,6 +159,16 @@ func (o *Opener) halt(sandbox string, freeze bool, sig syscall.Signal) error {
 		return &control.Error{Code: control.CodeUnknown, Text: fmt.Sprintf("no sandbox %q", sandbox)}
 	}
 	return cmd.Process.Signal(sig)
+}
+
+// List gives what runs.
+func (o *Opener) List(context.Context) (list []control.Sandbox, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for sandbox := range o.running {
+		list = append(list, control.Sandbox{ID: sandbox, Server: sandbox[:strings.LastIndexByte(sandbox, '-')]})
+	}
+	return list, nil
 }
 
 // Opened lists all sandboxes ever started, in order.

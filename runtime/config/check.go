@@ -41,6 +41,7 @@ func (c *checker) check() {
 	c.audit()
 	c.gatewayLimits()
 	c.toolPins()
+	c.operation()
 	c.uidPool()
 }
 
@@ -83,6 +84,7 @@ func (c *checker) server(p document.Path, name string, s *Server) {
 	}
 	c.instances(p, s)
 	c.limits(p, s)
+	c.supervision(p, s)
 	if s.WorkingDirectory == "" && len(s.AllowedDirectories) > 0 {
 		s.WorkingDirectory = s.AllowedDirectories[0].Path
 	}

@@ -32,6 +32,10 @@ type Config struct {
 	ServiceDiscovery ServiceDiscovery   `config:"service_discovery"`
 	Sandbox          Sandbox            `config:"sandbox"`
 	Secrets          Secrets            `config:"secrets"`
+	Metrics          policy.Metrics     `config:"metrics"`
+	Tracing          Tracing            `config:"tracing"`
+	Logging          policy.Logging     `config:"logging"`
+	Usage            Usage              `config:"usage"`
 
 	unsupported document.Errors
 	unfetched   int
@@ -57,6 +61,8 @@ type Project struct {
 	AllowedDirectories []Directory `config:"allowed_directories"`
 	RateLimit          RateLimit   `config:"rate_limit"`                       // of requests for all its servers together
 	MaxConcurrent      int         `config:"max_concurrent" want:"0..1000000"` // of those in flight
+
+	Quota policy.Budget `config:"quota"`
 }
 
 // Server is one MCP server and the sandbox it runs in.
@@ -93,6 +99,10 @@ type Server struct {
 	Tools          map[string]Tool `config:"tools"`
 	RequiredScopes []string        `config:"required_scopes"`                   // of tokens, beside security.authentication.required_scopes
 	ToolPins       policy.PinMode  `config:"tool_pins" want:"off|report|block"` // default: security.tool_pins.mode
+
+	OnCrash policy.OnCrash   `config:"on_crash" want:"restart|end-session"` // default "restart"
+	Restart policy.Restart   `config:"restart"`
+	SLO     policy.Objective `config:"slo"`
 
 	// Sandbox is the profile with the server's settings laid over it: all limits,
 	// mounts and names, whoever set them. Not a key.
@@ -191,13 +201,6 @@ type Security struct {
 	ToolPins       ToolPins          `config:"tool_pins"`
 	HiddenText     policy.HiddenText `config:"hidden_text" want:"strip|block|report|off"` // default "strip"
 	RateLimit      GatewayRateLimit  `config:"rate_limit"`
-}
-
-// HealthCheck is how servers are watched.
-type HealthCheck struct {
-	Enabled  bool          `config:"enabled" enforced:"false"`
-	Interval time.Duration `config:"interval" want:"1s..24h"`
-	Timeout  time.Duration `config:"timeout" want:"10ms..1h"`
 }
 
 // ServiceDiscovery is where other gateways and servers are found.

@@ -20,7 +20,12 @@ func (c *Config) setDefaults() {
 			Authentication: Authentication{Type: Texts{"api-key"}, Leeway: 30 * time.Second},
 			ToolPins:       ToolPins{Mode: policy.PinsOff}, HiddenText: policy.HiddenStrip,
 		},
-		Secrets: Secrets{Refresh: 5 * time.Minute},
+		Secrets:     Secrets{Refresh: 5 * time.Minute},
+		HealthCheck: HealthCheck{Enabled: true, Interval: 30 * time.Second, Timeout: 5 * time.Second},
+		Metrics:     policy.Metrics{Enabled: true},
+		Tracing:     Tracing{Protocol: "grpc", Sample: 1},
+		Logging:     policy.Logging{Level: "info", Format: "text", StderrLines: 20},
+		Usage:       Usage{Enabled: true, Store: "sqlite", Retention: 400 * 24 * time.Hour, Export: UsageExport{Interval: time.Minute}},
 		Audit: Audit{
 			File: "/var/log/mcp-gateway/audit.log", MaxSizeMB: 100, OnFull: policy.OnFullBlock, Sync: policy.SyncInterval,
 			Syslog: AuditSyslog{Facility: "authpriv"},
@@ -41,5 +46,7 @@ func (s *Server) SetDefaults() {
 		RateLimit:      RateLimit{Enabled: true},
 		CircuitBreaker: CircuitBreaker{Enabled: true, Failures: 5, Window: time.Minute, OpenFor: 30 * time.Second, HalfOpen: 1},
 		Retry:          Retry{Attempts: 2, Backoff: 100 * time.Millisecond, MaxBackoff: 2 * time.Second},
+		OnCrash:        policy.OnCrashRestart,
+		Restart:        policy.Restart{Backoff: 200 * time.Millisecond, MaxBackoff: time.Minute, Limit: 10, Reset: time.Minute},
 	}
 }

@@ -49,7 +49,7 @@ func TestProductExamplesLoad(t *testing.T) {
 		return "value-of-" + name + ", which is long enough", ok
 	}
 	unsupported := map[string]int{
-		"product-health-check.yaml": 1, "product-service-discovery.yaml": 1,
+		"product-service-discovery.yaml": 1,
 	}
 	for name, content := range productExamples(t) {
 		t.Run(name, func(t *testing.T) {

@@ -22,12 +22,15 @@ const MaxMessage = 64 << 10
 // streams, and what it may reach of the network.
 const maxDescriptors = 8
 
+// MaxTrace is the longest correlation id in bytes.
+const MaxTrace = 64
+
 // Kind names a message.
 //
 //	request              sent by        answered with   descriptors of the answer
 //	hello{version}       proxy, admin   hello           –
 //	open{server,         proxy          opened{network, stdio (1 socket or 2 pipe ends), stderr; then as
-//	  revision}                           revision}     many as network says, from the sandbox's network
+//	  revision, trace}                    revision}     many as network says, from the sandbox's network
 //	                                                    namespace: dns over udp, dns over tcp, tcp listener
 //	stop{sandbox}        proxy, admin   done            –
 //	freeze{sandbox}      proxy, admin   done            –
@@ -45,6 +48,8 @@ const maxDescriptors = 8
 //	policy{generation,   proxy          hello, reload   sealed memfd with the policy.Policy as JSON; with
 //	  log}                                              log, the audit log's file, for appending
 //	exited{exit}         proxy          a sandbox it opened ended
+//	reloaded{generation, proxy          a reload has ended: the generation in force, and a code if the
+//	  code}                               new configuration was refused
 //	recorded{text}       proxy          the daemon wrote a line into its own audit log, and the policy
 //	                                    has records sent elsewhere, too
 //
@@ -70,6 +75,7 @@ const (
 	KindRefused Kind = "refused"
 	KindExited  Kind = "exited"
 
+	KindReloaded Kind = "reloaded"
 	KindRecorded Kind = "recorded"
 
 	KindCheckpoint Kind = "checkpoint"
@@ -88,6 +94,7 @@ type Message struct {
 	Server     string `json:"server,omitempty"`
 	Sandbox    string `json:"sandbox,omitempty"`
 	Revision   string `json:"revision,omitempty"` // wanted, and got: while a reload is under way there are two
+	Trace      string `json:"trace,omitempty"`    // of the client's request that a sandbox is for: letters, digits and "-", at most MaxTrace
 	Network    int    `json:"network,omitempty"`  // how many of the descriptors, the last ones, are the network's
 	Bytes      int64  `json:"bytes,omitempty"`    // of memory; 0: all that can be had
 	Code       Code   `json:"code,omitempty"`
@@ -158,6 +165,22 @@ type Exit struct {
 	PIDLimit    int64         `json:"pid_limit,omitempty"`    // was refused more processes and threads than so many
 	Stopped     bool          `json:"stopped,omitempty"`      // ended because it was told to
 	Lived       time.Duration `json:"lived"`
+	Usage       Usage         `json:"usage"` // in all
+}
+
+// Usage is what a sandbox has used since its start, or uses now, by the kernel's
+// count (cgroups(7)). What the host does not tell is zero.
+type Usage struct {
+	CPU              time.Duration `json:"cpu"`
+	Throttled        time.Duration `json:"throttled,omitempty"`         // waited for its CPU limit
+	Periods          uint64        `json:"periods,omitempty"`           // of the CPU limit, in which it wanted CPU
+	ThrottledPeriods uint64        `json:"throttled_periods,omitempty"` // of those, in which it came to the limit
+	Memory           int64         `json:"memory"`                      // bytes now
+	MemoryPeak       int64         `json:"memory_peak,omitempty"`       // most bytes
+	PIDs             int64         `json:"pids,omitempty"`              // processes and threads now
+	StalledCPU       time.Duration `json:"stalled_cpu,omitempty"`       // some of it waited for CPU (PSI); cgroup v2 only
+	StalledMemory    time.Duration `json:"stalled_memory,omitempty"`
+	StalledIO        time.Duration `json:"stalled_io,omitempty"`
 }
 
 // Head is the last record of an audit log, or was at the time of its signature: a
@@ -186,5 +209,9 @@ type Sandbox struct {
 	UID     int       `json:"uid"` // of its first process, on the host
 	Started time.Time `json:"started"`
 	Frozen  bool      `json:"frozen"`
-	Memory  int64     `json:"memory"` // bytes in use
+	Usage   Usage     `json:"usage"`
+	// What it may use at most, its project apart; zero: no limit.
+	MemoryLimit int64   `json:"memory_limit,omitempty"` // bytes
+	CPULimit    float64 `json:"cpu_limit,omitempty"`    // cores
+	PIDLimit    int64   `json:"pid_limit,omitempty"`
 }

@@ -100,6 +100,12 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 		ToolLock:   policy.ToolLock{Name: filepath.Base(cfg.Security.ToolPins.File), Content: cfg.Security.ToolPins.Lock},
 		HiddenText: cfg.Security.HiddenText,
 		RBAC:       rules(cfg.Security.Authorization.RBAC),
+		Health:     cfg.HealthCheck.Rules(),
+		Metrics:    cfg.Metrics,
+		Tracing:    cfg.Tracing.Rules(),
+		Logging:    cfg.Logging,
+		Usage:      cfg.Usage.Rules(),
+		Budgets:    map[string]policy.Budget{},
 	}
 	for name, l := range t.All() {
 		if l.Enabled {
@@ -109,6 +115,9 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 	slices.Sort(p.Transports) // so that the same configuration gives the same document
 	for name, project := range cfg.Projects {
 		p.Limits.Projects[name] = quota(project.RateLimit, project.MaxConcurrent)
+		if project.Quota != (policy.Budget{}) {
+			p.Budgets[name] = project.Quota
+		}
 	}
 	for name, s := range cfg.Servers {
 		if s.Enabled {
@@ -118,6 +127,7 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 				Timeout: s.Timeout, MaxTimeout: s.MaxTimeout, IdleTimeout: s.IdleTimeout, FreezeAfter: s.FreezeAfter,
 				ToolPins: s.ToolPins, RequiredScopes: s.RequiredScopes, Network: network(s.Sandbox.Network), Secrets: matcher(name, s, salt),
 				Quota: quota(s.RateLimit, s.MaxConcurrent), Breaker: breaker(s.CircuitBreaker), Retry: policy.Retry(s.Retry), Tools: tools(s.Tools),
+				OnCrash: s.OnCrash, Restart: s.Restart, Objective: s.SLO,
 			}
 		}
 	}
@@ -165,6 +175,7 @@ func revision(s config.Server, salt string) string {
 	s.Enabled, s.Eager, s.Instances, s.Replicas, s.Strategy, s.Warm = false, false, "", 0, "", 0
 	s.Timeout, s.MaxTimeout, s.IdleTimeout, s.FreezeAfter = 0, 0, 0, 0
 	s.RateLimit, s.MaxConcurrent, s.CircuitBreaker, s.Retry, s.Tools, s.ToolPins = config.RateLimit{}, 0, config.CircuitBreaker{}, config.Retry{}, nil, ""
+	s.OnCrash, s.Restart, s.SLO = "", policy.Restart{}, policy.Objective{}
 	return digest(salt, s, env, profile)
 }
 

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"mcpgateway/runtime/control"
 	"mcpgateway/runtime/document"
 )
 
@@ -35,6 +36,7 @@ func (d *Daemon) reloadLocked() (err error) {
 		if changed {
 			d.recordReload(d.lastNumber, err)
 		}
+		d.tellReload(err)
 	}()
 	d.lastNumber++ // never used twice, so that a late verdict fits no other generation
 	next, err := d.load()
@@ -68,6 +70,22 @@ func (d *Daemon) reloadLocked() (err error) {
 	d.current.Store(next)
 	slog.Info("configuration loaded", "generation", next.number)
 	return d.book.Use()
+}
+
+// tellReload tells proxies how a reload ended, for their metrics. Not why: the text may
+// tell of paths.
+func (d *Daemon) tellReload(err error) {
+	notice := control.Message{Kind: control.KindReloaded, Generation: d.current.Load().number}
+	if err != nil {
+		notice.Code = control.CodeReload
+	}
+	for _, m := range d.connected() {
+		if m.informed.Load() {
+			if err := m.conn.Send(notice); err != nil {
+				slog.Debug("tell of a reload", "peer", m.conn.Peer.Pid, "err", err)
+			}
+		}
+	}
 }
 
 // load reads the configuration and notes what its files were. What changes while it is

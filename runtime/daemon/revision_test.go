@@ -16,7 +16,7 @@ import (
 func TestRevision(t *testing.T) {
 	t.Parallel()
 	proxysOwn := []string{"Enabled", "Eager", "Instances", "Replicas", "Strategy", "Warm", "Timeout", "MaxTimeout", "IdleTimeout", "FreezeAfter",
-		"RateLimit", "MaxConcurrent", "CircuitBreaker", "Retry", "Tools", "ToolPins"}
+		"RateLimit", "MaxConcurrent", "CircuitBreaker", "Retry", "Tools", "ToolPins", "OnCrash", "Restart", "SLO"}
 	server := func() config.Server {
 		return config.Server{Env: map[string]secret.Value{"A": secret.New("b")}, Sandbox: new(profile.Effective)}
 	}

@@ -3,7 +3,9 @@ package daemon
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -163,7 +165,7 @@ func (i *instance) exit() control.Exit {
 	end := i.Exit()
 	exit := control.Exit{
 		Sandbox: i.ID(), Server: i.server, Status: end.Status, Signal: end.Signal, OOM: end.OOM, MemoryLimit: end.MemoryLimit,
-		Stopped: i.stopped.Load() && !end.OOM && !end.TimeLimit, Lived: end.Lived,
+		Stopped: i.stopped.Load() && !end.OOM && !end.TimeLimit, Lived: end.Lived, Usage: control.Usage(end.Usage),
 	}
 	if end.OfProject {
 		exit.Project = i.project
@@ -223,13 +225,16 @@ func (m *monitor) sees(i *instance) bool { return m.role == roleAdmin || i.owner
 
 func (s *supervisor) list(by *monitor) []control.Sandbox {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	instances := slices.Collect(maps.Values(s.instances))
+	s.mu.Unlock()
 	var list []control.Sandbox
-	for id, i := range s.instances {
+	for _, i := range instances {
 		if by.sees(i) {
+			limits := &i.profile.Limits
 			list = append(list, control.Sandbox{
-				ID: id, Server: i.server, Project: i.project, PID: i.PID(), UID: i.UID(), Started: i.Started(),
-				Frozen: i.Frozen(), Memory: i.Memory(),
+				ID: i.ID(), Server: i.server, Project: i.project, PID: i.PID(), UID: i.UID(), Started: i.Started(),
+				Frozen: i.Frozen(), Usage: control.Usage(i.Usage()),
+				MemoryLimit: int64(limits.MemoryMax), CPULimit: limits.CPUMax, PIDLimit: int64(limits.PIDsMax),
 			})
 		}
 	}

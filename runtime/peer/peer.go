@@ -27,6 +27,9 @@ type Notices struct {
 	// Recorded gets a line of the daemon's own audit log, to be sent elsewhere. It must
 	// not wait.
 	Recorded func(line string)
+	// Reloaded is told when a reload has ended, with the generation in force, and
+	// whether the new configuration was good.
+	Reloaded func(generation uint64, good bool)
 }
 
 // Client is a peer of the daemon. Its methods may be called concurrently, while
@@ -120,8 +123,13 @@ func (c *Client) deliver(message control.Message, files []*os.File) error {
 			c.notices.Exited(*message.Exit)
 		}
 		return nil
-	}
-	if message.Kind == control.KindRecorded {
+	case control.KindReloaded:
+		closeAll(files)
+		if c.notices.Reloaded != nil {
+			c.notices.Reloaded(message.Generation, message.Code == "")
+		}
+		return nil
+	case control.KindRecorded:
 		closeAll(files)
 		if c.notices.Recorded != nil {
 			c.notices.Recorded(message.Text)

@@ -24,7 +24,6 @@ func layers() map[string]int {
 		"proxy/httpio":     0,
 		"proxy/arrivals":   0,
 		"proxy/mcp":        0,
-		"proxy/telemetry":  0,
 		"runtime/control":  0,
 		"runtime/document": 0,
 		"runtime/hostpath": 0,
@@ -45,6 +44,7 @@ func layers() map[string]int {
 		"proxy/openapi":    1,
 		"proxy/pins":       1,
 		"proxy/screen":     1,
+		"proxy/telemetry":  1,
 		"proxy/redactor":   1,
 		"proxy/egress":     1,
 		"runtime/keys":     1,
@@ -132,7 +132,7 @@ const (
 
 	// privilegedLines bounds the gateway's own code that the daemon links:
 	// lines of non-test files that hold code, so that comments stay free.
-	privilegedLines = 9880
+	privilegedLines = 10450
 
 	// maxDepth is the most folders of a package's path.
 	maxDepth = 2

@@ -62,7 +62,7 @@ func TestFreezeAndThaw(t *testing.T) {
 		if err := by.Freeze(t.Context(), opened.Sandbox); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if got := admin.find(t, opened.Sandbox); !got.Frozen || got.Memory == 0 {
+		if got := admin.find(t, opened.Sandbox); !got.Frozen || got.Usage.Memory == 0 {
 			t.Errorf("%s: got %+v, want that it is frozen, and its memory", name, got)
 		}
 		if _, err := opened.Stdin.WriteString(name); err != nil {
