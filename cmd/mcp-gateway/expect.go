@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -119,14 +118,4 @@ func (e expectation) check(book *rulebook) (string, error) {
 		return fmt.Sprintf("got %s (%s), want %s", verdict(got.Allowed), got.Rule, want), nil
 	}
 	return "", nil
-}
-
-// unusable is an error of what was to be judged, not a judgement: status 2.
-type unusable struct{ error }
-
-func (u unusable) Unwrap() error { return u.error }
-
-func isUnusable(err error) bool {
-	var u unusable
-	return errors.As(err, &u)
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,26 +78,51 @@ func revokeKey(file, id string) error {
 	})
 }
 
+// listedKey is a key in key list -o json. Its hash is nobody's business.
+type listedKey struct {
+	ID       string     `json:"id"`
+	Name     string     `json:"name"`
+	Servers  []string   `json:"servers"`  // none: all
+	Projects []string   `json:"projects"` // none: all
+	Created  time.Time  `json:"created"`
+	Expires  *time.Time `json:"expires,omitempty"`
+}
+
 func newKeyListCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List the API keys", Args: cobra.NoArgs}
-	state := stateFlag(cmd)
+	state, form := stateFlag(cmd), outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		stored, err := keys.Load(keyFile(*state))
 		if err != nil {
 			return err
 		}
-		table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "ID\tNAME\tSERVERS\tPROJECTS\tCREATED\tEXPIRES")
+		list := []listedKey{}
 		for _, k := range stored {
-			expires := "never"
+			listed := listedKey{ID: k.ID, Name: k.Name, Servers: k.Servers, Projects: k.Projects, Created: k.Created}
 			if !k.Expires.IsZero() {
-				expires = k.Expires.Format(time.DateTime)
+				listed.Expires = &k.Expires
 			}
-			fmt.Fprintf(table, "%s\t%q\t%s\t%s\t%s\t%s\n", k.ID, k.Name, orAll(k.Servers), orAll(k.Projects), k.Created.Format(time.DateTime), expires)
+			list = append(list, listed)
 		}
-		return table.Flush()
+		return form.print(cmd.OutOrStdout(), list, func(out io.Writer) error { return printKeys(out, list, time.Now()) })
 	}
 	return cmd
+}
+
+func printKeys(out io.Writer, list []listedKey, now time.Time) error {
+	table := newTable(out, "ID", "NAME", "SERVERS", "PROJECTS", "CREATED", "EXPIRES")
+	for _, k := range list {
+		expires := clean("never")
+		switch {
+		case k.Expires == nil:
+		case k.Expires.Before(now):
+			expires = bad(k.Expires.Format(time.DateTime))
+		default:
+			expires = clean(k.Expires.Format(time.DateTime))
+		}
+		table.row(k.ID, clean(quoted(k.Name)), orAll(k.Servers), orAll(k.Projects), k.Created.Format(time.DateTime), expires)
+	}
+	return table.flush()
 }
 
 func orAll(names []string) string {

@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 
 	"mcpgateway/proxy/pins"
-	"mcpgateway/proxy/screen"
 	"mcpgateway/runtime/config"
 	"mcpgateway/runtime/document"
 )
@@ -97,17 +95,5 @@ func encodeLock(lock pins.Lock) ([]byte, error) {
 	if err := encoder.Encode(lock); err != nil {
 		return nil, err
 	}
-	var visible bytes.Buffer
-	for _, r := range b.String() { // hidden characters only stand in strings
-		switch {
-		case !screen.Curious(r):
-			visible.WriteRune(r)
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			fmt.Fprintf(&visible, `\u%04x\u%04x`, high, low)
-		default:
-			fmt.Fprintf(&visible, `\u%04x`, r)
-		}
-	}
-	return visible.Bytes(), nil
+	return visible(b.Bytes()), nil
 }

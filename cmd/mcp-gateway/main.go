@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -11,23 +10,12 @@ import (
 )
 
 func main() {
-	if err := newCommand().Execute(); err != nil {
-		var own *exitError
-		if errors.As(err, &own) {
-			os.Exit(own.status)
-		}
-		if !errors.Is(err, errReported) {
-			fmt.Fprintln(os.Stderr, "mcp-gateway:", err)
-		}
-		if isUnusable(err) {
-			os.Exit(2)
-		}
-		os.Exit(1)
+	status, line := exitStatus(newCommand().Execute())
+	if line != "" {
+		fmt.Fprintln(os.Stderr, "mcp-gateway:", line)
 	}
+	os.Exit(status)
 }
-
-// errReported ends the program with status 1 after everything was said.
-var errReported = errors.New("reported")
 
 func newCommand() *cobra.Command {
 	root := &cobra.Command{

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -22,28 +19,15 @@ const defaultConfig = "/etc/mcp-gateway/mcp-gateway.yaml"
 
 // profileFlags are what the profile commands have in common.
 type profileFlags struct {
-	config, folder, output string
+	config, folder string
+	output         *output
 }
 
 func (f *profileFlags) add(cmd *cobra.Command, formats ...string) {
 	cmd.Flags().StringVar(&f.config, "config", defaultConfig, "the gateway's configuration `FILE`")
 	cmd.Flags().StringVar(&f.folder, "profiles", "", "read the host's own profiles from `DIR` (default: what the configuration says)")
-	if len(formats) == 0 {
-		return
-	}
-	cmd.Flags().StringVarP(&f.output, "output", "o", "table", "write it as `FORMAT`: table, "+strings.Join(formats, " or "))
-	known := append([]string{"table"}, formats...)
-	complete := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return known, cobra.ShellCompDirectiveNoFileComp
-	}
-	if err := cmd.RegisterFlagCompletionFunc("output", complete); err != nil {
-		panic(err)
-	}
-	cmd.PreRunE = func(*cobra.Command, []string) error {
-		if !slices.Contains(known, f.output) {
-			return fmt.Errorf("output format %q is not known: use %s", f.output, strings.Join(known, ", "))
-		}
-		return nil
+	if len(formats) > 0 {
+		f.output = outputFlag(cmd, formats[1:]...)
 	}
 }
 
@@ -105,16 +89,6 @@ func (f *profileFlags) completeServers(_ *cobra.Command, args []string, _ string
 	return serverNames(cfg), cobra.ShellCompDirectiveNoFileComp
 }
 
-// newTable aligns columns.
-func newTable(out io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(out, 0, 0, 2, ' ', 0) }
-
-func writeJSON(out io.Writer, v any) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(v)
-}
-
 func newProfileCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "profile", Short: "Show, compare and audit sandbox profiles"}
 	cmd.AddCommand(newProfileListCommand(), newProfileShowCommand(), newProfileDiffCommand(), newProfileUnitCommand(), newProfileAuditCommand())
@@ -144,19 +118,17 @@ func newProfileListCommand() *cobra.Command {
 			score, _ := exposure.Score(e.Profile)
 			list = append(list, listedProfile{name, e.Description, append([]string{}, e.Chain[1:]...), score})
 		}
-		if f.output == "json" {
-			return writeJSON(cmd.OutOrStdout(), list)
-		}
-		table := newTable(cmd.OutOrStdout())
-		fmt.Fprintln(table, "NAME\tEXPOSURE\tEXTENDS\tDESCRIPTION")
-		for _, p := range list {
-			extends := "-"
-			if len(p.Extends) > 0 {
-				extends = p.Extends[0]
+		return f.output.print(cmd.OutOrStdout(), list, func(out io.Writer) error {
+			table := newTable(out, "NAME", "EXPOSURE", "EXTENDS", "DESCRIPTION")
+			for _, p := range list {
+				extends := "-"
+				if len(p.Extends) > 0 {
+					extends = p.Extends[0]
+				}
+				table.row(p.Name, fmt.Sprintf("%.1f", p.Exposure), extends, p.Description)
 			}
-			fmt.Fprintf(table, "%s\t%.1f\t%s\t%s\n", p.Name, p.Exposure, extends, printable(p.Description))
-		}
-		return table.Flush()
+			return table.flush()
+		})
 	}
 	return cmd
 }
@@ -189,7 +161,7 @@ is the one that a server runs under, with what the configuration itself sets.`,
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if (len(args) == 0) == (*server == "") {
-			return fmt.Errorf("name either a profile or a --server: see mcp-gateway profile list")
+			return misused("name either a profile or a --server: see mcp-gateway profile list")
 		}
 		var e *profile.Effective
 		var err error
@@ -201,7 +173,7 @@ is the one that a server runs under, with what the configuration itself sets.`,
 		if err != nil {
 			return err
 		}
-		return showProfile(cmd.OutOrStdout(), f.output, *server, e)
+		return showProfile(cmd.OutOrStdout(), f.output.format, *server, e)
 	}
 	return cmd
 }
@@ -233,12 +205,11 @@ func showProfile(out io.Writer, format, server string, e *profile.Effective) err
 	}
 	fmt.Fprintf(out, "%s: %s\n", strings.Join(e.Chain, " < "), printable(e.Description))
 	fmt.Fprintln(out)
-	table := newTable(out)
-	fmt.Fprintln(table, "KEY\tVALUE\tORIGIN")
+	table := newTable(out, "KEY", "VALUE", "ORIGIN")
 	for _, l := range view.Lines(e) {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", l.Key, printable(l.Value), printable(l.Origin))
+		table.row(l.Key, clean(printable(l.Value)), l.Origin)
 	}
-	if err := table.Flush(); err != nil {
+	if err := table.flush(); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
@@ -250,9 +221,9 @@ func writeExposure(out io.Writer, score float64, reasons []exposure.Reason) erro
 	fmt.Fprintf(out, "exposure %.1f of 10\n", score)
 	table := newTable(out)
 	for _, r := range reasons {
-		fmt.Fprintf(table, "  %.2f\t%s\t%s\n", r.Points, r.Key, printable(r.Text))
+		table.row(fmt.Sprintf("  %.2f", r.Points), r.Key, r.Text)
 	}
-	return table.Flush()
+	return table.flush()
 }
 
 // comparedProfiles is profile diff -o json.
@@ -283,16 +254,14 @@ a server do more, "stricter" where less, and "other" where neither can be said.`
 			return err
 		}
 		changes := append([]view.Change{}, view.Diff(a, b)...)
-		if f.output == "json" {
-			return writeJSON(cmd.OutOrStdout(), comparedProfiles{a.Name, b.Name, changes})
-		}
-		table := newTable(cmd.OutOrStdout())
-		fmt.Fprintf(table, "KEY\t%s\t%s\tWAY\n", strings.ToUpper(a.Name), strings.ToUpper(b.Name))
-		for _, c := range changes {
-			way := map[int]string{1: "weaker", 0: "other", -1: "stricter"}[c.Weaker]
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", c.Key, printable(c.A), printable(c.B), way)
-		}
-		return table.Flush()
+		return f.output.print(cmd.OutOrStdout(), comparedProfiles{a.Name, b.Name, changes}, func(out io.Writer) error {
+			table := newTable(out, "KEY", strings.ToUpper(a.Name), strings.ToUpper(b.Name), "WAY")
+			for _, c := range changes {
+				way := map[int]cell{1: bad("weaker"), 0: caution("other"), -1: good("stricter")}[c.Weaker]
+				table.row(c.Key, clean(printable(c.A)), clean(printable(c.B)), way)
+			}
+			return table.flush()
+		})
 	}
 	return cmd
 }

@@ -70,7 +70,7 @@ needs root and changes nothing.`,
 	cmd.ValidArgsFunction = f.completeServers
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if (len(args) == 0) != *all {
-			return errors.New("name either a server, or a sandbox of mcp-gateway ps, or say --all")
+			return misused("name either a server, or a sandbox of mcp-gateway ps, or say --all")
 		}
 		if os.Geteuid() != 0 {
 			return errors.New("the kernel shows a process's namespaces and open files to root only: run it as root (sudo mcp-gateway profile audit …)")
@@ -84,11 +84,7 @@ needs root and changes nothing.`,
 		if err != nil {
 			return err
 		}
-		if f.output == "json" {
-			err = writeJSON(cmd.OutOrStdout(), document)
-		} else {
-			err = writeAudit(cmd.OutOrStdout(), document)
-		}
+		err = f.output.print(cmd.OutOrStdout(), document, func(out io.Writer) error { return writeAudit(out, document) })
 		if err == nil && document.Differences > 0 {
 			err = errReported
 		}
@@ -303,7 +299,7 @@ func writeFindings(out io.Writer, findings []inspect.Finding) error {
 	for _, f := range findings {
 		widest = max(widest, utf8.RuneCountInString(f.Fact))
 	}
-	section := ""
+	section, colours := "", showsColours(out)
 	for _, f := range findings {
 		if f.Section != section {
 			section = f.Section
@@ -313,7 +309,14 @@ func writeFindings(out io.Writer, findings []inspect.Finding) error {
 		if f.Difference() {
 			got = fmt.Sprintf("%s (want %s; %s)", f.Got, f.Want, f.Where)
 		}
-		if _, err := fmt.Fprintf(out, "  %-11s  %-*s  %s\n", f.Result, widest, f.Fact, printable(got)); err != nil {
+		result := good(fmt.Sprintf("%-11s", f.Result))
+		switch {
+		case f.Difference():
+			result.colour = bad("").colour
+		case f.Result == inspect.NotVisible:
+			result.colour = caution("").colour
+		}
+		if _, err := fmt.Fprintf(out, "  %s  %-*s  %s\n", result.paint(colours), widest, f.Fact, printable(got)); err != nil {
 			return err
 		}
 	}

@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"mcpgateway/runtime/control"
-	"mcpgateway/runtime/peer"
 )
 
 // breakersWait is short: the proxy knows its breakers without asking anybody.
@@ -24,65 +22,100 @@ func newPsCommand() *cobra.Command {
 instances whose circuit breaker is open or half-open, as the proxy knows them.`,
 		Args: cobra.NoArgs,
 	}
-	state := stateFlag(cmd)
+	state, form := stateFlag(cmd), outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		err := withDaemon(cmd.Context(), *state, func(ctx context.Context, client *peer.Client) error {
-			list, err := client.List(ctx)
-			if err != nil {
-				return err
-			}
-			return printSandboxes(cmd.OutOrStdout(), list)
-		})
+		list, err := listSandboxes(cmd.Context(), *state)
 		if err != nil {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), breakersWait)
 		defer cancel()
-		var answer places
-		if err := askProxy(ctx, *state, "/instances", "", &answer); err != nil {
+		var known places
+		if err := askProxy(ctx, *state, "/instances", "", &known); err != nil {
+			// The proxy may be down, and the list is good all the same.
 			fmt.Fprintf(cmd.ErrOrStderr(), "mcp-gateway: circuit breakers: %v\n", err)
-			return nil // the proxy may be down, and the list is good all the same
 		}
-		return printBreakers(cmd.OutOrStdout(), answer, time.Now())
+		document := running{psSandboxes(list), known.breakers()}
+		return form.print(cmd.OutOrStdout(), document, func(out io.Writer) error { return document.print(out, time.Now()) })
 	}
 	return cmd
 }
 
-func printSandboxes(out io.Writer, list []control.Sandbox) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "SANDBOX\tPROJECT\tSERVER\tPID\tUID\tSTATE\tMEMORY\tUP")
-	for _, s := range list {
+// running is ps -o json.
+type running struct {
+	Sandboxes []psSandbox `json:"sandboxes"`
+	Breakers  []psBreaker `json:"breakers"`
+}
+
+// psSandbox is a running sandbox in it.
+type psSandbox struct {
+	Sandbox string    `json:"sandbox"`
+	Project string    `json:"project"`
+	Server  string    `json:"server"`
+	PID     int       `json:"pid"`
+	UID     int       `json:"uid"`
+	State   string    `json:"state"` // running, frozen
+	Memory  int64     `json:"memory_bytes"`
+	Started time.Time `json:"started"`
+}
+
+// psBreaker is a place of instances that is left alone because what fills it fails.
+type psBreaker struct {
+	Server   string    `json:"server"`
+	Place    string    `json:"place"`
+	Breaker  string    `json:"breaker"` // open, half-open
+	Failures int       `json:"failures"`
+	Until    time.Time `json:"until"`
+	Cause    string    `json:"cause"`
+}
+
+func psSandboxes(list []control.Sandbox) []psSandbox {
+	sandboxes := make([]psSandbox, len(list))
+	for i, s := range list {
 		state := "running"
 		if s.Frozen {
 			state = "frozen"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\t%.1fMiB\t%s\n",
-			s.ID, s.Project, s.Server, s.PID, s.UID, state, float64(s.Usage.Memory)/(1<<20), time.Since(s.Started).Round(time.Second))
+		sandboxes[i] = psSandbox{s.ID, s.Project, s.Server, s.PID, s.UID, state, s.Usage.Memory, s.Started}
 	}
-	return table.Flush()
+	return sandboxes
 }
 
 // places is what the proxy says of where instances are.
 type places struct {
-	Instances []struct {
-		Server, Place, Breaker, Cause string
-		Failures                      int
-		Until                         time.Time
-	}
+	Instances []psBreaker
 }
 
-// printBreakers writes a table of the breakers that keep callers away, if there are any.
-func printBreakers(out io.Writer, known places, now time.Time) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	heading := "\nSERVER\tINSTANCE\tBREAKER\tFAILURES\tTRIED IN\tCAUSE\n"
+// breakers are those that keep callers away, one for each place.
+func (p places) breakers() []psBreaker {
+	list := []psBreaker{}
 	seen := map[[2]string]bool{} // a place can have several instances
-	for _, i := range known.Instances {
+	for _, i := range p.Instances {
 		if at := [2]string{i.Server, i.Place}; i.Breaker != "closed" && !seen[at] {
 			seen[at] = true
-			fmt.Fprintf(table, "%s%s\t%s\t%s\t%d\t%s\t%s\n", heading, shown(i.Server), shown(i.Place), shown(i.Breaker), i.Failures,
-				max(0, i.Until.Sub(now)).Round(time.Second), shown(i.Cause))
-			heading = ""
+			list = append(list, i)
 		}
 	}
-	return table.Flush()
+	return list
+}
+
+// print writes the sandboxes, and the breakers behind them, if there are any.
+func (r running) print(out io.Writer, now time.Time) error {
+	table := newTable(out, "SANDBOX", "PROJECT", "SERVER", "PID", "UID", "STATE", "MEMORY", "UP")
+	for _, s := range r.Sandboxes {
+		state := good(s.State)
+		if s.State == "frozen" {
+			state = caution(s.State)
+		}
+		table.row(s.Sandbox, s.Project, s.Server, s.PID, s.UID, state, fmt.Sprintf("%.1fMiB", float64(s.Memory)/(1<<20)), now.Sub(s.Started).Round(time.Second))
+	}
+	if err := table.flush(); err != nil || len(r.Breakers) == 0 {
+		return err
+	}
+	fmt.Fprintln(out)
+	table = newTable(out, "SERVER", "INSTANCE", "BREAKER", "FAILURES", "TRIED IN", "CAUSE")
+	for _, b := range r.Breakers {
+		table.row(b.Server, b.Place, bad(b.Breaker), b.Failures, max(0, b.Until.Sub(now)).Round(time.Second), b.Cause)
+	}
+	return table.flush()
 }

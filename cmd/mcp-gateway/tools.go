@@ -5,20 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"mcpgateway/proxy/pins"
 )
-
-// errUnapproved is exit status 2: a tool is not approved, or the answer was no.
-var errUnapproved = &exitError{2}
-
-// exitError ends the program with a status of its own after everything was said.
-type exitError struct{ status int }
-
-func (e *exitError) Error() string { return fmt.Sprintf("status %d", e.status) }
 
 const toolStatuses = `
 The exit status is 0 if %s, 1 on an error, and 2 if %s.`
@@ -27,6 +19,15 @@ func newToolsCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "tools", Short: "See and approve what servers say of their tools"}
 	cmd.AddCommand(newToolsListCommand(), newToolsApproveCommand())
 	return cmd
+}
+
+// listedTool is a tool in tools list -o json.
+type listedTool struct {
+	Server   string     `json:"server"`
+	Tool     string     `json:"tool"`
+	State    string     `json:"state"` // approved, approved before, changed, changed before, new, gone
+	Approved *time.Time `json:"approved,omitempty"`
+	By       string     `json:"by,omitempty"`
 }
 
 func newToolsListCommand() *cobra.Command {
@@ -38,7 +39,7 @@ those with the lock file: approved, changed, new, or gone.` +
 			fmt.Sprintf(toolStatuses, "every tool is approved", "one is new, changed or gone"),
 		Args: cobra.MaximumNArgs(1),
 	}
-	state, flags := stateFlag(cmd), newLockFlags(cmd)
+	state, flags, form := stateFlag(cmd), newLockFlags(cmd), outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		path, err := flags.path()
 		if err != nil {
@@ -50,7 +51,21 @@ those with the lock file: approved, changed, new, or gone.` +
 				return err
 			}
 		}
-		return printTools(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), *state, path, servers)
+		lock, err := readLock(path)
+		if err != nil {
+			return err
+		}
+		l := toolListing{tools: []listedTool{}}
+		for _, server := range servers {
+			if err := l.add(cmd.Context(), *state, lock, server); err != nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "mcp-gateway: %s: %v\n", shown(server), err)
+				l.failed = true
+			}
+		}
+		if err := form.print(cmd.OutOrStdout(), l.tools, l.print); err != nil {
+			return err
+		}
+		return l.verdict()
 	}
 	return cmd
 }
@@ -67,38 +82,50 @@ func serversOf(ctx context.Context, state string) (names []string, err error) {
 	return names, err
 }
 
-func printTools(ctx context.Context, out, problems io.Writer, state, path string, servers []string) error {
-	lock, err := readLock(path)
+// toolListing is what was found of all servers that were asked.
+type toolListing struct {
+	tools              []listedTool
+	failed, unapproved bool
+}
+
+func (l *toolListing) add(ctx context.Context, state string, lock pins.Lock, server string) error {
+	review, err := reviewServer(ctx, state, lock, server)
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "SERVER\tTOOL\tSTATE\tAPPROVED\tBY")
-	var failed, unapproved bool
-	for _, server := range servers {
-		review, err := reviewServer(ctx, state, lock, server)
-		if err != nil {
-			fmt.Fprintf(problems, "mcp-gateway: %s: %v\n", shown(server), err)
-			failed = true
-			continue
+	for _, t := range review.tools {
+		l.unapproved = l.unapproved || t.state != pins.OK
+		listed := listedTool{Server: server, Tool: t.name, State: t.describeState()}
+		if t.entry != nil {
+			at := t.entry.Approved.UTC()
+			listed.Approved, listed.By = &at, t.entry.By
 		}
-		for _, t := range review.tools {
-			unapproved = unapproved || t.state != pins.OK
-			approved := "-\t-"
-			if t.entry != nil {
-				approved = t.entry.Approved.UTC().Format("2006-01-02T15:04:05Z") + "\t" + shown(t.entry.By)
-			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", shown(server), shown(t.name), t.describeState(), approved)
+		l.tools = append(l.tools, listed)
+	}
+	return nil
+}
+
+func (l *toolListing) print(out io.Writer) error {
+	table := newTable(out, "SERVER", "TOOL", "STATE", "APPROVED", "BY")
+	for _, t := range l.tools {
+		approved, by, state := "-", "-", bad(t.State)
+		if t.Approved != nil {
+			approved, by = t.Approved.Format("2006-01-02T15:04:05Z"), t.By
 		}
+		if t.State == string(pins.OK) {
+			state = good(t.State)
+		}
+		table.row(t.Server, t.Tool, state, approved, by)
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
+	return table.flush()
+}
+
+func (l *toolListing) verdict() error {
 	switch {
-	case failed:
+	case l.failed:
 		return errReported
-	case unapproved:
-		return errUnapproved
+	case l.unapproved:
+		return errFinding
 	}
 	return nil
 }

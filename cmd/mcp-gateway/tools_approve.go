@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -39,9 +38,9 @@ as \u{200b}. What is written is what was shown, whatever the server says meanwhi
 		server, tools := args[0], args[1:]
 		switch {
 		case *all && len(tools) > 0:
-			return errors.New("approve: name tools, or say --all, but not both")
+			return misused("approve: name tools, or say --all, but not both")
 		case *yes && !*all && len(tools) == 0:
-			return errors.New("approve: with --yes, name the tools, or say --all")
+			return misused("approve: with --yes, name the tools, or say --all")
 		}
 		path, err := flags.path()
 		if err != nil {
@@ -85,7 +84,7 @@ func (a *approval) run(ctx context.Context, names []string) error {
 	}
 	if !a.yes && !a.ask(len(chosen)) {
 		fmt.Fprintln(a.out, "nothing was changed")
-		return errUnapproved
+		return errFinding
 	}
 	if err := updateLock(a.lock, a.changes(chosen)); err != nil {
 		return err
