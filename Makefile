@@ -51,6 +51,10 @@ proto-check: ## lint proto/, and check that its code is up to date
 	@made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && $(BUF) generate --output "$$made" && \
 	  diff -r "$$made/$(PROTO_CODE)" $(PROTO_CODE) || { echo "$(PROTO_CODE) is not what proto/ says: run make proto" >&2; exit 1; }
 
+.PHONY: dashboards
+dashboards: ## make the dashboards of packaging/grafana anew
+	$(GO_TEST) -count=1 ./tests/monitoring -run TestDashboards -update
+
 .PHONY: unit
 unit: ## run the tests that need nothing of the host
 	$(GO_TEST) -race $$(go list -tags $(DAEMON_TAGS) ./... | grep -v /tests/) ./tests/testserver
