@@ -92,5 +92,6 @@ var (
 	errIdle     = errors.New("the instance was stopped because it was not used")
 	errShutdown = errors.New("the gateway is shutting down")
 	errSession  = errors.New("the session has ended")
+	errGone     = errors.New("the configuration has it no more")
 	errUnwanted = errors.New("the instance is not wanted any more")
 )

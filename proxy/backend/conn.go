@@ -58,9 +58,11 @@ type Conn struct {
 	listening bool
 	watchers  map[*watcher]struct{}
 	held      bool
-	tasks     bool  // a client has asked for one, which is worked on between its requests
-	ended     error // why it ended or is to end
-	draining  *ChangedError
+	tasks     bool // a client has asked for one, which is worked on between its requests
+	started   time.Time
+	ended     error // why it ended or is to end; set by endLocked
+	endedAt   time.Time
+	draining  error       // why it takes no more calls; nil if it does
 	drained   *time.Timer // when it ends, whatever is in flight; nil if it does not drain
 }
 
@@ -85,6 +87,7 @@ func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role
 		calls:    map[uint64]*Call{},
 		watchers: map[*watcher]struct{}{},
 		lastUsed: time.Now(),
+		started:  time.Now(),
 	}
 	c.settings.Store(&spec)
 	c.mu.Lock() // the timer may fire before it is assigned
@@ -215,15 +218,15 @@ func (c *Conn) cause(readErr error) error {
 		return err
 	}
 	if errors.Is(readErr, mcp.ErrTooLong) {
-		return fmt.Errorf("server %q was stopped: it sent a line of more than %d bytes, its limit", c.spec().Server, c.spec().MaxMessageBytes)
+		return &overError{fmt.Sprintf("server %q was stopped: it sent a line of more than %d bytes, its limit", c.spec().Server, c.spec().MaxMessageBytes)}
 	}
 	timer := time.NewTimer(exitWait)
 	defer timer.Stop()
 	select {
 	case exit := <-c.exit:
-		return errors.New(describe(exit))
+		return &exitError{exit}
 	case <-timer.C:
-		return fmt.Errorf("server %q was stopped: it closed its input or output", c.spec().Server)
+		return &hungUpError{fmt.Sprintf("server %q was stopped: it closed its input or output", c.spec().Server)}
 	}
 }
 
@@ -235,9 +238,7 @@ func (c *Conn) shut(cause error) {
 }
 
 func (c *Conn) shutLocked(cause error) {
-	if c.ended == nil {
-		c.ended = cause
-	}
+	c.endLocked(cause)
 	// Interrupts the reader, which does the rest.
 	expire(c.files.Stdout, time.Unix(1, 0))
 }
@@ -253,9 +254,7 @@ func expire(file *os.File, at time.Time) {
 // end answers every call with the cause.
 func (c *Conn) end(cause error) {
 	c.mu.Lock()
-	if c.ended == nil {
-		c.ended = cause
-	}
+	c.endLocked(cause)
 	cause = c.ended
 	calls, watchers := c.calls, c.watchers
 	c.calls, c.watchers = map[uint64]*Call{}, map[*watcher]struct{}{}
@@ -288,11 +287,10 @@ func (c *Conn) stop(opener Opener) {
 func (c *Conn) logEnd(cause error, tail []byte) {
 	level := slog.LevelWarn
 	var refused *RefusedError
-	if errors.As(cause, &refused) { // it is perhaps of the other era; if not, its callers are told
+	switch {
+	case errors.As(cause, &refused): // it is perhaps of the other era; if not, its callers are told
 		level = slog.LevelInfo
-	}
-	var changed *ChangedError
-	if errors.As(cause, &changed) || errors.Is(cause, errIdle) || errors.Is(cause, errSession) || errors.Is(cause, errUnwanted) || errors.Is(cause, errShutdown) {
+	case !c.Failed():
 		level, tail = slog.LevelInfo, nil
 	}
 	c.log.Log(context.Background(), level, "instance ended", "err", cause, "not_messages", c.garbage.Load(), "redacted", c.redacted.Load(), "stderr", string(tail))

@@ -29,14 +29,11 @@ func (c *Conn) Leaving() bool {
 	return c.ended != nil || c.draining != nil
 }
 
-// changed is the error of an instance that takes no more calls because its
-// configuration has changed; nil otherwise.
-func (c *Conn) changed() error {
+// drains is why an instance takes no more calls, though it serves those it has; nil
+// if it takes them.
+func (c *Conn) drains() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.draining == nil {
-		return nil
-	}
 	return c.draining
 }
 
@@ -62,15 +59,15 @@ func (c *Conn) adjust(spec Spec) {
 	}
 }
 
-// drain ends the instance as soon as no call is in flight, at the latest when none
-// may be. Subscriptions, which have no end of their own, end now.
-func (c *Conn) drain() {
+// Drain ends the instance as soon as no call is in flight, at the latest when none
+// may be, for a cause that its callers are told. Subscriptions, which have no end of
+// their own, end now.
+func (c *Conn) Drain(cause error) {
 	c.mu.Lock()
 	if c.ended != nil || c.draining != nil {
 		c.mu.Unlock()
 		return
 	}
-	cause := &ChangedError{c.spec().Server, c.mode == ofSession}
 	c.draining = cause
 	c.drained = time.AfterFunc(c.spec().longest(), func() { c.shut(cause) })
 	watchers := c.watchers

@@ -15,6 +15,10 @@ import (
 
 // Pool starts instances and knows all that run.
 type Pool struct {
+	// Ended gets each instance that has ended, whoever had it; must be set before the
+	// first starts. nil: nobody wants to know.
+	Ended func(*Conn)
+
 	opener  Opener
 	network Network
 	log     *slog.Logger
@@ -27,11 +31,40 @@ type Pool struct {
 	conns  map[*Conn]struct{}
 	// servers is what the last Reconcile said; nil before the first.
 	servers map[string]Spec
+	barred  map[string]error // by server: why none may be used
 }
 
 // NewPool returns an empty pool.
 func NewPool(opener Opener, network Network, log *slog.Logger) *Pool {
-	return &Pool{opener: opener, network: network, log: log, closing: make(chan struct{}), conns: map[*Conn]struct{}{}}
+	return &Pool{opener: opener, network: network, log: log, closing: make(chan struct{}), conns: map[*Conn]struct{}{}, barred: map[string]error{}}
+}
+
+// Bar lets no instance of a server be used, for a cause that callers are told: those
+// that run drain, and none is started until Admit.
+func (p *Pool) Bar(server string, cause error) {
+	p.mu.Lock()
+	p.barred[server] = cause
+	conns := slices.Collect(maps.Keys(p.conns))
+	p.mu.Unlock()
+	for _, conn := range conns {
+		if conn.spec().Server == server {
+			conn.Drain(cause)
+		}
+	}
+}
+
+// Admit undoes Bar.
+func (p *Pool) Admit(server string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.barred, server)
+}
+
+// Barred is why no instance of a server may be used; nil if one may be.
+func (p *Pool) Barred(server string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.barred[server]
 }
 
 // Exited brings a notice of the daemon to its instance.
@@ -88,7 +121,7 @@ func (p *Pool) startOnce(ctx context.Context, spec Spec, as role, greet func(*Co
 	}
 	conn.toolsChanged() // to those of the new instance
 	if err = greet(conn); err == nil {
-		err = conn.changed()
+		err = conn.drains()
 	}
 	if err != nil {
 		conn.shut(err)
@@ -133,20 +166,26 @@ func (p *Pool) adopt(opened control.Opened, spec Spec, as role) (*Conn, error) {
 		return nil, errShutdown
 	}
 	spec, err := p.newestLocked(spec)
-	stale := p.servers != nil && (err != nil || opened.Revision != spec.Revision)
-	conn, err := newConn(opened, p.exits.expect(opened.Sandbox), spec, as, p.log)
-	if err != nil {
+	stale := err != nil || p.servers != nil && opened.Revision != spec.Revision
+	conn, failure := newConn(opened, p.exits.expect(opened.Sandbox), spec, as, p.log)
+	if failure != nil {
 		opened.Close()
-		return nil, err
+		return nil, failure
 	}
 	p.conns[conn] = struct{}{}
 	p.running.Go(func() {
 		conn.run(p.opener, p.network)
 		p.forget(conn)
+		if p.Ended != nil {
+			p.Ended(conn)
+		}
 	})
 	if stale { // there was a reload while it started
-		conn.drain()
-		return nil, conn.changed()
+		if err == nil {
+			err = &ChangedError{spec.Server, false}
+		}
+		conn.Drain(err)
+		return nil, err
 	}
 	return conn, nil
 }
@@ -170,7 +209,7 @@ func (p *Pool) Reconcile(servers map[string]Spec) {
 		if ok && spec.Revision == conn.files.Revision {
 			conn.adjust(spec)
 		} else {
-			conn.drain()
+			conn.Drain(&ChangedError{conn.spec().Server, conn.mode == ofSession})
 		}
 	}
 }
@@ -183,12 +222,15 @@ func (p *Pool) newest(spec Spec) (Spec, error) {
 }
 
 func (p *Pool) newestLocked(spec Spec) (Spec, error) {
+	if cause := p.barred[spec.Server]; cause != nil {
+		return spec, cause
+	}
 	if p.servers == nil {
 		return spec, nil
 	}
 	newest, ok := p.servers[spec.Server]
 	if !ok {
-		return spec, errors.New("the configuration has it no more")
+		return spec, errGone
 	}
 	return newest, nil
 }

@@ -42,3 +42,21 @@ func (b *breaker) state(at Place) State {
 	}
 	return State{at, state, int(failures), b.until, b.cause}
 }
+
+// Clear closes the breakers of all places of a server, and forgets what they counted.
+func (s *Set) Clear(server string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for at, b := range s.places {
+		if at.Server != server {
+			continue
+		}
+		b.mu.Lock()
+		b.tune(s, at, b.by) // requests in flight know the circuit that was
+		b.cause = ""
+		b.mu.Unlock()
+		if b.users == 0 {
+			delete(s.places, at)
+		}
+	}
+}

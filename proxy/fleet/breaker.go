@@ -27,21 +27,30 @@ func placeOfCaller(server, subject string) breaker.Place {
 	return breaker.Place{Server: server, Instance: "identity:" + subject}
 }
 
-// resting is why no instance is started at a place now; nil if one may be.
+// resting is why no instance is started at a place now; nil if one may be, perhaps after
+// a little while.
 func (f *Fleet) resting(at breaker.Place, spec Spec) error {
+	if err := f.pool.Barred(spec.Server); err != nil {
+		return err
+	}
+	if _, err := f.restarts.Wait(at, spec.Restart, spec.Revision); err != nil {
+		return err
+	}
 	if spec.Breaker == nil {
 		return nil
 	}
 	return f.breakers.Refusal(at)
 }
 
-// usable are the replicas of a shared server whose breakers let requests through; all,
-// if there is none.
-func (f *Fleet) usable(spec Spec) []int {
+// usableLocked are the replicas of a shared server that need not be waited for; all, if there
+// is none. f.mu must be held.
+func (f *Fleet) usableLocked(spec Spec) []int {
 	var usable, all []int
 	for i := range spec.Replicas {
 		all = append(all, i)
-		if f.resting(breaker.Place{Server: spec.Server, Instance: replicaKey(i)}, spec) == nil {
+		at := breaker.Place{Server: spec.Server, Instance: replicaKey(i)}
+		f.noticeLocked(f.slots[key{server: spec.Server, owner: replicaKey(i)}], spec)
+		if wait, _ := f.restarts.Wait(at, spec.Restart, spec.Revision); wait == 0 && f.resting(at, spec) == nil {
 			usable = append(usable, i)
 		}
 	}
@@ -53,13 +62,27 @@ func (f *Fleet) usable(spec Spec) []int {
 
 // failed counts a start that failed, unless that was no fault of the server.
 func (f *Fleet) failed(at breaker.Place, spec Spec, err error) {
-	var daemon *control.Error
-	var changed *backend.ChangedError
-	busy := errors.Is(err, link.ErrBusy) || errors.As(err, &changed) || errors.As(err, &daemon) && daemon.Code == control.CodeLimit
-	if busy || errors.Is(err, control.ErrClosed) || f.ctx.Err() != nil {
+	if f.ctx.Err() != nil || !blames(err) {
 		return
 	}
 	f.breakers.Failed(at, spec.Breaker, err)
+	f.restarts.Failed(at, spec.Restart, f.newest(spec).Revision, err)
+}
+
+// blames reports whether a start failed by a fault of the server.
+func blames(err error) bool {
+	var daemon *control.Error
+	var changed *backend.ChangedError
+	var stopped *StoppedError
+	var open *breaker.OpenError
+	var loop *breaker.LoopError
+	switch {
+	case errors.Is(err, link.ErrBusy), errors.Is(err, control.ErrClosed), errors.As(err, &daemon) && daemon.Code == control.CodeLimit:
+		return false
+	case errors.As(err, &changed), errors.As(err, &stopped), errors.As(err, &open), errors.As(err, &loop):
+		return false
+	}
+	return true
 }
 
 // through passes a request on to an instance, if the breaker of its place lets it.

@@ -73,11 +73,24 @@ func (e *eraOf) setRefuses(refuses bool) {
 	e.refuses = refuses
 }
 
-// start starts an instance in the era of its program. One that nobody knows is
+// start starts an instance and follows it to its end.
+func (f *Fleet) start(ctx context.Context, spec Spec, offered backend.Capabilities) (*instance, error) {
+	began := time.Now()
+	started, err := f.startInEra(ctx, spec, offered)
+	if err != nil {
+		f.tellStart(spec, began, nil, err)
+		return nil, err
+	}
+	f.tellStart(spec, began, started.conn, nil)
+	f.follow(started, spec)
+	return started, nil
+}
+
+// startInEra starts an instance in the era of its program. One that nobody knows is
 // asked by server/discover; whatever else it says, or if it says nothing, it is
 // started again in the handshake era, since a process speaks one era only
 // (2026-07-28, basic/transports/stdio).
-func (f *Fleet) start(ctx context.Context, spec Spec, offered backend.Capabilities) (*instance, error) {
+func (f *Fleet) startInEra(ctx context.Context, spec Spec, offered backend.Capabilities) (*instance, error) {
 	known := f.eras.of(spec.program())
 	if known.get() == unknown {
 		known.probing.Lock()

@@ -32,6 +32,8 @@ type Spec struct {
 	Strategy  policy.Strategy
 	Warm      int
 	Breaker   *policy.Breaker // nil: none
+	Restart   policy.Restart  // zero: at once, always
+	OnCrash   policy.OnCrash  // of the sessions that have an instance of their own; "": restart
 	// MaxPerCaller is how many instances that are not shared one caller may have, of
 	// all servers together; 0: no limit.
 	MaxPerCaller int
@@ -55,10 +57,14 @@ type Fleet struct {
 	log  *slog.Logger
 	eras eras
 
-	breakers *breaker.Set
+	breakers  *breaker.Set
+	restarts  *breaker.Restarts
+	observers []func(Event)
 
 	mu     sync.Mutex
 	closed bool
+	specs  map[string]Spec // what the last Reconcile said
+	waits  map[string]int  // callers who wait for an instance, by server
 	slots  map[key]*slot
 	turns  map[string]int // by server: of the strategy round-robin
 	spares map[string]*spares
@@ -72,13 +78,15 @@ type Fleet struct {
 // New returns an empty fleet.
 func New(opener backend.Opener, network backend.Network, log *slog.Logger) *Fleet {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Fleet{
+	f := &Fleet{
 		pool: backend.NewPool(opener, network, log), log: log,
 		eras:     eras{known: map[string]*eraOf{}},
-		breakers: breaker.New(log),
-		slots:    map[key]*slot{}, turns: map[string]int{}, spares: map[string]*spares{}, before: map[*slot]key{},
+		breakers: breaker.New(log), restarts: breaker.NewRestarts(log), waits: map[string]int{},
+		slots: map[key]*slot{}, turns: map[string]int{}, spares: map[string]*spares{}, before: map[*slot]key{},
 		ctx: ctx, cancel: cancel,
 	}
+	f.pool.Ended = f.ended
+	return f
 }
 
 // Exited brings a notice of the daemon to its instance.
@@ -143,10 +151,11 @@ type server interface {
 
 // instance is one process and how it is spoken to.
 type instance struct {
-	conn   *backend.Conn
-	server server
-	place  breaker.Place // that it fills; set when it is given to somebody
-	ended  atomic.Bool   // its end was counted by the breaker
+	conn    *backend.Conn
+	server  server
+	place   breaker.Place // that it fills; set under Fleet.mu when it is given to somebody
+	ended   atomic.Bool   // its end was counted by the breaker
+	counted atomic.Bool   // and by the restarts
 }
 
 // handshakes is an instance of the handshake era, which the gateway initialised.

@@ -14,6 +14,9 @@ func (f *Fleet) Reconcile(specs map[string]Spec) {
 	for name, spec := range specs {
 		servers[name] = spec.Spec
 	}
+	f.mu.Lock()
+	f.specs = specs
+	f.mu.Unlock()
 	held := f.held()
 	f.pool.Reconcile(servers)
 	f.KeepWarm(specs)

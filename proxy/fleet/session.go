@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"time"
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/backend"
@@ -69,9 +70,12 @@ func (f *Fleet) speaksHandshake(ctx context.Context, spec Spec) bool {
 	if !errors.As(err, &refused) {
 		return true
 	}
+	began := time.Now()
 	if found, err = f.startStateless(ctx, spec, spec.Timeout); err != nil {
 		return true
 	}
+	f.tellStart(spec, began, found.conn, nil)
+	f.follow(found, spec)
 	f.keep(spec.Server, found)
 	known.setRefuses(true)
 	return false

@@ -38,7 +38,15 @@ func (f *Fleet) acquire(ctx context.Context, spec Spec, owner Owner, offered bac
 	select {
 	case <-s.ready:
 		return s.instance, s.err
+	default:
+	}
+	end := f.begin(ctx, spec.Server, "call")
+	select {
+	case <-s.ready:
+		end(s.err)
+		return s.instance, s.err
 	case <-ctx.Done():
+		end(context.Cause(ctx))
 		return nil, context.Cause(ctx)
 	}
 }
@@ -51,6 +59,8 @@ func (f *Fleet) slot(spec Spec, owner Owner, offered backend.Capabilities) *slot
 		// in the stateless era each request says what it offers.
 		offered = 0
 	}
+	now := f.newest(spec)
+	spec.Revision, spec.Restart = now.Revision, now.Restart
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	k := key{spec.Server, ownerKey(spec, owner), offered}
@@ -60,6 +70,7 @@ func (f *Fleet) slot(spec Spec, owner Owner, offered backend.Capabilities) *slot
 	if s := f.slots[k]; s != nil && !s.over() {
 		return s
 	}
+	f.noticeLocked(f.slots[k], spec)
 	f.setAsideLocked(k)
 	s := &slot{ready: make(chan struct{})}
 	if !shared {
@@ -81,6 +92,7 @@ func (f *Fleet) slot(spec Spec, owner Owner, offered backend.Capabilities) *slot
 	if spare := f.spareLocked(spec.Server, offered); spare != nil {
 		s.instance = spare
 		spare.place = placeOf(k, s.subject)
+		f.mendLocked(spare, spec)
 		close(s.ready)
 		f.running.Go(func() { f.sweep(k, s) })
 		return s
@@ -129,14 +141,20 @@ func (s *slot) idleSince() (at time.Time, idle bool) {
 }
 
 func (f *Fleet) fill(spec Spec, k key, s *slot) {
-	s.instance, s.err = f.start(f.ctx, spec, k.offered)
+	at := placeOf(k, s.subject)
+	if s.err = f.pause(f.ctx, at, spec); s.err == nil {
+		s.instance, s.err = f.start(f.ctx, spec, k.offered)
+	}
 	if s.err != nil {
-		f.failed(placeOf(k, s.subject), spec, s.err)
+		f.failed(at, spec, s.err)
 		f.remove(k, s)
 		close(s.ready)
 		return
 	}
-	s.instance.place = placeOf(k, s.subject)
+	f.mu.Lock()
+	s.instance.place = at
+	f.mendLocked(s.instance, spec)
+	f.mu.Unlock()
 	k = f.settle(spec, k, s)
 	close(s.ready)
 	f.sweep(k, s)
@@ -208,7 +226,7 @@ func replicaKey(i int) string { return "replica:" + strconv.Itoa(i) }
 // replicaLocked chooses the replica of a shared server for a request. f.mu must be
 // held.
 func (f *Fleet) replicaLocked(spec Spec, owner Owner) string {
-	replicas := f.usable(spec)
+	replicas := f.usableLocked(spec)
 	switch spec.Strategy {
 	case policy.StrategyRoundRobin:
 		f.turns[spec.Server]++

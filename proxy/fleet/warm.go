@@ -116,19 +116,22 @@ func (f *Fleet) replenish(s *spares) {
 		if done {
 			return
 		}
+		failed := false
 		if missing {
-			spare, err := f.start(f.ctx, spec, 0)
+			spare, err := f.startSpare(spec)
 			if err == nil {
 				f.keep(spec.Server, spare)
 				f.running.Go(func() { <-spare.conn.Done(); s.wake() })
 				continue
 			}
-			f.log.Warn("spare instance not started, and tried again later", "server", spec.Server, "after", warmRetry, "err", err)
+			if failed = blames(err); failed {
+				f.log.Warn("spare instance not started, and tried again later", "server", spec.Server, "after", warmRetry, "err", err)
+			}
 			retry.Reset(warmRetry)
 		}
 		select {
 		case <-s.filled:
-			if missing { // a failed start waits its time
+			if failed { // which waits its time
 				select {
 				case <-retry.C:
 				case <-f.ctx.Done():
@@ -138,6 +141,22 @@ func (f *Fleet) replenish(s *spares) {
 		case <-f.ctx.Done():
 		}
 	}
+}
+
+// startSpare starts a spare instance when its place may have one.
+func (f *Fleet) startSpare(spec Spec) (*instance, error) {
+	at := spareOf(spec.Server)
+	if err := f.pool.Barred(spec.Server); err != nil {
+		return nil, err
+	}
+	if err := f.pause(f.ctx, at, spec); err != nil {
+		return nil, err
+	}
+	started, err := f.start(f.ctx, spec, 0)
+	if err != nil && blames(err) && f.ctx.Err() == nil {
+		f.restarts.Failed(at, spec.Restart, spec.Revision, err)
+	}
+	return started, err
 }
 
 // reckonLocked counts the spares that live. The fleet's mu must be held.

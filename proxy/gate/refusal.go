@@ -12,6 +12,7 @@ import (
 	"mcpgateway/policy/authn"
 	"mcpgateway/policy/ratelimit"
 	"mcpgateway/proxy/breaker"
+	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/pins"
@@ -102,6 +103,8 @@ func policyRefusal(err error) (Refusal, bool) {
 	var credential *authn.Error
 	var limit *ratelimit.Error
 	var open *breaker.OpenError
+	var loop *breaker.LoopError
+	var stopped *fleet.StoppedError
 	var pinned *pins.BlockedError
 	switch {
 	case errors.As(err, &denied):
@@ -114,6 +117,8 @@ func policyRefusal(err error) (Refusal, bool) {
 		return Refusal{Reason: Limited, Code: mcp.CodeInternal, Text: err.Error(), RetryAfter: limit.RetryAfter}, true
 	case errors.As(err, &open):
 		return Refusal{Reason: Busy, Code: mcp.CodeInternal, Text: err.Error(), RetryAfter: time.Until(open.Until)}, true
+	case errors.As(err, &loop), errors.As(err, &stopped):
+		return Refusal{Reason: Busy, Code: mcp.CodeInternal, Text: err.Error()}, true
 	case errors.Is(err, audit.ErrBlocked):
 		return Refusal{Reason: Busy, Code: mcp.CodeInternal, Text: "the audit log can't be written, and without it no call is made: try again later"}, true
 	}

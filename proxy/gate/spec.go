@@ -34,6 +34,8 @@ func (g *Gate) spec(server string) fleet.Spec {
 		Strategy:  s.Strategy,
 		Warm:      s.Warm,
 		Breaker:   s.Breaker,
+		Restart:   s.Restart,
+		OnCrash:   s.OnCrash,
 
 		MaxPerCaller: g.policy.Limits.MaxSessionsPerCaller,
 	}

@@ -62,6 +62,9 @@ func serve(behaviour string) int {
 		}
 		s.misbehave(behaviour, e)
 		s.handle(behaviour, e, line)
+		if behaviour == "brief" && e.Method == "notifications/initialized" {
+			return 4
+		}
 	}
 }
 
