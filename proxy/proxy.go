@@ -14,6 +14,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mcpgateway/policy/audit"
 	"mcpgateway/proxy/backend"
@@ -22,6 +23,7 @@ import (
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/httpfront"
 	"mcpgateway/proxy/operator"
+	"mcpgateway/proxy/report"
 	"mcpgateway/runtime/control"
 )
 
@@ -37,6 +39,10 @@ type Proxy struct {
 	refused  chan struct{} // closed when the first was refused
 	reason   error         // why; read after that
 	warm     atomic.Bool   // the eager servers have started
+	started  time.Time
+	applied  atomic.Int64 // when the generation in force was, in nanoseconds
+	reloaded atomic.Pointer[report.Reload]
+	serving  atomic.Pointer[[]report.Listener]
 	audit    *audit.Log
 	handover audit.Handover // came for the next generation; without a file if none did
 }
@@ -68,6 +74,7 @@ func New(o Options) *Proxy {
 		first:    make(chan struct{}),
 		refused:  make(chan struct{}),
 		audit:    o.Audit,
+		started:  time.Now(),
 	}
 }
 
@@ -105,6 +112,7 @@ func (p *Proxy) apply(generation uint64, document []byte) error {
 	// Before anybody is served by the new policy: it must not reach an old instance.
 	current.Gate.Reconcile()
 	previous := p.current.Swap(current)
+	p.applied.Store(time.Now().UnixNano())
 	if previous == nil {
 		close(p.first)
 	}
@@ -130,6 +138,11 @@ func (p *Proxy) Exited(exit control.Exit) {
 		w.Ended(exit)
 	}
 	p.fleet.Exited(exit)
+}
+
+// Reloaded takes the daemon's notice that a reload has ended.
+func (p *Proxy) Reloaded(generation uint64, good bool) {
+	p.reloaded.Store(&report.Reload{Time: time.Now(), Good: good, Generation: generation})
 }
 
 // Await returns when the first policy is in force, or with the reason why ctx ended

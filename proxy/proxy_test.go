@@ -37,8 +37,13 @@ func newProxy(t *testing.T) *running {
 
 func newProxyOver(t *testing.T, opener *proxytest.Opener, log io.Writer) *running {
 	t.Helper()
+	return newProxyWith(t, Options{Daemon: opener, Log: slog.New(slog.NewTextHandler(log, nil))}, opener)
+}
+
+func newProxyWith(t *testing.T, o Options, opener *proxytest.Opener) *running {
+	t.Helper()
 	goroutines := goleak.IgnoreCurrent()
-	p := New(Options{Daemon: opener, Log: slog.New(slog.NewTextHandler(log, nil))})
+	p := New(o)
 	opener.Exited = p.Exited
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -2,6 +2,9 @@ package proxy
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 
 	"mcpgateway/policy"
 	"mcpgateway/policy/audit"
@@ -10,6 +13,8 @@ import (
 	"mcpgateway/policy/rbac"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/pins"
+	"mcpgateway/proxy/recent"
+	"mcpgateway/proxy/tail"
 	"mcpgateway/proxy/telemetry"
 )
 
@@ -21,17 +26,21 @@ type memory struct {
 	pins   *pins.Registry
 	floods *gate.Floods
 	audit  *audit.Log
+	recent *recent.Calls // for operators
+	stderr *tail.Lines   // for operators
 }
 
 func newMemory(o Options) *memory {
 	return &memory{
 		auth: authn.NewState(), limits: ratelimit.New(), pins: pins.NewRegistry(differs(o.Audit, o.Log)),
-		floods: gate.NewFloods(), audit: o.Audit,
+		floods: gate.NewFloods(), audit: o.Audit, recent: recent.New(time.Now), stderr: tail.New(),
 	}
 }
 
 // observers are those who are told of calls under a policy.
-func (m *memory) observers(*policy.Policy) []telemetry.Observer { return nil }
+func (m *memory) observers(*policy.Policy) []telemetry.Observer {
+	return []telemetry.Observer{m.recent}
+}
 
 // watchers are those who are told of what runs.
 func (m *memory) watchers() []telemetry.Watcher { return nil }
@@ -54,8 +63,11 @@ func (m *memory) rules(next *policy.Policy) (rules gate.Rules, err error) {
 	if rules.Pins, err = m.view(next); err != nil {
 		return rules, err
 	}
-	rules.Observers = m.observers(next)
+	rules.Observers, rules.Stderr = m.observers(next), m.stderr.Add
 	rules.Limits = m.limits.With(next) // last: it changes what is remembered
+	names := slices.Collect(maps.Keys(next.Servers))
+	m.recent.Keep(names)
+	m.stderr.Keep(names)
 	return rules, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"mcpgateway/policy"
 	"mcpgateway/proxy/grpcfront"
 	"mcpgateway/proxy/httpfront"
+	"mcpgateway/proxy/report"
 )
 
 // Listeners are where clients connect, by transport. HTTP serves WebSocket and
@@ -29,6 +30,8 @@ func (p *Proxy) Serve(parent context.Context, l Listeners) error {
 			return err
 		}
 	}
+	listening := l.describe()
+	p.serving.Store(&listening)
 	web := httpfront.Listeners{HTTP: l.HTTP, WebSocket: l.WebSocket, SSE: l.SSE}
 	ctx, stop := context.WithCancelCause(parent)
 	defer stop(nil)
@@ -40,6 +43,27 @@ func (p *Proxy) Serve(parent context.Context, l Listeners) error {
 		return nil
 	}
 	return context.Cause(ctx)
+}
+
+// describe says where clients connect.
+func (l Listeners) describe() (all []report.Listener) {
+	for _, t := range []struct {
+		name      string
+		listeners []net.Listener
+	}{{"http", l.HTTP}, {"grpc", l.GRPC}, {"websocket", l.WebSocket}, {"sse", l.SSE}} {
+		for _, listener := range t.listeners {
+			all = append(all, report.Listener{Transport: t.name, Address: listener.Addr().String()})
+		}
+	}
+	return all
+}
+
+// listening is where clients connect, once they may.
+func (p *Proxy) listening() []report.Listener {
+	if l := p.serving.Load(); l != nil {
+		return append([]report.Listener{}, *l...)
+	}
+	return []report.Listener{}
 }
 
 // judge refuses listeners of transports that are off, and tells of those that

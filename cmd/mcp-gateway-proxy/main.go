@@ -57,6 +57,7 @@ func run(path, state string, log *slog.Logger) error {
 		Audit:    func(log control.Log, file *os.File) { p.TakeAudit(handover(log, file)) },
 		Exited:   func(exit control.Exit) { p.Exited(exit) },
 		Recorded: func(line string) { p.Audit().Mirror(line) },
+		Reloaded: func(generation uint64, good bool) { p.Reloaded(generation, good) },
 	})
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ const (
 	EventCall       = "call"        // a request that was passed on, and what became of it
 	EventDenied     = "denied"      // one that was not
 	EventAuthFailed = "auth-failed" // a caller that did not prove who it is
+	EventOperator   = "operator"    // what root had the gateway do, past all that is decided about callers
 )
 
 // Decisions of records.

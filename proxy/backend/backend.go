@@ -56,6 +56,9 @@ type Spec struct {
 	// now on: there is a new instance, or one says so. It must not wait; nil: nobody
 	// wants to know.
 	ToolsChanged func()
+	// Stderr is called with each line of an instance's standard error, cut, and without
+	// its secrets. It must not wait, nor keep the line; nil: nobody wants it.
+	Stderr func(sandbox string, line []byte)
 	// Secrets recognises what of the instance's output nobody gets to see; nil: nothing.
 	Secrets *redact.Matcher
 }

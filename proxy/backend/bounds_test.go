@@ -92,6 +92,7 @@ func TestDrainStderr(t *testing.T) {
 	var log bytes.Buffer
 	text := "first\n\x1b[31mred\n" + strings.Repeat("y", 10<<20) + "\nlast words"
 	conn := &Conn{log: slog.New(slog.NewTextHandler(&log, nil))}
+	conn.settings.Store(&Spec{})
 	tail := conn.drainStderr(strings.NewReader(text))
 	if len(tail) > maxStderrTail || !bytes.HasPrefix(tail, []byte("first\n")) || !bytes.HasSuffix(tail, []byte("yy\nlast words\n")) {
 		t.Errorf("got a tail of %d bytes that ends with %.20q", len(tail), tail[len(tail)-10:])
@@ -106,6 +107,7 @@ func FuzzDrainStderr(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var log bytes.Buffer
 		conn := &Conn{log: slog.New(slog.NewTextHandler(&log, nil))}
+		conn.settings.Store(&Spec{})
 		tail := conn.drainStderr(bytes.NewReader(text))
 		if len(tail) == 0 || len(tail) > min(len(text)+1, maxStderrTail) {
 			t.Errorf("got a tail of %d bytes for %d", len(tail), len(text))

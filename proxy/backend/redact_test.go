@@ -41,8 +41,10 @@ func TestStderrWithoutSecrets(t *testing.T) {
 			var log bytes.Buffer
 			conn := withSecret(t, &log)
 			text := strings.Repeat("y", at) + text + strings.Repeat("z", 40)
+			var told strings.Builder
+			conn.settings.Store(&Spec{Stderr: func(_ string, line []byte) { told.Write(line) }})
 			tail := conn.drainStderr(iotest.HalfReader(strings.NewReader(text)))
-			shown := log.String() + string(tail)
+			shown := log.String() + string(tail) + told.String()
 			for _, part := range []string{ownSecret, ownSecret[:8], ownSecret[len(ownSecret)-8:]} {
 				if strings.Contains(shown, part) {
 					t.Fatalf("%s at %d: got %q in %.3000q", name, at, part, shown)
@@ -59,13 +61,17 @@ func TestStderrWithoutSecrets(t *testing.T) {
 func TestStderrUnfinished(t *testing.T) {
 	t.Parallel()
 	conn := withSecret(t, io.Discard)
-	lines := cutter{log: conn.log, secret: conn.secret, line: make([]byte, 0, maxLoggedLine+conn.secret.Longest())}
+	var told []string
+	lines := cutter{log: conn.log, secret: conn.secret, tell: func(line []byte) { told = append(told, string(line)) }, line: make([]byte, 0, maxLoggedLine+conn.secret.Longest())}
 	lines.write([]byte("the key is " + ownSecret[:9]))
 	lines.write([]byte(ownSecret[9:] + ", and "))
 	if held := lines.line[:cap(lines.line)]; bytes.Contains(held, []byte(ownSecret)) {
 		t.Errorf("got %q", bytes.Trim(held, "\x00"))
 	}
 	lines.write([]byte("so on\n"))
+	if got, want := strings.Join(told, "|"), "the key is [redacted], and so on"; got != want {
+		t.Errorf("told %q, want %q", got, want)
+	}
 	if got, want := string(lines.tail), "the key is [redacted], and so on\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

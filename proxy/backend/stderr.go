@@ -17,7 +17,7 @@ import (
 func (c *Conn) drainStderr(r io.Reader) (tail []byte) {
 	buffer := make([]byte, 4<<10)
 	// The line does not grow: a secret would be left in memory that was outgrown.
-	lines := cutter{log: c.log, secret: c.secret, line: make([]byte, 0, maxLoggedLine+c.secret.Longest())}
+	lines := cutter{log: c.log, secret: c.secret, tell: c.tellStderr, line: make([]byte, 0, maxLoggedLine+c.secret.Longest())}
 	for {
 		n, err := r.Read(buffer)
 		lines.write(buffer[:n])
@@ -30,10 +30,18 @@ func (c *Conn) drainStderr(r io.Reader) (tail []byte) {
 	}
 }
 
+// tellStderr passes a line on to who wants them, if there is anybody.
+func (c *Conn) tellStderr(line []byte) {
+	if tell := c.spec().Stderr; tell != nil {
+		tell(c.files.Sandbox, line)
+	}
+}
+
 // cutter makes lines of a stream and cuts those that are too long.
 type cutter struct {
 	log      *slog.Logger
 	secret   *redactor.Redactor
+	tell     func(line []byte)
 	throttle throttle
 	line     []byte
 	cut      bool   // there was more of the line
@@ -74,6 +82,9 @@ func (c *cutter) flush() {
 		text = text[:max(0, len(text)-c.secret.Longest())]
 	}
 	text = text[:min(len(text), maxLoggedLine)]
+	if len(text) > 0 {
+		c.tell(text)
+	}
 	if len(text) > 0 && c.throttle.allow(time.Now()) {
 		c.log.Info("server wrote to its standard error", "text", quote(text), "redacted", c.redacted, "suppressed", c.throttle.reset())
 	}

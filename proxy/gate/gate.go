@@ -37,6 +37,8 @@ type Rules struct {
 	Limits *ratelimit.Limits
 	Pins   *pins.View
 	Audit  *audit.Log
+	// Stderr gets what servers write to their standard error: see backend.Spec.
+	Stderr func(server, sandbox string, line []byte)
 	// Observers are told of each call, and those that are telemetry.Doorkeepers of each
 	// refusal at the door.
 	Observers []telemetry.Observer

@@ -27,6 +27,7 @@ func (g *Gate) spec(server string) fleet.Spec {
 			Tools:           s.Tools,
 			Secrets:         s.Secrets,
 			ToolsChanged:    g.toolsChanged(server),
+			Stderr:          g.stderr(server),
 		},
 		Program:   s.Program,
 		Instances: s.Instances,
@@ -47,6 +48,13 @@ func (g *Gate) toolsChanged(server string) func() {
 		return nil
 	}
 	return func() { g.rules.Pins.Forget(server) }
+}
+
+func (g *Gate) stderr(server string) func(sandbox string, line []byte) {
+	if g.rules.Stderr == nil {
+		return nil
+	}
+	return func(sandbox string, line []byte) { g.rules.Stderr(server, sandbox, line) }
 }
 
 // Warm starts and initialises one instance of a server, to see that it works.

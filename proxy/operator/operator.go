@@ -1,13 +1,13 @@
 // Package operator answers what the gateway's operator asks the proxy: HTTP over a Unix
-// socket that only root can open, and that asks again who is there. It changes nothing.
-// Its answers hold what servers wrote, as they wrote it: who reads them must not believe
-// them, nor show them as they are.
+// socket that only root can open, and that asks again who is there. It starts, stops and
+// restarts servers and calls their tools when it is told so, which the audit log is told;
+// it changes no configuration. Its answers hold what servers wrote, as they wrote it: who
+// reads them must not believe them, nor show them as they are.
 //
 // Runs in: proxy.
 package operator
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +22,8 @@ import (
 	"mcpgateway/proxy/arrivals"
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/pins"
+	"mcpgateway/proxy/report"
+	"mcpgateway/proxy/tail"
 )
 
 // Bounds of what operators can take.
@@ -30,11 +31,14 @@ const (
 	maxConnections = 16
 	headerWait     = 5 * time.Second
 	maxHeaderBytes = 8 << 10
+	maxBodyBytes   = 4 << 20          // of a call's arguments
 	answerWait     = 90 * time.Second // for a server to start and to list, too
+	maxCallWait    = time.Hour
 	idleWait       = 10 * time.Second
 )
 
-// Source is what operators are told of.
+// Source is what operators are told of, and what does as they say. Its methods may be
+// called concurrently.
 type Source interface {
 	// PinModes gives every server of the generation in force.
 	PinModes() map[string]policy.PinMode
@@ -42,6 +46,18 @@ type Source interface {
 	Listing(ctx context.Context, server string) (pins.Listing, error)
 	// States gives instances, and the breakers of their places.
 	States() []fleet.State
+	Status() report.Status
+	// Servers gives those of the generation in force, sorted.
+	Servers() []report.Server
+	// Server gives one of them.
+	Server(name string) (detail report.Detail, known bool)
+	// Follow reads what a server writes to its standard error, from the last n lines on.
+	Follow(server string, n int) (*tail.Reader, error)
+	// Lines gives the last n lines of that.
+	Lines(server string, n int) []report.Line
+
+	// Call calls a tool and returns its result.
+	Call(ctx context.Context, server string, call report.Call) (json.RawMessage, error)
 }
 
 // Operator serves one source.
@@ -62,68 +78,19 @@ type route struct {
 	answer  func(*Operator, *http.Request) (any, error)
 }
 
-// routes is all of the interface.
+// routes is all of the interface, but for logs, whose answer has no end.
 func routes() []route {
 	return []route{
+		{"GET /status", (*Operator).status},
 		{"GET /servers", (*Operator).servers},
+		{"GET /servers/{server}", (*Operator).server},
+		{"POST /servers/{server}/call", (*Operator).call},
 		{"GET /tools", (*Operator).tools},
 		{"GET /instances", (*Operator).instances},
 	}
 }
 
-// Servers is the answer to GET /servers.
-type Servers struct {
-	Servers []Server `json:"servers"`
-}
-
-// Server is one server of the generation in force.
-type Server struct {
-	Name     string         `json:"name"`
-	ToolPins policy.PinMode `json:"tool_pins"`
-}
-
-func (o *Operator) servers(*http.Request) (any, error) {
-	answer := Servers{Servers: []Server{}}
-	for name, mode := range o.source.PinModes() {
-		answer.Servers = append(answer.Servers, Server{name, mode})
-	}
-	slices.SortFunc(answer.Servers, func(a, b Server) int { return cmp.Compare(a.Name, b.Name) })
-	return answer, nil
-}
-
-// tools answers GET /tools?server=NAME with a pins.Listing.
-func (o *Operator) tools(r *http.Request) (any, error) {
-	server := r.URL.Query().Get("server")
-	if _, known := o.source.PinModes()[server]; !known {
-		return nil, &failure{http.StatusNotFound, fmt.Errorf("there is no enabled server %.100q", server)}
-	}
-	return o.source.Listing(r.Context(), server)
-}
-
-// Instances is the answer to GET /instances.
-type Instances struct {
-	Instances []Instance `json:"instances"`
-}
-
-// Instance is a place of instances and its circuit breaker, with what runs there.
-type Instance struct {
-	Server   string    `json:"server"`
-	Place    string    `json:"place"`
-	Sandbox  string    `json:"sandbox,omitempty"`
-	InFlight int       `json:"in_flight"`
-	Breaker  string    `json:"breaker"` // breaker.Closed, "half-open" or "open"
-	Failures int       `json:"failures"`
-	Until    time.Time `json:"until,omitzero"`
-	Cause    string    `json:"cause,omitempty"`
-}
-
-func (o *Operator) instances(*http.Request) (any, error) {
-	answer := Instances{Instances: []Instance{}}
-	for _, s := range o.source.States() {
-		answer.Instances = append(answer.Instances, Instance{s.Server, s.Instance, s.Sandbox, s.InFlight, s.State.State, s.Failures, s.Until, s.Cause})
-	}
-	return answer, nil
-}
+const logsRoute = "GET /servers/{server}/logs"
 
 // failure is an error with a status of its own.
 type failure struct {
@@ -131,9 +98,25 @@ type failure struct {
 	error
 }
 
+func invalid(format string, a ...any) error {
+	return &failure{http.StatusBadRequest, fmt.Errorf(format, a...)}
+}
+
 // Failure is every answer that is no success.
 type Failure struct {
 	Error string `json:"error"`
+}
+
+// known is the server that a request's path names.
+func (o *Operator) known(r *http.Request) (server string, err error) {
+	return o.knows(r.PathValue("server"))
+}
+
+func (o *Operator) knows(server string) (string, error) {
+	if _, known := o.source.PinModes()[server]; !known {
+		return "", &failure{http.StatusNotFound, fmt.Errorf("there is no enabled server %.100q", server)}
+	}
+	return server, nil
 }
 
 // Handler answers requests, whoever sends them: Serve asks who that is.
@@ -141,13 +124,34 @@ func (o *Operator) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, route := range routes() {
 		mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), answerWait)
+			wait := patience(r)
+			ctx, cancel := context.WithTimeoutCause(r.Context(), wait, fmt.Errorf("not done within %s", wait))
 			defer cancel()
+			o.extend(w, wait+idleWait)
+			r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
 			answer, err := route.answer(o, r.WithContext(ctx))
 			o.send(w, answer, err)
 		})
 	}
+	mux.HandleFunc(logsRoute, o.logs)
 	return mux
+}
+
+// patience is how long a request may take.
+func patience(r *http.Request) time.Duration {
+	if asked, err := time.ParseDuration(r.URL.Query().Get("timeout")); err == nil && asked > 0 {
+		return min(asked, maxCallWait)
+	}
+	return answerWait
+}
+
+// extend gives an answer its time from now on. A deadline for reading would end the
+// request, as if its client had gone.
+func (o *Operator) extend(w http.ResponseWriter, wait time.Duration) {
+	control := http.NewResponseController(w)
+	if err := errors.Join(control.SetReadDeadline(time.Now().Add(wait)), control.SetWriteDeadline(time.Now().Add(wait))); err != nil {
+		o.log.Warn("operator's request has the time of others", "err", err)
+	}
 }
 
 func (o *Operator) send(w http.ResponseWriter, answer any, err error) {

@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,10 +19,30 @@ import (
 	"mcpgateway/proxy/breaker"
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/pins"
+	"mcpgateway/proxy/report"
+	"mcpgateway/proxy/tail"
 )
 
 // source stands in for the proxy.
-type source struct{}
+type source struct{ lines *tail.Lines }
+
+func (source) Status() report.Status { return report.Status{Gateway: "g", Ready: true} }
+
+func (source) Servers() []report.Server {
+	return []report.Server{{Name: "files", Project: "p", State: report.Idle}}
+}
+
+func (source) Server(name string) (report.Detail, bool) {
+	return report.Detail{Server: report.Server{Name: name}}, name == "files"
+}
+
+func (s source) Follow(server string, n int) (*tail.Reader, error) { return s.lines.Follow(server, n) }
+
+func (s source) Lines(server string, n int) []report.Line { return s.lines.Read(server, n) }
+
+func (source) Call(_ context.Context, server string, call report.Call) (json.RawMessage, error) {
+	return json.RawMessage(`{"called":"` + server + " " + call.Tool + " " + strconv.Itoa(len(call.Arguments)) + `","n":1.0}`), nil
+}
 
 func (source) PinModes() map[string]policy.PinMode {
 	return map[string]policy.PinMode{"files": policy.PinsBlock, "down": policy.PinsOff}
@@ -41,6 +63,11 @@ func (source) States() []fleet.State {
 // serve runs an operator for a user and returns a client of its socket.
 func serve(t *testing.T, user int) *http.Client {
 	t.Helper()
+	return serveLines(t, user, tail.New())
+}
+
+func serveLines(t *testing.T, user int, lines *tail.Lines) *http.Client {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "operator.sock")
 	listener, err := net.Listen("unix", path)
 	if err != nil {
@@ -48,7 +75,7 @@ func serve(t *testing.T, user int) *http.Client {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	o := New(source{}, uint32(user), slog.New(slog.NewTextHandler(t.Output(), nil)))
+	o := New(source{lines}, uint32(user), slog.New(slog.NewTextHandler(t.Output(), nil)))
 	go func() { served <- o.Serve(ctx, listener) }()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
@@ -67,23 +94,44 @@ func TestRoutes(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, method, path string
+		body               string
 		status             int
 		want               string
 	}{
-		{"servers", "GET", "/servers", 200, `{"servers":[{"name":"down","tool_pins":"off"},{"name":"files","tool_pins":"block"}]}`},
-		{"tools", "GET", "/tools?server=files", 200, `{"server":"files","mode":"","tools":[{"name":"a","state":"new","definition":{"name":"a","n":1.0}}]}`},
-		{"a server that is down", "GET", "/tools?server=down", 502, `{"error":"it is down"}`},
-		{"instances", "GET", "/instances", 200,
+		{"status", "GET", "/status", "", 200, `"gateway":"g"`},
+		{"servers", "GET", "/servers", "", 200, `{"servers":[{"name":"files","project":"p","state":"idle"`},
+		{"a server", "GET", "/servers/files", "", 200, `"name":"files"`},
+		{"a server that is not there", "GET", "/servers/x", "", 404, `there is no enabled server`},
+		{"a server that went", "GET", "/servers/down", "", 404, `there is no enabled server`},
+		{"a call", "POST", "/servers/files/call", `{"tool":"t","arguments":{"a":1}}`, 200, `{"result":{"called":"files t 7","n":1.0}}`},
+		{"a call without arguments", "POST", "/servers/files/call", `{"tool":"t"}`, 200, `files t 0`},
+		{"a call of another server", "POST", "/servers/x/call", `{"tool":"t"}`, 404, `there is no enabled server`},
+		{"a call of nothing", "POST", "/servers/files/call", `{}`, 400, `it names no tool`},
+		{"a call with more", "POST", "/servers/files/call", `{"tool":"t","server":"x"}`, 400, `unknown field`},
+		{"two calls", "POST", "/servers/files/call", `{"tool":"t"}{"tool":"u"}`, 400, `something after it`},
+		{"a call with a list", "POST", "/servers/files/call", `{"tool":"t","arguments":[]}`, 400, `no object`},
+		{"a call that is too long", "POST", "/servers/files/call", `{"tool":"` + strings.Repeat("t", maxBodyBytes) + `"}`, 400, `too large`},
+		{"a call that is none", "GET", "/servers/files/call", "", 405, ``},
+		{"lines", "GET", "/servers/files/logs?tail=1", "", 200, `"sandbox":"files-1","text":"two"}` + "\n"},
+		{"lines of another server", "GET", "/servers/x/logs", "", 404, `there is no enabled server`},
+		{"so many lines", "GET", "/servers/files/logs?tail=-1", "", 400, `no number of lines`},
+		{"tools", "GET", "/tools?server=files", "", 200, `{"server":"files","mode":"","tools":[{"name":"a","state":"new","definition":{"name":"a","n":1.0}}]}`},
+		{"a server that is down", "GET", "/tools?server=down", "", 502, `{"error":"it is down"}`},
+		{"instances", "GET", "/instances", "", 200,
 			`{"instances":[{"server":"files","place":"replica:0","in_flight":0,"breaker":"open","failures":5,"until":"1970-01-01T00:01:00Z","cause":"it ended"}]}`},
-		{"no such server", "GET", "/tools?server=x", 404, `there is no enabled server`},
-		{"no server", "GET", "/tools", 404, `there is no enabled server`},
-		{"another path", "GET", "/", 404, ""},
-		{"another method", "POST", "/tools?server=files", 405, ""},
+		{"no such server", "GET", "/tools?server=x", "", 404, `there is no enabled server`},
+		{"no server", "GET", "/tools", "", 404, `there is no enabled server`},
+		{"another path", "GET", "/", "", 404, ""},
+		{"another method", "POST", "/tools?server=files", "", 405, ""},
 	}
-	client := serve(t, os.Getuid())
+	lines := tail.New()
+	lines.Keep([]string{"files"})
+	lines.Add("files", "files-1", []byte("one"))
+	lines.Add("files", "files-1", []byte("two"))
+	client := serveLines(t, os.Getuid(), lines)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			request, err := http.NewRequestWithContext(t.Context(), test.method, "http://operator"+test.path, nil)
+			request, err := http.NewRequestWithContext(t.Context(), test.method, "http://operator"+test.path, strings.NewReader(test.body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -97,6 +145,38 @@ func TestRoutes(t *testing.T) {
 				t.Errorf("got %d %s, %v, want %d %s", response.StatusCode, body, err, test.status, test.want)
 			}
 		})
+	}
+}
+
+// Who follows gets what is written after he came, and makes room when he goes.
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	lines := tail.New()
+	lines.Keep([]string{"files"})
+	lines.Add("files", "files-1", []byte("before"))
+	client := serveLines(t, os.Getuid(), lines)
+	for range 20 { // more than may follow at a time
+		ctx, cancel := context.WithCancel(t.Context())
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://operator/servers/files/logs?follow=1&tail=0", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var response *http.Response
+		for response == nil || response.StatusCode == http.StatusServiceUnavailable { // the one before may not be gone yet
+			if response != nil {
+				response.Body.Close()
+			}
+			if response, err = client.Do(request); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lines.Add("files", "files-2", []byte("after"))
+		var line report.Line
+		if err := json.NewDecoder(response.Body).Decode(&line); err != nil || line.Text != "after" || line.Sandbox != "files-2" {
+			t.Errorf("got %+v, %v, want the line that came", line, err)
+		}
+		cancel()
+		response.Body.Close()
 	}
 }
 

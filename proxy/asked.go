@@ -1,0 +1,172 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"mcpgateway/policy"
+	"mcpgateway/proxy/backend"
+	"mcpgateway/proxy/breaker"
+	"mcpgateway/proxy/catalog"
+	"mcpgateway/proxy/fleet"
+	"mcpgateway/proxy/pins"
+	"mcpgateway/proxy/recent"
+	"mcpgateway/proxy/report"
+	"mcpgateway/proxy/tail"
+)
+
+// asked is what operators are told of a proxy: an operator.Source.
+type asked struct{ *Proxy }
+
+// PinModes gives every server of the generation in force.
+func (p asked) PinModes() map[string]policy.PinMode {
+	if now := p.current.Load(); now != nil {
+		return pinModes(now.Policy)
+	}
+	return nil
+}
+
+// States gives instances, and the breakers of their places.
+func (p asked) States() []fleet.State { return p.fleet.States() }
+
+// Listing asks a server for its tools.
+func (p asked) Listing(ctx context.Context, server string) (pins.Listing, error) {
+	now := p.current.Load().Gate
+	member, known := now.Operator(server)
+	if !known {
+		return pins.Listing{}, fmt.Errorf("server %q is not there any more", server)
+	}
+	definitions, err := catalog.Tools(ctx, catalog.Member{Name: server, Server: member})
+	if err != nil {
+		return pins.Listing{}, fmt.Errorf("list the tools of server %q: %w", server, err)
+	}
+	return now.Pins().Listing(server, definitions), nil
+}
+
+// Lines gives the last lines of a server's standard error.
+func (p asked) Lines(server string, n int) []report.Line { return p.memory.stderr.Read(server, n) }
+
+// Follow reads them as they come.
+func (p asked) Follow(server string, n int) (*tail.Reader, error) {
+	return p.memory.stderr.Follow(server, n)
+}
+
+// Status is the gateway at a glance.
+func (p asked) Status() report.Status {
+	all := p.memory.recent.All()
+	s := report.Status{
+		Version: version(), Started: p.started, Listeners: p.listening(), Sessions: p.sessions.Count(), Load: loadOf(all),
+		Servers: map[report.State]int{}, Instances: len(p.fleet.Running()), Places: p.places(), Warnings: []string{}, LastReload: p.reloaded.Load(),
+	}
+	if err := p.ready(); err != nil {
+		s.NotReady = err.Error()
+	}
+	s.Ready = s.NotReady == ""
+	if now := p.current.Load(); now != nil {
+		s.Gateway, s.Generation = now.Policy.Gateway, now.Policy.Generation
+		s.Applied = time.Unix(0, p.applied.Load())
+	}
+	for _, server := range p.Servers() {
+		s.Servers[server.State]++
+	}
+	return s
+}
+
+// version is that of the program, as it was built.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return ""
+}
+
+// Servers gives those of the generation in force.
+func (p asked) Servers() (list []report.Server) {
+	now := p.current.Load()
+	if now == nil {
+		return nil
+	}
+	running, places := p.fleet.Running(), p.places()
+	for _, name := range slices.Sorted(maps.Keys(now.Policy.Servers)) {
+		list = append(list, p.summary(name, now.Policy.Servers[name], running, places))
+	}
+	return list
+}
+
+// Server gives all that is known of one.
+func (p asked) Server(name string) (d report.Detail, known bool) {
+	now := p.current.Load()
+	if now == nil {
+		return d, false
+	}
+	if d.Settings, known = now.Policy.Servers[name]; !known {
+		return d, false
+	}
+	running, places := p.fleet.Running(), p.places()
+	d.Server = p.summary(name, d.Settings, running, places)
+	d.Settings.Secrets = nil // nobody needs what they are recognised by
+	d.Places = slices.DeleteFunc(places, func(at report.Place) bool { return at.Server != name })
+	d.Sandboxes = []report.Sandbox{}
+	for _, i := range running {
+		if i.Server == name {
+			d.Sandboxes = append(d.Sandboxes, report.Sandbox{Sandbox: i.Sandbox, Started: i.Began, InFlight: i.InFlight, Draining: i.Leaving})
+		}
+	}
+	return d, true
+}
+
+// places are those that are left alone, or nearly so, each once.
+func (p asked) places() []report.Place {
+	places := []report.Place{}
+	for _, s := range p.fleet.States() {
+		at := report.Place{Server: s.Server, Place: s.Instance, State: s.State.State, Failures: s.Failures, Until: s.Until, Cause: s.Cause}
+		if at.State != breaker.Closed && !slices.Contains(places, at) {
+			places = append(places, at)
+		}
+	}
+	return places
+}
+
+func (p asked) summary(name string, settings policy.Server, running []backend.Running, places []report.Place) report.Server {
+	stats := p.memory.recent.Server(name)
+	s := report.Server{
+		Name: name, Project: settings.Project, ToolPins: cmp.Or(settings.ToolPins, policy.PinsOff),
+		Load: loadOf(stats), LastCall: stats.LastCall,
+	}
+	if stats.Failure.Status != "" {
+		s.LastError = &report.Failure{Time: stats.Failure.Time, Status: stats.Failure.Status, Reason: stats.Failure.Reason}
+	}
+	s.State = report.Idle
+	for _, i := range running {
+		if i.Server != name {
+			continue
+		}
+		s.Instances++
+		switch {
+		case !i.Leaving && s.State != report.Running:
+			s.State, s.Since = report.Running, i.Began // the oldest comes first
+		case i.Leaving && s.State == report.Idle:
+			s.State, s.Since = report.Draining, i.Began
+		}
+	}
+	for _, at := range places {
+		if at.Server == name {
+			s.State, s.Since, s.Reason = report.Failing, time.Time{}, at.Cause
+		}
+	}
+	return s
+}
+
+// loadOf puts statistics for operators.
+func loadOf(s recent.Stats) report.Load {
+	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	return report.Load{
+		Calls: s.Calls, Errors: s.Errors, ToolErrors: s.ToolErrors, Refused: s.Refused, Total: s.Total,
+		InFlight: s.InFlight, PerSecond: s.PerSecond, P50: ms(s.P50), P95: ms(s.P95),
+	}
+}
