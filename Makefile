@@ -22,6 +22,12 @@ build: ## build the binaries into bin/
 	CGO_ENABLED=1 $(GO_BUILD) -tags $(DAEMON_TAGS) -o bin/ ./cmd/mcp-gatewayd
 	CGO_ENABLED=0 $(GO_BUILD) -o bin/ ./cmd/mcp-gateway-launch ./cmd/mcp-gateway-proxy ./cmd/mcp-gateway ./cmd/mcp-gateway-vault
 
+.PHONY: man
+man: ## make a manual page for each verb in bin/man
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO_BUILD) -o bin/ ./cmd/mcp-gateway
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} bin/mcp-gateway man bin/man
+
 .PHONY: run
 run: ## build, and run a gateway with one real server until Ctrl-C
 	@packaging/dev/install.sh build

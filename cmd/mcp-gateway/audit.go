@@ -22,7 +22,7 @@ import (
 )
 
 func newAuditCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "audit", Short: "Verify the audit log, and compare arguments with it"}
+	cmd := &cobra.Command{Use: "audit", Short: "Verify the audit log, and compare arguments with it", Example: "  mcp-gateway audit verify"}
 	cmd.AddCommand(newAuditVerifyCommand(), newAuditDigestCommand())
 	return cmd
 }
@@ -30,7 +30,7 @@ func newAuditCommand() *cobra.Command {
 func newAuditVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify [FILE…]",
-		Short: "Find what was changed, removed, moved or cut off in the audit log",
+		Short: "Find what was changed, removed, moved or cut off in the audit log", Example: "  mcp-gateway audit verify\n  mcp-gateway audit verify calls.log --public-key audit.pub",
 		Long: `Find what was changed, removed, moved or cut off in the audit log. Without a FILE
 these are the logs that the state folder names; with a log's own name its
 rotated files are read, too. Each problem is one line: file:line, which record, and
@@ -38,13 +38,32 @@ what is wrong with it. The exit status is 0 if there is none, and 1 if there is.
 	}
 	state := stateFlag(cmd)
 	public := cmd.Flags().String("public-key", "", "verify signatures by the key in `FILE` (default: audit.pub of the state folder)")
+	form := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
-		return auditVerify(cmd.OutOrStdout(), cmd.ErrOrStderr(), *state, *public, files)
+		return auditVerify(cmd.OutOrStdout(), cmd.ErrOrStderr(), *state, *public, files, form)
 	}
 	return cmd
 }
 
-func auditVerify(out, problems io.Writer, state, public string, files []string) error {
+// verified is audit verify -o json.
+type verified struct {
+	Good     bool           `json:"good"`
+	Records  uint64         `json:"records"`
+	Files    []string       `json:"files"`
+	Problems []auditFinding `json:"problems"`
+	More     int            `json:"more_problems"` // that are not listed
+	Notes    []auditFinding `json:"notes"`
+}
+
+// auditFinding is something about an audit log.
+type auditFinding struct {
+	File     string `json:"file"`
+	Line     int    `json:"line,omitempty"`     // 0: it is about the file, or the log
+	Sequence uint64 `json:"sequence,omitempty"` // of the record; 0: none
+	Text     string `json:"text"`
+}
+
+func auditVerify(out, problems io.Writer, state, public string, files []string, form *output) error {
 	if public == "" {
 		public = filepath.Join(state, logbook.PublicFile)
 	}
@@ -66,10 +85,31 @@ func auditVerify(out, problems io.Writer, state, public string, files []string) 
 	if err := sortFiles(files, &in); err != nil {
 		return err
 	}
+	meter := newProgress(problems, "reading the audit log", 2*sizeOf(slices.Concat(in.Calls, in.Daemon)))
+	in.Progress = meter.add
 	report, err := verify.Check(in)
+	meter.end()
 	if err != nil {
 		return err
 	}
+	v := verified{Good: report.Good(), Records: report.Records, Files: slices.Concat(in.Calls, in.Daemon), More: report.More}
+	for _, p := range report.Problems {
+		v.Problems = append(v.Problems, auditFinding(p))
+	}
+	for _, n := range report.Notes {
+		v.Notes = append(v.Notes, auditFinding(n))
+	}
+	err = form.print(out, v, func(out io.Writer) error {
+		printVerified(out, problems, report, len(v.Files))
+		return nil
+	})
+	if err == nil && !v.Good {
+		err = errReported
+	}
+	return err
+}
+
+func printVerified(out, problems io.Writer, report *verify.Report, files int) {
 	for _, n := range report.Notes {
 		fmt.Fprintf(problems, "note: %s\n", n)
 	}
@@ -77,11 +117,20 @@ func auditVerify(out, problems io.Writer, state, public string, files []string) 
 		fmt.Fprintln(problems, p)
 	}
 	if !report.Good() {
-		fmt.Fprintf(problems, "%d problems in %d records of %d files\n", len(report.Problems)+report.More, report.Records, len(in.Calls)+len(in.Daemon))
-		return errReported
+		fmt.Fprintf(problems, "%d problems in %d records of %d files\n", len(report.Problems)+report.More, report.Records, files)
+		return
 	}
-	fmt.Fprintf(out, "%d records of %d files are as they were written\n", report.Records, len(in.Calls)+len(in.Daemon))
-	return nil
+	fmt.Fprintf(out, "%d records of %d files are as they were written\n", report.Records, files)
+}
+
+// sizeOf is about how many bytes files have.
+func sizeOf(files []string) (sum int64) {
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil {
+			sum += info.Size()
+		}
+	}
+	return sum
 }
 
 // sortFiles adds the rotated files of each log, and puts all in their order.
@@ -172,7 +221,7 @@ func readPublicKey(path string) (ed25519.PublicKey, error) {
 func newAuditDigestCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "digest [FILE]",
-		Short: "Print the digest that the audit log has of a call's arguments",
+		Short: "Print the digest that the audit log has of a call's arguments", Example: "  printf '{\"path\":\"/a\"}' | mcp-gateway audit digest",
 		Long: `Print the digest that the audit log has of a call's arguments, which are read from
 FILE or standard input: the same bytes that the client sent. It needs the gateway's
 key, so that who only reads the log can't try what arguments may have been.`,

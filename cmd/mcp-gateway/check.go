@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +19,7 @@ import (
 func newCheckCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check FILE",
-		Short: "Read a configuration and report every mistake in it",
+		Short: "Read a configuration and report every mistake in it", Example: "  mcp-gateway check /etc/mcp-gateway/mcp-gateway.yaml",
 		Long: `Read a configuration as the daemon would and report every mistake in it, each
 with file:line:column. No server is started, and without --secrets no file,
 credential or helper is asked for a secret. The exit status is 0 if it loads, with
@@ -28,6 +27,7 @@ or without warnings, and 1 if not.`,
 		Args: cobra.ExactArgs(1),
 	}
 	secrets := cmd.Flags().Bool("secrets", false, "look secrets up as the daemon would, and run its helpers (root)")
+	form := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *secrets && os.Geteuid() != 0 {
 			return errors.New("--secrets runs helpers as other users: run it as root")
@@ -36,57 +36,106 @@ or without warnings, and 1 if not.`,
 		if *secrets {
 			fetch = (&provider.Provider{Credentials: os.Getenv("CREDENTIALS_DIRECTORY")}).Fetch
 		}
-		return check(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], fetch)
+		return check(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], fetch, form)
 	}
 	return cmd
 }
 
-func check(out, problems io.Writer, path string, fetch config.Fetch) error {
-	read := config.Read(path, os.LookupEnv, fetch)
-	cfg, err := read.Config, read.Err
-	for _, w := range read.Warnings {
-		fmt.Fprintf(problems, "%s: warning: %s\n", w.Position, w.Text)
+// checked is check -o json: what is to be said of a configuration.
+type checked struct {
+	File     string   `json:"file"`
+	Loads    bool     `json:"loads"`
+	Servers  []string `json:"servers"`
+	Warnings []remark `json:"warnings"`
+	Mistakes []remark `json:"mistakes"`
+}
+
+// remark is something about a place of a file, or about the file.
+type remark struct {
+	Position string `json:"position"` // file:line:column, or file
+	Text     string `json:"text"`
+}
+
+func (c *checked) warn(position string, texts ...string) {
+	for _, text := range texts {
+		c.Warnings = append(c.Warnings, remark{position, text})
 	}
-	var mistakes document.Errors
-	if errors.As(err, &mistakes) {
-		fmt.Fprintln(problems, mistakes)
-		fmt.Fprintf(problems, "%s: %d mistakes\n", path, len(mistakes))
-		return errReported
+}
+
+func (c *checked) fail(position string, texts ...string) {
+	for _, text := range texts {
+		c.Mistakes = append(c.Mistakes, remark{position, text})
 	}
+}
+
+func check(out, problems io.Writer, path string, fetch config.Fetch, form *output) error {
+	c, err := judge(path, fetch)
 	if err != nil {
 		return err
 	}
+	err = form.print(out, c, func(out io.Writer) error {
+		c.print(out, problems)
+		return nil
+	})
+	if err == nil && !c.Loads {
+		err = errReported
+	}
+	return err
+}
+
+func (c *checked) print(out, problems io.Writer) {
+	colours := showsColours(problems)
+	for _, w := range c.Warnings {
+		fmt.Fprintf(problems, "%s: %s: %s\n", w.Position, caution("warning").paint(colours), w.Text)
+	}
+	for _, m := range c.Mistakes {
+		fmt.Fprintf(problems, "%s: %s\n", m.Position, m.Text)
+	}
+	if !c.Loads {
+		fmt.Fprintf(problems, "%s: %d mistakes\n", c.File, len(c.Mistakes))
+		return
+	}
+	fmt.Fprintf(out, "%s: loads: %d servers\n", c.File, len(c.Servers))
+}
+
+// judge reads a configuration and says all there is to be said of it. Its error is that
+// it could not be read.
+func judge(path string, fetch config.Fetch) (*checked, error) {
+	c := &checked{File: path}
+	read := config.Read(path, os.LookupEnv, fetch)
+	for _, w := range read.Warnings {
+		c.warn(w.Position, w.Text)
+	}
+	var mistakes document.Errors
+	if errors.As(read.Err, &mistakes) {
+		for _, m := range mistakes {
+			c.fail(m.Position, m.Text)
+		}
+		return c, nil
+	}
+	if read.Err != nil {
+		return nil, read.Err
+	}
+	cfg := read.Config
+	c.Servers = serverNames(cfg)
 	if n := cfg.Unfetched(); n > 0 {
-		fmt.Fprintf(problems, "%s: warning: %d references to secrets were not looked up: check --secrets does, as root\n", path, n)
+		c.warn(path, fmt.Sprintf("%d references to secrets were not looked up: check --secrets does, as root", n))
 	}
 	for _, u := range cfg.Unsupported() {
-		fmt.Fprintf(problems, "%s: warning: %s\n", u.Position, u.Text)
+		c.warn(u.Position, u.Text)
 	}
 	invisible, err := invisibleCommands(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, text := range append(plain(cfg), invisible...) {
-		fmt.Fprintf(problems, "%s: warning: %s\n", path, text)
+	c.warn(path, append(plain(cfg), invisible...)...)
+	c.Warnings = append(c.Warnings, unknownNames(cfg)...)
+	c.Mistakes = mistakesOf(path, policyMistakes(cfg))
+	if len(c.Mistakes) == 0 {
+		c.fail(path, contradictions(cfg)...)
 	}
-	for _, text := range unknownNames(cfg) {
-		fmt.Fprintln(problems, text)
-	}
-	if err := policyMistakes(cfg); err != nil {
-		lines := mistakeLines(err)
-		fmt.Fprintln(problems, strings.Join(lines, "\n"))
-		fmt.Fprintf(problems, "%s: %d mistakes\n", path, len(lines))
-		return errReported
-	}
-	if texts := contradictions(cfg); len(texts) > 0 {
-		for _, text := range texts {
-			fmt.Fprintf(problems, "%s: %s\n", path, text)
-		}
-		fmt.Fprintf(problems, "%s: %d mistakes\n", path, len(texts))
-		return errReported
-	}
-	fmt.Fprintf(out, "%s: loads: %d servers\n", path, len(cfg.Servers))
-	return nil
+	c.Loads = len(c.Mistakes) == 0
+	return c, nil
 }
 
 // invisibleCommands says which servers could not start on this host, and why.

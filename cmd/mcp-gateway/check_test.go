@@ -36,9 +36,9 @@ servers: {s: {command: cat, args: ["${HOME}"], env: {A: "${file:/none/a}", B: "$
 			var out, problems bytes.Buffer
 			err := error(nil)
 			if tt.with == nil {
-				err = check(&out, &problems, file, nil)
+				err = check(&out, &problems, file, nil, &output{})
 			} else {
-				err = check(&out, &problems, file, tt.with.Fetch)
+				err = check(&out, &problems, file, tt.with.Fetch, &output{})
 			}
 			if (err == nil) != tt.ok {
 				t.Errorf("got %v: %s", err, problems.String())

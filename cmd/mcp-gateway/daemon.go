@@ -57,7 +57,7 @@ func withDaemon(ctx context.Context, state string, do func(context.Context, *pee
 func newReloadCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reload",
-		Short: "Make the running gateway read its configuration and keys again",
+		Short: "Make the running gateway read its configuration and keys again", Example: "  mcp-gateway reload",
 		Long: `Make the running gateway read its configuration and keys again. If the new
 configuration has a mistake, it is reported and the old one stays in force.
 Servers that are as they were go on; those that have changed are replaced when

@@ -30,7 +30,7 @@ type expectation struct {
 func newPolicyTestCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test FILE",
-		Short: "Check a policy against a table of expectations",
+		Short: "Check a policy against a table of expectations", Example: "  mcp-gateway policy test policy-tests.yaml",
 		Long: `Check a policy against a table of expectations, and say which it does not meet.
 It reads files only: no gateway need run. The exit status is 0 if all are met, 1 if
 not, and 2 if a file can't be used.`,
@@ -38,13 +38,14 @@ not, and 2 if a file can't be used.`,
 	}
 	var configFile, policyFile string
 	policyFlags(cmd, &configFile, &policyFile)
+	form := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return testPolicy(cmd.OutOrStdout(), args[0], configFile, policyFile)
+		return testPolicy(cmd.OutOrStdout(), args[0], configFile, policyFile, form)
 	}
 	return cmd
 }
 
-func testPolicy(out io.Writer, path, configFile, policyFile string) error {
+func testPolicy(out io.Writer, path, configFile, policyFile string, form *output) error {
 	content, err := document.ReadFile(path)
 	if err != nil {
 		return unusable{fmt.Errorf("read expectations: %w", err)}
@@ -69,7 +70,7 @@ func testPolicy(out io.Writer, path, configFile, policyFile string) error {
 	if err != nil {
 		return unusable{err}
 	}
-	failed := 0
+	result := tested{File: path, Expectations: len(file.Tests)}
 	for i, test := range file.Tests {
 		problem, err := test.check(book)
 		if err != nil {
@@ -77,19 +78,42 @@ func testPolicy(out io.Writer, path, configFile, policyFile string) error {
 			continue
 		}
 		if problem != "" {
-			failed++
 			name := cmp.Or(test.Name, fmt.Sprintf("test %d", i+1))
-			fmt.Fprintf(out, "%s: %s: %s\n", report.Line(document.At("tests").Index(i)), name, problem)
+			result.Unmet = append(result.Unmet, unmet{report.Line(document.At("tests").Index(i)), name, problem})
 		}
 	}
 	if mistakes := report.Errors(); len(mistakes) > 0 {
 		return unusable{mistakes}
 	}
-	fmt.Fprintf(out, "%s: %d expectations, %d not met\n", path, len(file.Tests), failed)
-	if failed > 0 {
+	if err := form.print(out, result, result.print); err != nil {
+		return err
+	}
+	if len(result.Unmet) > 0 {
 		return errReported
 	}
 	return nil
+}
+
+// tested is policy test -o json.
+type tested struct {
+	File         string  `json:"file"`
+	Expectations int     `json:"expectations"`
+	Unmet        []unmet `json:"unmet"`
+}
+
+// unmet is an expectation that the policy does not meet.
+type unmet struct {
+	Position string `json:"position"` // file:line
+	Name     string `json:"name"`
+	Text     string `json:"text"`
+}
+
+func (r tested) print(out io.Writer) error {
+	for _, u := range r.Unmet {
+		fmt.Fprintf(out, "%s: %s: %s\n", u.Position, u.Name, u.Text)
+	}
+	_, err := fmt.Fprintf(out, "%s: %d expectations, %d not met\n", r.File, r.Expectations, len(r.Unmet))
+	return err
 }
 
 func beside(path, name string) string {

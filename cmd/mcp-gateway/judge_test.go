@@ -52,7 +52,7 @@ func TestCheckJudges(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out, problems bytes.Buffer
-			err := check(&out, &problems, path, nil)
+			err := check(&out, &problems, path, nil, &output{})
 			if (err == nil) != tt.loads || (out.Len() > 0) != tt.loads {
 				t.Errorf("got %v and %s, want that it loads: %v", err, out.String(), tt.loads)
 			}

@@ -20,7 +20,7 @@ import (
 )
 
 func newKeyCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "key", Short: "Make, list and revoke API keys"}
+	cmd := &cobra.Command{Use: "key", Short: "Make, list and revoke API keys", Example: "  mcp-gateway key create alice --server files --expires-in 720h"}
 	cmd.AddCommand(newKeyCreateCommand(), newKeyListCommand(), newKeyRevokeCommand())
 	return cmd
 }
@@ -28,7 +28,7 @@ func newKeyCommand() *cobra.Command {
 func newKeyCreateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create NAME",
-		Short: "Make an API key and print it, once",
+		Short: "Make an API key and print it, once", Example: "  mcp-gateway key create alice --server files --expires-in 720h",
 		Long: `Make an API key and print it. The gateway keeps a hash of it only, so it can't
 be shown again. A running gateway takes it at once.`,
 		Args: cobra.ExactArgs(1),
@@ -36,6 +36,8 @@ be shown again. A running gateway takes it at once.`,
 	state := stateFlag(cmd)
 	servers := cmd.Flags().StringSlice("server", nil, "let it use this `SERVER` only (may be repeated; default: all)")
 	projects := cmd.Flags().StringSlice("project", nil, "let it use servers of this `PROJECT` only (may be repeated; default: all)")
+	completeFlag(cmd, "server", knownServers)
+	completeFlag(cmd, "project", knownProjects)
 	lifetime := cmd.Flags().Duration("expires-in", 0, "let it end after this `TIME`, such as 720h (default: never)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		text, _, err := createKey(keyFile(*state), args[0], *servers, *projects, *lifetime)
@@ -89,7 +91,7 @@ type listedKey struct {
 }
 
 func newKeyListCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List the API keys", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "list", Short: "List the API keys", Example: "  mcp-gateway key list -o json", Args: cobra.NoArgs}
 	state, form := stateFlag(cmd), outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		stored, err := keys.Load(keyFile(*state))
@@ -133,7 +135,8 @@ func orAll(names []string) string {
 }
 
 func newKeyRevokeCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "revoke ID", Short: "Revoke an API key", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "revoke ID", Short: "Revoke an API key", Example: "  mcp-gateway key revoke 4f0c2d9a", Args: cobra.ExactArgs(1)}
+	cmd.ValidArgsFunction = completing(1, knownKeys)
 	state := stateFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := revokeKey(keyFile(*state), args[0]); err != nil {

@@ -11,7 +11,7 @@ import (
 
 // sandboxCommand does something to the sandbox that its argument names.
 func sandboxCommand(cmd *cobra.Command, do func(ctx context.Context, client *peer.Client, sandbox string) error) *cobra.Command {
-	cmd.Args = cobra.ExactArgs(1)
+	cmd.Args, cmd.ValidArgsFunction = cobra.ExactArgs(1), completing(1, knownSandboxes)
 	state := stateFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return withDaemon(cmd.Context(), *state, func(ctx context.Context, client *peer.Client) error {
@@ -24,7 +24,7 @@ func sandboxCommand(cmd *cobra.Command, do func(ctx context.Context, client *pee
 func newFreezeCommand() *cobra.Command {
 	return sandboxCommand(&cobra.Command{
 		Use:   "freeze SANDBOX",
-		Short: "Halt every process of a sandbox until it is thawed",
+		Short: "Halt every process of a sandbox until it is thawed", Example: "  mcp-gateway freeze files-12",
 		Long: `Halt every process of a sandbox (see ps) until it is thawed. The gateway does not
 look whether somebody else froze it: calls to it time out meanwhile.`,
 	}, func(ctx context.Context, client *peer.Client, sandbox string) error {
@@ -33,14 +33,14 @@ look whether somebody else froze it: calls to it time out meanwhile.`,
 }
 
 func newThawCommand() *cobra.Command {
-	return sandboxCommand(&cobra.Command{Use: "thaw SANDBOX", Short: "Let a frozen sandbox go on"},
+	return sandboxCommand(&cobra.Command{Use: "thaw SANDBOX", Short: "Let a frozen sandbox go on", Example: "  mcp-gateway thaw files-12"},
 		func(ctx context.Context, client *peer.Client, sandbox string) error { return client.Thaw(ctx, sandbox) })
 }
 
 func newReclaimCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reclaim SANDBOX",
-		Short: "Take memory back that a sandbox can do without",
+		Short: "Take memory back that a sandbox can do without", Example: "  mcp-gateway reclaim files-12 --mib 100",
 		Long: `Make the kernel take memory back that a sandbox can do without, mostly files that
 it has read. Without cgroup v2 that is all of it, whatever --mib says.`,
 	}

@@ -19,12 +19,30 @@ func main() {
 
 func newCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "mcp-gateway",
-		Short:         "Run MCP servers in sandboxes and reach them over the network",
+		Use:   "mcp-gateway VERB",
+		Short: "Run MCP servers in sandboxes and reach them over the network",
+		Long: `Run MCP servers in sandboxes and reach them over the network.
+"mcp-gateway VERB --help" says what a verb does, "mcp-gateway help VERB" all of it.
+Exit status: 0 good, 1 error, 2 not understood, or the answer is no.`,
+		Example: "  mcp-gateway check mcp-gateway.yaml && mcp-gateway up --config mcp-gateway.yaml\n" +
+			"  mcp-gateway ps -o json",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newUpCommand(), newCheckCommand(), newKeyCommand(), newTokenCommand(), newToolsCommand(), newReloadCommand(), newPsCommand(),
-		newFreezeCommand(), newThawCommand(), newReclaimCommand(), newProfileCommand(), newAuditCommand(), newPolicyCommand())
+	addGroups(root, []verbGroup{
+		{"run", "Run", []*cobra.Command{newUpCommand(), newReloadCommand()}},
+		{"look", "Look", []*cobra.Command{newPsCommand()}},
+		{"sandboxes", "Sandboxes", []*cobra.Command{newFreezeCommand(), newThawCommand(), newReclaimCommand()}},
+		{"configure", "Configure", []*cobra.Command{newCheckCommand(), newProfileCommand()}},
+		{"access", "Access", []*cobra.Command{newKeyCommand(), newTokenCommand(), newPolicyCommand(), newToolsCommand()}},
+		{"records", "Records", []*cobra.Command{newAuditCommand()}},
+		{"shell", "This command", []*cobra.Command{newCompletionCommand(), newManCommand()}},
+	})
+	root.SetHelpCommand(newHelpCommand())
+	root.SetHelpCommandGroupID("shell")
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), help(cmd)) })
+	root.SetFlagErrorFunc(flagMistake)
+	root.InitDefaultHelpCmd()
+	strict(root)
 	return root
 }

@@ -21,7 +21,7 @@ import (
 const installedConfig = "/etc/mcp-gateway/mcp-gateway.yaml"
 
 func newPolicyCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "policy", Short: "Explain and test who may do what"}
+	cmd := &cobra.Command{Use: "policy", Short: "Explain and test who may do what", Example: "  mcp-gateway policy explain --as alice --server files --tool read_file"}
 	cmd.AddCommand(newPolicyExplainCommand(), newPolicyTestCommand())
 	return cmd
 }
@@ -175,7 +175,7 @@ func (q question) request(id *policy.Identity, b *rulebook) (*rbac.Request, erro
 func newPolicyExplainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain",
-		Short: "Say whether a caller may do something, and which rule decides",
+		Short: "Say whether a caller may do something, and which rule decides", Example: "  mcp-gateway policy explain --as alice --server files --tool read_file",
 		Long: `Say whether a caller may do something, which rule decides, and which came close.
 It reads files only: no gateway need run. The exit status is 0 if it is allowed, 1
 if it is denied, and 2 if there is no answer.`,
@@ -186,6 +186,7 @@ if it is denied, and 2 if there is no answer.`,
 	var claims []string
 	var q question
 	policyFlags(cmd, &configFile, &policyFile)
+	form := outputFlag(cmd)
 	f := cmd.Flags()
 	f.StringVar(&who.User, "as", "", "ask for this `USER`")
 	f.StringArrayVar(&who.Groups, "group", nil, "who is in this `GROUP` (may be repeated)")
@@ -203,16 +204,18 @@ if it is denied, and 2 if there is no answer.`,
 	f.StringVar(&q.Args, "args", "", "with these arguments, a `JSON` object")
 	f.BoolVar(&q.Listing, "listing", false, "may the caller see it in a list")
 	f.StringVar(&q.Now, "now", "", "at this `TIME`, such as 2026-01-02T15:04:05Z")
+	completeFlag(cmd, "server", knownServers)
+	completeFlag(cmd, "project", knownProjects)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		who.Claims = make(map[string]string)
 		for _, claim := range claims {
 			name, value, ok := strings.Cut(claim, "=")
 			if !ok {
-				return unusable{fmt.Errorf("claim %q: write NAME=VALUE", claim)}
+				return misused("claim %q: write NAME=VALUE", claim)
 			}
 			who.Claims[name] = value
 		}
-		return explain(cmd.OutOrStdout(), configFile, policyFile, who, q)
+		return explain(cmd.OutOrStdout(), configFile, policyFile, who, q, form)
 	}
 	return cmd
 }
@@ -222,7 +225,7 @@ func policyFlags(cmd *cobra.Command, configFile, policyFile *string) {
 	cmd.Flags().StringVar(policyFile, "policy", "", "use this policy `FILE`")
 }
 
-func explain(out io.Writer, configFile, policyFile string, who person, q question) error {
+func explain(out io.Writer, configFile, policyFile string, who person, q question, form *output) error {
 	book, err := loadRulebook(configFile, policyFile)
 	if err != nil {
 		return unusable{err}
@@ -235,15 +238,52 @@ func explain(out io.Writer, configFile, policyFile string, who person, q questio
 	if err != nil {
 		return unusable{err}
 	}
-	writeExplanation(out, book.engine.Explain(book.data, r))
+	e := explained(book.engine.Explain(book.data, r))
+	if err := form.print(out, e, e.print); err != nil {
+		return err
+	}
 	if !book.engine.Decide(r).Allowed {
 		return errReported
 	}
 	return nil
 }
 
-func writeExplanation(out io.Writer, e rbac.Explanation) {
-	fmt.Fprintf(out, "%s: %s\n", verdict(e.Allowed), e.Rule)
+// explanation is policy explain -o json.
+type explanation struct {
+	Allowed bool             `json:"allowed"`
+	Rule    string           `json:"rule"` // which one decided, with its place
+	Roles   []heldRole       `json:"roles"`
+	Rules   []consideredRule `json:"rules"` // that decided or came close, in the order of the file
+}
+
+type heldRole struct {
+	Role string `json:"role"`
+	From string `json:"from"`
+}
+
+type consideredRule struct {
+	Rule    string `json:"rule"`
+	Effect  string `json:"effect"` // allow, deny
+	Outcome string `json:"outcome"`
+}
+
+func explained(e rbac.Explanation) explanation {
+	x := explanation{Allowed: e.Allowed, Rule: e.Rule}
+	for _, r := range e.Roles {
+		x.Roles = append(x.Roles, heldRole(r))
+	}
+	for _, r := range e.Rules {
+		x.Rules = append(x.Rules, consideredRule(r))
+	}
+	return x
+}
+
+func (e explanation) print(out io.Writer) error {
+	word := bad(verdict(e.Allowed))
+	if e.Allowed {
+		word = good(verdict(e.Allowed))
+	}
+	fmt.Fprintf(out, "%s: %s\n", word.paint(showsColours(out)), e.Rule)
 	for _, role := range e.Roles {
 		fmt.Fprintf(out, "  role %s: %s\n", role.Role, role.From)
 	}
@@ -253,6 +293,7 @@ func writeExplanation(out io.Writer, e rbac.Explanation) {
 	for _, rule := range e.Rules {
 		fmt.Fprintf(out, "  %s: %s: %s\n", rule.Rule, rule.Effect, rule.Outcome)
 	}
+	return nil
 }
 
 func verdict(allowed bool) string {

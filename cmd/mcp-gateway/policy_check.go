@@ -23,21 +23,24 @@ func policyMistakes(cfg *config.Config) error {
 	return err
 }
 
-// mistakeLines are the lines of an error of policyMistakes, all of them.
-func mistakeLines(err error) (lines []string) {
+// mistakesOf are the mistakes in an error of policyMistakes, all of them.
+func mistakesOf(path string, err error) (list []remark) {
 	var mistakes rbac.Errors
-	if !errors.As(err, &mistakes) {
-		return []string{err.Error()}
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &mistakes):
+		return []remark{{path, err.Error()}}
 	}
 	for _, m := range mistakes {
-		lines = append(lines, m.Position+": "+m.Text)
+		list = append(list, remark{m.Position, m.Text})
 	}
-	return lines
+	return list
 }
 
 // unknownNames says which rules name a project or server that the configuration does
 // not have: they match nothing.
-func unknownNames(cfg *config.Config) (texts []string) {
+func unknownNames(cfg *config.Config) (list []remark) {
 	data := cfg.Security.Authorization.RBAC
 	if data == nil {
 		return nil
@@ -48,11 +51,11 @@ func unknownNames(cfg *config.Config) (texts []string) {
 			if strings.Contains(name, "*") || slices.Contains(known, name) {
 				continue
 			}
-			text := fmt.Sprintf("%s: warning: there is no %s %q", data.Where(at), what, name)
+			text := fmt.Sprintf("there is no %s %q", what, name)
 			if meant := document.Nearest(name, known); meant != "" {
 				text += fmt.Sprintf(": did you mean %q?", meant)
 			}
-			texts = append(texts, text)
+			list = append(list, remark{data.Where(at), text})
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(data.Roles)) {
@@ -64,5 +67,5 @@ func unknownNames(cfg *config.Config) (texts []string) {
 	for _, b := range data.Bindings {
 		look(b.At, "project", b.Projects, projects)
 	}
-	return texts
+	return list
 }

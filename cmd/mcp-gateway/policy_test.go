@@ -194,7 +194,7 @@ func TestCheckPolicy(t *testing.T) {
 			rules := writePolicy(t, "p.yaml", `roles: {r: {permissions: [    {actions: ["*"], servers: [fils], when: "`+tt.when+"\"}]}}\n")
 			config := writePolicy(t, "c.yaml", "servers: {files: {command: /bin/true}}\nsecurity: {authorization: {type: rbac, policy_file: "+rules+"}}\n")
 			var out, problems bytes.Buffer
-			err := check(&out, &problems, config, nil)
+			err := check(&out, &problems, config, nil, &output{})
 			got := ""
 			if err != nil {
 				got = err.Error()

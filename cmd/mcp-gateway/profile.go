@@ -90,7 +90,7 @@ func (f *profileFlags) completeServers(_ *cobra.Command, args []string, _ string
 }
 
 func newProfileCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "profile", Short: "Show, compare and audit sandbox profiles"}
+	cmd := &cobra.Command{Use: "profile", Short: "Show, compare and audit sandbox profiles", Example: "  mcp-gateway profile show --server files"}
 	cmd.AddCommand(newProfileListCommand(), newProfileShowCommand(), newProfileDiffCommand(), newProfileUnitCommand(), newProfileAuditCommand())
 	return cmd
 }
@@ -105,7 +105,7 @@ type listedProfile struct {
 
 func newProfileListCommand() *cobra.Command {
 	var f profileFlags
-	cmd := &cobra.Command{Use: "list", Short: "List the profiles and how much each leaves open", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "list", Short: "List the profiles and how much each leaves open", Example: "  mcp-gateway profile list -o json", Args: cobra.NoArgs}
 	f.add(cmd, "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		set, err := f.profiles()
@@ -148,7 +148,7 @@ func newProfileShowCommand() *cobra.Command {
 	var f profileFlags
 	cmd := &cobra.Command{
 		Use:   "show [NAME]",
-		Short: "Show a profile: every key, its value and where that comes from",
+		Short: "Show a profile: every key, its value and where that comes from", Example: "  mcp-gateway profile show strict\n  mcp-gateway profile show --server files -o toml",
 		Long: `Show a profile: every key, its value and where that comes from. With --server it
 is the one that a server runs under, with what the configuration itself sets.`,
 		Args: cobra.MaximumNArgs(1),
@@ -237,7 +237,7 @@ func newProfileDiffCommand() *cobra.Command {
 	var f profileFlags
 	cmd := &cobra.Command{
 		Use:   "diff A B",
-		Short: "Compare two profiles: what the second sets otherwise, and which way",
+		Short: "Compare two profiles: what the second sets otherwise, and which way", Example: "  mcp-gateway profile diff default strict",
 		Long: `Compare two profiles: what the second sets otherwise. "weaker" stands where it lets
 a server do more, "stricter" where less, and "other" where neither can be said.`,
 		Args: cobra.ExactArgs(2),
@@ -270,7 +270,7 @@ func newProfileUnitCommand() *cobra.Command {
 	var f profileFlags
 	cmd := &cobra.Command{
 		Use:   "unit NAME",
-		Short: "Write a profile as a systemd unit, for others to judge",
+		Short: "Write a profile as a systemd unit, for others to judge", Example: "  mcp-gateway profile unit strict > strict.service",
 		Long: `Write a profile as a systemd unit that confines a command as far as systemd can.
 The gateway does not use it: it is for others to read and to judge, as with
 

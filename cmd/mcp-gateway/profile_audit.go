@@ -57,7 +57,7 @@ func newProfileAuditCommand() *cobra.Command {
 	var f profileFlags
 	cmd := &cobra.Command{
 		Use:   "audit SERVER|SANDBOX",
-		Short: "Compare what the kernel says of running sandboxes with their profile",
+		Short: "Compare what the kernel says of running sandboxes with their profile", Example: "  mcp-gateway profile audit files\n  mcp-gateway profile audit --all -o json",
 		Long: `Compare what the kernel says of the running sandboxes of a server, or of one
 sandbox, with the profile that the configuration gives them now. The exit status
 is 0 if every fact is as it should be, and 1 if one differs or can't be read. It

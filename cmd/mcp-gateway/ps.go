@@ -17,7 +17,7 @@ const breakersWait = 2 * time.Second
 func newPsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ps",
-		Short: "List the running sandboxes, and what is left alone because it fails",
+		Short: "List the running sandboxes, and what is left alone because it fails", Example: "  mcp-gateway ps -o json",
 		Long: `List the running sandboxes, as the daemon knows them. Behind them, the places of
 instances whose circuit breaker is open or half-open, as the proxy knows them.`,
 		Args: cobra.NoArgs,

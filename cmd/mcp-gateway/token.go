@@ -23,7 +23,7 @@ import (
 func tokenKeyFile(state string) string { return filepath.Join(state, "jwt.key") }
 
 func newTokenCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "token", Short: "Make bearer tokens for authentication of type jwt"}
+	cmd := &cobra.Command{Use: "token", Short: "Make bearer tokens for authentication of type jwt", Example: "  mcp-gateway token create alice --role reader"}
 	cmd.AddCommand(newTokenCreateCommand())
 	return cmd
 }
@@ -31,7 +31,7 @@ func newTokenCommand() *cobra.Command {
 func newTokenCreateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create NAME",
-		Short: "Make a bearer token and print it",
+		Short: "Make a bearer token and print it", Example: "  mcp-gateway token create alice --role reader --expires-in 8h",
 		Long: `Make a bearer token (JWT) and print it. It is signed with jwt_key of the
 configuration, if that is an HMAC secret, and else with the gateway's own key,
 jwt.key in the state folder, which is made when it is not there. A token can't be
@@ -46,6 +46,7 @@ revoked: let it end soon. Who is to be revoked gets an API key.`,
 	f.StringSliceVar(&g.Groups, "group", nil, "put it into this `GROUP`")
 	f.StringSliceVar(&g.Projects, "project", nil, "let it use servers of this `PROJECT` only (default: all)")
 	f.StringSliceVar(&g.Scopes, "scope", nil, "give it this `SCOPE`")
+	completeFlag(cmd, "project", knownProjects)
 	lifetime := f.Duration("expires-in", time.Hour, "let it end after this `TIME`, such as 720h")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if args[0] == "" {

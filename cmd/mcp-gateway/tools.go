@@ -16,7 +16,7 @@ const toolStatuses = `
 The exit status is 0 if %s, 1 on an error, and 2 if %s.`
 
 func newToolsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "tools", Short: "See and approve what servers say of their tools"}
+	cmd := &cobra.Command{Use: "tools", Short: "See and approve what servers say of their tools", Example: "  mcp-gateway tools approve files"}
 	cmd.AddCommand(newToolsListCommand(), newToolsApproveCommand())
 	return cmd
 }
@@ -33,12 +33,13 @@ type listedTool struct {
 func newToolsListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [SERVER]",
-		Short: "List the tools of servers, and which of them are approved",
+		Short: "List the tools of servers, and which of them are approved", Example: "  mcp-gateway tools list files",
 		Long: `Have the running gateway ask a server, or all of them, for their tools, and compare
 those with the lock file: approved, changed, new, or gone.` +
 			fmt.Sprintf(toolStatuses, "every tool is approved", "one is new, changed or gone"),
 		Args: cobra.MaximumNArgs(1),
 	}
+	cmd.ValidArgsFunction = completing(1, knownServers)
 	state, flags, form := stateFlag(cmd), newLockFlags(cmd), outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		path, err := flags.path()

@@ -22,7 +22,7 @@ import (
 func newToolsApproveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "approve SERVER [TOOL…]",
-		Short: "Show how a server's tools differ from those approved, and approve them",
+		Short: "Show how tools differ from those approved, and approve them", Example: "  mcp-gateway tools approve files read_file",
 		Long: `Have the running gateway ask a server for its tools, show what is new or changed,
 line by line, ask, write that to the lock file and have the gateway reload. Without
 the name of a tool all that differ are shown, and approved if you say so; a tool
@@ -31,6 +31,7 @@ as \u{200b}. What is written is what was shown, whatever the server says meanwhi
 			fmt.Sprintf(toolStatuses, "what was asked for is approved", "the answer was no"),
 		Args: cobra.MinimumNArgs(1),
 	}
+	cmd.ValidArgsFunction = completing(1, knownServers)
 	state, flags := stateFlag(cmd), newLockFlags(cmd)
 	all := cmd.Flags().Bool("all", false, "approve all tools that differ; needed for --yes without the name of a tool")
 	yes := cmd.Flags().Bool("yes", false, "don't ask")

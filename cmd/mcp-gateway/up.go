@@ -33,7 +33,7 @@ func newUpCommand() *cobra.Command {
 	var o upOptions
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "Run daemon and proxy in the foreground",
+		Short: "Run daemon and proxy in the foreground", Example: "  mcp-gateway up --config mcp-gateway.yaml --with-key",
 		Long: `Run daemon and proxy in the foreground, without a service manager: the daemon as
 root, the proxy as an unprivileged user. For development, tests and containers.
 It says when the gateway is ready, and stops everything on Ctrl-C or SIGTERM.`,

@@ -12,13 +12,27 @@ const maxLine = 1 << 20
 
 // eachLine calls each for the lines of a file, without their ends. A line that is
 // too long comes cut. ended is false for a last one that has no end.
-func eachLine(path string, each func(n int, text []byte, ended bool)) error {
+func eachLine(path string, tell func(bytes int), each func(n int, text []byte, ended bool)) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	return readLines(file, each)
+	return readLines(counted{file, tell}, each)
+}
+
+// counted tells how much was read; nobody if tell is nil.
+type counted struct {
+	io.Reader
+	tell func(bytes int)
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	if c.tell != nil {
+		c.tell(n)
+	}
+	return n, err
 }
 
 func readLines(from io.Reader, each func(n int, text []byte, ended bool)) error {

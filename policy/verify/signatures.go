@@ -16,6 +16,7 @@ const maxKnown = 1024
 
 // signatures is what was signed, wherever that is written.
 type signatures struct {
+	tell   func(bytes int)
 	report *Report
 	key    ed25519.PublicKey
 	known  map[chain.Head]bool     // whether a signature is good, for those that were asked for; bounded
@@ -61,7 +62,7 @@ func (s *signatures) signed(head chain.Head) bool {
 
 // collect reads the heads in a file. What it finds of other things walk tells.
 func (s *signatures) collect(file, log string) error {
-	return eachLine(file, func(n int, text []byte, _ bool) {
+	return eachLine(file, s.tell, func(n int, text []byte, _ bool) {
 		l, err := parse(text)
 		if err != nil {
 			return

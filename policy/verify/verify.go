@@ -22,6 +22,8 @@ type Input struct {
 	Key           ed25519.PublicKey
 	// The heads that the daemon keeps outside of the log, nil for none.
 	CallsHead, DaemonHead *chain.Head
+	// Progress, if any, is told of bytes as they are read: each file is read twice.
+	Progress func(bytes int)
 
 	known map[chain.Head]bool // whether signatures are good; tests share it
 }
@@ -79,7 +81,7 @@ func Check(in Input) (*Report, error) {
 	if in.known == nil {
 		in.known = map[chain.Head]bool{}
 	}
-	s := &signatures{report: r, key: in.Key, known: in.known, chains: map[string][]chain.Head{}, aside: map[string]bool{}, read: map[string]bool{}}
+	s := &signatures{report: r, tell: in.Progress, key: in.Key, known: in.known, chains: map[string][]chain.Head{}, aside: map[string]bool{}, read: map[string]bool{}}
 	// The heads outside come first: the log goes on while this reads it.
 	s.add(Finding{File: "the signed heads of the state folder"}, in.CallsHead)
 	s.add(Finding{File: "the signed heads of the state folder"}, in.DaemonHead)

@@ -36,7 +36,7 @@ func walk(log string, files []string, newest *chain.Head, s *signatures) error {
 	w := &walker{signatures: s, log: log}
 	for _, file := range files {
 		w.file, w.line, w.blank = file, 0, false
-		if err := eachLine(file, w.next); err != nil {
+		if err := eachLine(file, s.tell, w.next); err != nil {
 			return err
 		}
 		w.endFile()
