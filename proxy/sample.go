@@ -3,7 +3,23 @@ package proxy
 import (
 	"context"
 	"time"
+
+	"mcpgateway/policy"
+	"mcpgateway/proxy/health"
 )
+
+// CheckHealth watches the instances that have nothing to do, until ctx ends.
+func (p *Proxy) CheckHealth(ctx context.Context) error {
+	return p.fleet.CheckHealth(ctx, p.daemon, func() *policy.Health {
+		if current := p.current.Load(); current != nil {
+			return current.Policy.Health
+		}
+		return nil
+	})
+}
+
+// HealthChecks is how the checks of each server's instances have ended.
+func (p *Proxy) HealthChecks() []health.Count { return p.fleet.HealthChecks() }
 
 // sampleEvery is how often the daemon is asked what its sandboxes use.
 const sampleEvery = 5 * time.Second

@@ -93,6 +93,7 @@ func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clien
 		return p.Serve(ctx, clients)
 	})
 	start(&actors, func() error { return p.Sample(ctx) })
+	start(&actors, func() error { return p.CheckHealth(ctx) })
 	start(&actors, func() error { return p.ServeAdmin(ctx, own.admin...) })
 	start(&actors, func() error { return p.ServeOperator(ctx, own.operator...) })
 	start(&actors, func() error { return announce(ctx, p, log) })

@@ -52,6 +52,7 @@ func (c *Call) Cancel(reason string) {
 	if c.conn.take(c.id) == nil {
 		return
 	}
+	c.conn.abandon(c)
 	c.conn.sendCancelled(c.id, reason)
 	c.failAs(mcp.FailureCancelled, fmt.Sprintf("the request was cancelled: %s", reason))
 }
@@ -265,6 +266,9 @@ func (c *Conn) take(id uint64) *Call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	call := c.calls[id]
+	if call == nil {
+		return nil
+	}
 	delete(c.calls, id)
 	c.lastUsed = time.Now()
 	c.endIfDrainedLocked()
@@ -299,6 +303,7 @@ func (c *Conn) cancelFor(m mcp.Message) {
 	if call == nil || call.method == mcp.MethodInitialize || c.take(call.id) == nil {
 		return
 	}
+	c.abandon(call)
 	c.outbox.tell(m.Replace(span, strconv.AppendUint(nil, call.id, 10)))
 	call.failAs(mcp.FailureCancelled, "the request was cancelled by the client")
 }

@@ -41,6 +41,7 @@ type Conn struct {
 	files  control.Opened
 	exit   <-chan control.Exit
 	outbox *outbox
+	asking chan []byte // the gateway's own questions, which wait for a server that runs
 	inbox  *link.Queue // what relates to no call
 	idle   *time.Timer
 	done   chan struct{}
@@ -49,11 +50,15 @@ type Conn struct {
 
 	garbage  atomic.Int64 // lines that were no messages
 	redacted atomic.Int64 // secrets of its own that it wrote
+	halts    atomic.Int64 // freezes and thaws, so that it is odd while the server is halted
+	changes  atomic.Int64 // notices that its tools are others
 	throttle throttle     // of the log about them; the reader's own
 	leaks    throttle     // of the log about secrets in its output; the reader's own
 
 	mu        sync.Mutex
 	calls     map[uint64]*Call
+	probes    map[uint64]chan<- mcp.Message
+	abandoned time.Time // until when it may be busy with calls that their clients gave up
 	lastID    uint64
 	lastUsed  time.Time
 	listening bool
@@ -83,6 +88,8 @@ func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role
 		files:    opened,
 		exit:     exit,
 		outbox:   newOutbox(),
+		asking:   make(chan []byte),
+		probes:   map[uint64]chan<- mcp.Message{},
 		inbox:    link.NewQueue(),
 		done:     make(chan struct{}),
 		began:    time.Now(),

@@ -20,6 +20,7 @@ func (c *Conn) dispatch(line []byte) {
 		return
 	}
 	if m.Method() == mcp.MethodToolsChanged {
+		c.changes.Add(1)
 		c.toolsChanged()
 	}
 	switch {
@@ -67,7 +68,9 @@ func (c *Conn) answer(m mcp.Message) {
 	}
 	if call := c.take(id); call != nil {
 		call.finish(m)
+		return
 	}
+	c.answerProbe(id, m)
 }
 
 // serverRequest brings a request of the server to its client. A ping asks

@@ -21,6 +21,14 @@ func (e *ChangedError) Error() string {
 	return fmt.Sprintf("server %q was stopped: its configuration has changed", e.server)
 }
 
+// UnhealthyError says that an instance was given up because it failed its health
+// checks.
+type UnhealthyError struct{ server, why string }
+
+func (e *UnhealthyError) Error() string {
+	return fmt.Sprintf("server %q was stopped: %s", e.server, e.why)
+}
+
 // Leaving reports whether the instance takes no more calls: it drains, or has ended,
 // or is about to.
 func (c *Conn) Leaving() bool {
@@ -57,6 +65,14 @@ func (c *Conn) adjust(spec Spec) {
 	if spec.FreezeAfter != before.FreezeAfter {
 		c.outbox.wake() // the writer looks
 	}
+}
+
+// GiveUp has the instance drain because it is not well, and returns the cause, which is
+// a sentence for its callers.
+func (c *Conn) GiveUp(why string) error {
+	cause := &UnhealthyError{c.spec().Server, why}
+	c.Drain(cause)
+	return cause
 }
 
 // Drain ends the instance as soon as no call is in flight, at the latest when none

@@ -36,7 +36,8 @@ func (c *Conn) End() End {
 	}
 	end := End{Cause: CauseStopped, Err: c.ended, Lived: c.endedAt.Sub(c.started)}
 	end.Cause, end.Failed = classify(c.ended)
-	if c.draining != nil && errors.Is(c.ended, c.draining) {
+	var unhealthy *UnhealthyError
+	if c.draining != nil && errors.Is(c.ended, c.draining) && !errors.As(c.ended, &unhealthy) {
 		end.Failed = false
 	}
 	return end

@@ -94,12 +94,16 @@ func (c *Conn) initialize(ctx context.Context, offered Capabilities) error {
 // discover asks a server of the stateless era who it is. One that is of the other
 // era may not answer at all, and gets wait.
 func (c *Conn) discover(ctx context.Context, wait time.Duration) error {
-	params := fmt.Sprintf(`{"_meta":{%q:%q,%q:{},%q:{"name":%s,"version":"1"}}}`,
-		mcp.MetaRevision, mcp.Revision2026July, mcp.MetaCapabilities, mcp.MetaClientInfo, mcp.Quote(c.spec().Gateway))
 	late := &RefusedError{Cause: fmt.Errorf("server %q did not answer server/discover within %s", c.spec().Server, wait), Late: true}
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, late)
 	defer cancel()
-	return c.greet(ctx, mcp.MethodDiscover, params)
+	return c.greet(ctx, mcp.MethodDiscover, c.ownParams())
+}
+
+// ownParams are those of the gateway's own requests in the stateless era.
+func (c *Conn) ownParams() string {
+	return fmt.Sprintf(`{"_meta":{%q:%q,%q:{},%q:{"name":%s,"version":"1"}}}`,
+		mcp.MetaRevision, mcp.Revision2026July, mcp.MetaCapabilities, mcp.MetaClientInfo, mcp.Quote(c.spec().Gateway))
 }
 
 // greet sends the first request and keeps its answer.

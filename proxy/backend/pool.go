@@ -214,6 +214,13 @@ func (p *Pool) Reconcile(servers map[string]Spec) {
 	}
 }
 
+// Conns are the instances that run.
+func (p *Pool) Conns() []*Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.conns))
+}
+
 // newest is what holds for a server now, whatever its caller knows of it.
 func (p *Pool) newest(spec Spec) (Spec, error) {
 	p.mu.Lock()

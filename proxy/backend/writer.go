@@ -40,6 +40,10 @@ func (c *Conn) write(ctx context.Context, opener Opener) {
 				return
 			}
 			w.adjust()
+		case line := <-c.asking:
+			if !w.ask(line) {
+				return
+			}
 		case <-w.idle.C:
 			w.freezeIfIdle(ctx)
 		}
@@ -72,6 +76,20 @@ func (w *writer) put(lines []byte) bool {
 	return true
 }
 
+// ask puts a question of the gateway's own to a server that runs, which does not count
+// as use, and reports whether there may be more. One to a server that is frozen is
+// dropped.
+func (w *writer) ask(line []byte) bool {
+	if w.frozen {
+		return true
+	}
+	if _, err := w.files.Stdin.Write(line); err != nil {
+		w.closedInput()
+		return false
+	}
+	return true
+}
+
 // closedInput takes no more for a server that does not read. It may still be
 // answering. Its exit, if that is what happened, ends its output too.
 func (w *writer) closedInput() {
@@ -92,9 +110,12 @@ func (w *writer) freezeIfIdle(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, freezeWait)
 	defer cancel()
+	w.halts.Add(1)
 	err := w.opener.Freeze(ctx, w.files.Sandbox)
 	var refused *control.Error
-	w.frozen = !errors.As(err, &refused)
+	if w.frozen = !errors.As(err, &refused); !w.frozen {
+		w.halts.Add(1)
+	}
 	if err != nil {
 		w.log.Warn("instance not frozen, and not tried again", "err", err)
 	}
@@ -124,6 +145,7 @@ func (w *writer) thaw(ctx context.Context) bool {
 	switch {
 	case err == nil:
 		w.frozen = false
+		w.halts.Add(1)
 		w.idle.Reset(w.after)
 		return true
 	case errors.As(err, &refused) && refused.Code == control.CodeUnknown: // it has ended meanwhile

@@ -163,7 +163,8 @@ func (sub *subscription) end(cause error) {
 	defer sub.mu.Unlock()
 	sub.over = true
 	var changed *backend.ChangedError
-	if errors.Is(cause, errCancelled) || errors.As(cause, &changed) {
+	var unhealthy *backend.UnhealthyError
+	if errors.Is(cause, errCancelled) || errors.As(cause, &changed) || errors.As(cause, &unhealthy) {
 		sub.Force(mcp.NewResult(sub.id, append(append([]byte(`{"resultType":"complete","_meta":{"`+mcp.MetaSubscription+`":`), sub.id...), `}}`...)))
 		return
 	}

@@ -18,6 +18,7 @@ import (
 	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/breaker"
 	"mcpgateway/proxy/bridge"
+	"mcpgateway/proxy/health"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/runtime/control"
@@ -60,6 +61,7 @@ type Fleet struct {
 	breakers  *breaker.Set
 	restarts  *breaker.Restarts
 	observers []func(Event)
+	health    *health.Checker
 
 	mu     sync.Mutex
 	closed bool
@@ -86,6 +88,7 @@ func New(opener backend.Opener, network backend.Network, log *slog.Logger) *Flee
 		ctx: ctx, cancel: cancel,
 	}
 	f.pool.Ended = f.ended
+	f.health = health.New(patients{f}, log)
 	return f
 }
 

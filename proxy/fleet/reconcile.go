@@ -56,7 +56,11 @@ func (f *Fleet) hold(spec Spec) {
 }
 
 func (f *Fleet) hasSpareLocked(server string) bool {
-	for _, spare := range f.spares[server].have {
+	s := f.spares[server]
+	if s == nil {
+		return false
+	}
+	for _, spare := range s.have {
 		if !spare.conn.Leaving() {
 			return true
 		}

@@ -165,8 +165,8 @@ func (o *Opener) halt(sandbox string, freeze bool, sig syscall.Signal) error {
 func (o *Opener) List(context.Context) (list []control.Sandbox, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for sandbox := range o.running {
-		list = append(list, control.Sandbox{ID: sandbox, Server: sandbox[:strings.LastIndexByte(sandbox, '-')]})
+	for sandbox, cmd := range o.running {
+		list = append(list, control.Sandbox{ID: sandbox, Server: sandbox[:strings.LastIndexByte(sandbox, '-')], PID: cmd.Process.Pid})
 	}
 	return list, nil
 }

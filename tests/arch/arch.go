@@ -64,6 +64,7 @@ func layers() map[string]int {
 		"proxy/proxytest":  2,
 		"proxy/recent":     2,
 		"proxy/catalog":    2,
+		"proxy/health":     3,
 		"proxy/hub":        2,
 		"proxy/resume":     2,
 		"runtime/config":   2,
