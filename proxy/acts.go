@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,6 +49,103 @@ func (p asked) act(ctx context.Context, r *audit.Record, do func(context.Context
 	slot.Write(r)
 	p.log.Info("operator", "did", r.MCPMethod, "server", r.Server, "status", r.Status, "err", err)
 	return err
+}
+
+// Start lifts what keeps a server from being started, and has an instance of it that
+// works.
+func (p asked) Start(ctx context.Context, server string) (done report.Done, err error) {
+	err = p.act(ctx, &audit.Record{Server: server, MCPMethod: "start"}, func(ctx context.Context) (string, error) {
+		p.fleet.Start(server)
+		p.memory.stops.lift(server)
+		if !p.runs(server) {
+			if err := p.current.Load().Gate.Warm(ctx, server); err != nil {
+				return "failed", err
+			}
+		}
+		return "ok", nil
+	})
+	done.State, done.Sandboxes = p.stateOf(server)
+	return done, err
+}
+
+// Stop has calls of a server be refused until Start, or until the gateway is started anew.
+func (p asked) Stop(ctx context.Context, server string) (done report.Done, err error) {
+	err = p.act(ctx, &audit.Record{Server: server, MCPMethod: "stop"}, func(context.Context) (string, error) {
+		_, ending := p.stateOf(server)
+		p.memory.stops.note(server)
+		p.fleet.Stop(server)
+		done.Ending = len(ending)
+		return "ok", nil
+	})
+	done.State, _ = p.stateOf(server)
+	done.Sandboxes = []string{}
+	return done, err
+}
+
+// Restart replaces the instances of a server. One that is stopped is started.
+func (p asked) Restart(ctx context.Context, server string) (done report.Done, err error) {
+	if p.fleet.Stopped(server) || !p.runs(server) {
+		return p.Start(ctx, server)
+	}
+	done.Sandboxes = []string{}
+	err = p.act(ctx, &audit.Record{Server: server, MCPMethod: "restart"}, func(ctx context.Context) (status string, err error) {
+		var started []string
+		p.fleet.Clear(server)
+		if done.Ending, started, err = p.current.Load().Gate.Replace(ctx, server); err != nil {
+			return "failed", err
+		}
+		done.Sandboxes = append(done.Sandboxes, started...)
+		return "ok", nil
+	})
+	done.State, _ = p.stateOf(server)
+	return done, err
+}
+
+// runs reports whether a server has an instance that takes calls.
+func (p asked) runs(server string) bool {
+	_, sandboxes := p.stateOf(server)
+	return len(sandboxes) > 0
+}
+
+// stateOf is the state of a server, and its instances that take calls.
+func (p asked) stateOf(server string) (state report.State, sandboxes []string) {
+	detail, _ := p.Server(server)
+	sandboxes = []string{}
+	for _, s := range detail.Sandboxes {
+		if !s.Draining {
+			sandboxes = append(sandboxes, s.Sandbox)
+		}
+	}
+	return detail.State, sandboxes
+}
+
+// stops are when operators stopped servers.
+type stops struct {
+	mu sync.Mutex
+	at map[string]time.Time
+}
+
+func (s *stops) note(server string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at == nil {
+		s.at = map[string]time.Time{}
+	}
+	if _, already := s.at[server]; !already {
+		s.at[server] = time.Now()
+	}
+}
+
+func (s *stops) lift(server string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.at, server)
+}
+
+func (s *stops) since(server string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at[server]
 }
 
 // instance takes note of the instance that a request goes to.

@@ -129,6 +129,11 @@ func (p asked) places() []report.Place {
 			places = append(places, at)
 		}
 	}
+	for _, row := range p.fleet.Rows() {
+		if row.Loop {
+			places = append(places, report.Place{Server: row.Server, Place: row.Instance, State: string(report.CrashLoop), Failures: row.Ends, Cause: row.Cause})
+		}
+	}
 	return places
 }
 
@@ -136,7 +141,7 @@ func (p asked) summary(name string, settings policy.Server, running []backend.Ru
 	stats := p.memory.recent.Server(name)
 	s := report.Server{
 		Name: name, Project: settings.Project, ToolPins: cmp.Or(settings.ToolPins, policy.PinsOff),
-		Load: loadOf(stats), LastCall: stats.LastCall,
+		Load: loadOf(stats), LastCall: stats.LastCall, Restarts: stats.Restarts,
 	}
 	if stats.Failure.Status != "" {
 		s.LastError = &report.Failure{Time: stats.Failure.Time, Status: stats.Failure.Status, Reason: stats.Failure.Reason}
@@ -154,12 +159,24 @@ func (p asked) summary(name string, settings policy.Server, running []backend.Ru
 			s.State, s.Since = report.Draining, i.Began
 		}
 	}
+	p.judge(&s, places)
+	return s
+}
+
+// judge finds a state that is worse than what instances a server has.
+func (p asked) judge(s *report.Server, places []report.Place) {
 	for _, at := range places {
-		if at.Server == name {
+		switch {
+		case at.Server != s.Name:
+		case at.State == string(report.CrashLoop):
+			s.State, s.Since, s.Reason = report.CrashLoop, time.Time{}, at.Cause
+		case s.State != report.CrashLoop:
 			s.State, s.Since, s.Reason = report.Failing, time.Time{}, at.Cause
 		}
 	}
-	return s
+	if p.fleet.Stopped(s.Name) {
+		s.State, s.Since, s.Reason = report.Stopped, p.memory.stops.since(s.Name), "an operator stopped it"
+	}
 }
 
 // loadOf puts statistics for operators.

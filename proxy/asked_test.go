@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -214,5 +215,113 @@ func TestOperatorReadsLogs(t *testing.T) {
 	}
 	if err := decoder.Decode(&line); !errors.Is(err, io.EOF) {
 		t.Errorf("got %+v, want one line", line)
+	}
+}
+
+func TestOperatorStopsAndStarts(t *testing.T) {
+	o := newOperated(t, nil, "echo", "exit")
+	_, session, _ := o.post("echo", o.key, "", initialize)
+	var done report.Done
+	o.ask("POST", "/servers/echo/stop", "", 200, &done)
+	if done.State != report.Stopped || done.Ending != 1 {
+		t.Errorf("stop: got %+v", done)
+	}
+	for _, in := range []string{session, ""} {
+		if status, _, text := o.post("echo", o.key, in, initialize); status == http.StatusOK {
+			t.Errorf("a call of a server that is stopped: got %d %s", status, text)
+		}
+	}
+	status, _, text := o.post("echo", o.key, "", initialize)
+	if status != http.StatusServiceUnavailable || !strings.Contains(text, "was stopped by an operator") {
+		t.Errorf("got %d %s, want 503", status, text)
+	}
+	if s := o.server("echo"); s.State != report.Stopped || s.Since.IsZero() {
+		t.Errorf("got %+v, want stopped", s.Server)
+	}
+	o.ask("POST", "/servers/echo/start", "", 200, &done)
+	if done.State != report.Running || len(done.Sandboxes) != 1 {
+		t.Errorf("start: got %+v", done)
+	}
+	if status, _, text := o.post("echo", o.key, "", initialize); status != http.StatusOK {
+		t.Errorf("after the start: got %d %s", status, text)
+	}
+	opened := len(o.opener.Opened())
+	o.ask("POST", "/servers/echo/start", "", 200, &done)
+	if got := len(o.opener.Opened()); got != opened {
+		t.Errorf("start of a server that runs: got %d instances, want %d", got, opened)
+	}
+	if got := o.ask("POST", "/servers/exit/start", "", 502, nil); !strings.Contains(got, "exited with status 7") {
+		t.Errorf("got %s, want why it does not start", got)
+	}
+}
+
+func TestOperatorLiftsCrashLoop(t *testing.T) {
+	o := newOperated(t, func(p *policy.Policy) {
+		server := p.Servers["exit"]
+		server.Restart = policy.Restart{Backoff: time.Millisecond, MaxBackoff: time.Millisecond, Limit: 2, Reset: time.Minute}
+		p.Servers["exit"] = server
+	}, "exit")
+	call := func() { o.ask("POST", "/servers/exit/call", `{"tool":"echo"}`, 502, nil) }
+	for range 3 {
+		call()
+	}
+	if s := o.server("exit"); s.State != report.CrashLoop || !strings.Contains(s.Reason, "exited with status 7") || len(s.Places) != 1 {
+		t.Errorf("got %+v, want a crash loop", s)
+	}
+	opened := len(o.opener.Opened())
+	call()
+	if got := len(o.opener.Opened()); got != opened {
+		t.Errorf("an instance was started in a crash loop")
+	}
+	o.ask("POST", "/servers/exit/start", "", 502, nil)
+	if got := len(o.opener.Opened()); got <= opened {
+		t.Error("start: no instance was started")
+	}
+}
+
+// Replicas are replaced one by one, while clients call: no call fails.
+func TestOperatorRestartsUnderLoad(t *testing.T) {
+	o := newOperated(t, func(p *policy.Policy) {
+		server := p.Servers["modern"]
+		server.Instances, server.Replicas, server.Strategy = policy.InstancesShared, 2, policy.StrategyRoundRobin
+		p.Servers["modern"] = server
+	}, "modern")
+	call := func() string {
+		return o.ask("POST", "/servers/modern/call", `{"tool":"pid"}`, 200, nil)
+	}
+	before := map[string]bool{call(): true, call(): true}
+	if len(before) != 2 {
+		t.Fatalf("got %v, want two replicas", before)
+	}
+	over := make(chan struct{})
+	var calling sync.WaitGroup
+	for range 4 {
+		calling.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+					recorder := newRecorder()
+					o.operator.ServeHTTP(recorder, httptest.NewRequestWithContext(context.Background(), "POST", "/servers/modern/call", strings.NewReader(`{"tool":"echo"}`)))
+					if recorder.Code != 200 {
+						t.Errorf("a call failed: %s", recorder.Body)
+						return
+					}
+				}
+			}
+		})
+	}
+	for range 3 {
+		var done report.Done
+		o.ask("POST", "/servers/modern/restart", "", 200, &done)
+		if len(done.Sandboxes) != 2 || done.Ending < 2 || done.State != report.Running {
+			t.Errorf("got %+v, want two replicas that were replaced", done)
+		}
+	}
+	close(over)
+	calling.Wait()
+	if now := call(); before[now] {
+		t.Errorf("got an answer of %s, which was to end", now)
 	}
 }

@@ -65,7 +65,7 @@ type Options struct {
 // New returns a Proxy that waits for its first policy and opens servers over a daemon's
 // connection.
 func New(o Options) *Proxy {
-	return &Proxy{
+	p := &Proxy{
 		log:      o.Log,
 		daemon:   o.Daemon,
 		fleet:    fleet.New(o.Daemon, serveNetwork(egress.Log(o.Log)), o.Log),
@@ -76,6 +76,8 @@ func New(o Options) *Proxy {
 		audit:    o.Audit,
 		started:  time.Now(),
 	}
+	p.fleet.Observe(p.memory.happened)
+	return p
 }
 
 // Apply puts a generation in force, a policy.Policy as JSON. An error leaves the

@@ -11,6 +11,7 @@ import (
 	"mcpgateway/policy/authn"
 	"mcpgateway/policy/ratelimit"
 	"mcpgateway/policy/rbac"
+	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/pins"
 	"mcpgateway/proxy/recent"
@@ -28,6 +29,7 @@ type memory struct {
 	audit  *audit.Log
 	recent *recent.Calls // for operators
 	stderr *tail.Lines   // for operators
+	stops  stops         // by operators
 }
 
 func newMemory(o Options) *memory {
@@ -40,6 +42,13 @@ func newMemory(o Options) *memory {
 // observers are those who are told of calls under a policy.
 func (m *memory) observers(*policy.Policy) []telemetry.Observer {
 	return []telemetry.Observer{m.recent}
+}
+
+// happened tells those who want to know what became of an instance.
+func (m *memory) happened(e fleet.Event) {
+	if e.Kind == fleet.Restarted {
+		m.recent.Restarted(e.Server)
+	}
 }
 
 // watchers are those who are told of what runs.

@@ -45,7 +45,6 @@ type Conn struct {
 	inbox  *link.Queue // what relates to no call
 	idle   *time.Timer
 	done   chan struct{}
-	began  time.Time
 	hello  mcp.Message // the server's answer to initialize or server/discover, if the gateway asked
 
 	garbage  atomic.Int64 // lines that were no messages
@@ -92,7 +91,6 @@ func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role
 		probes:   map[uint64]chan<- mcp.Message{},
 		inbox:    link.NewQueue(),
 		done:     make(chan struct{}),
-		began:    time.Now(),
 		calls:    map[uint64]*Call{},
 		watchers: map[*watcher]struct{}{},
 		lastUsed: time.Now(),

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -19,11 +20,26 @@ func (p *Pool) Running() []Running {
 	p.mu.Lock()
 	list := make([]Running, 0, len(p.conns))
 	for conn := range p.conns {
-		list = append(list, Running{conn.spec().Server, conn.files.Sandbox, conn.began, conn.InFlight(), conn.Leaving()})
+		list = append(list, Running{conn.spec().Server, conn.files.Sandbox, conn.started, conn.InFlight(), conn.Leaving()})
 	}
 	p.mu.Unlock()
 	slices.SortFunc(list, func(a, b Running) int {
 		return cmp.Or(cmp.Compare(a.Server, b.Server), a.Began.Compare(b.Began), cmp.Compare(a.Sandbox, b.Sandbox))
 	})
 	return list
+}
+
+// Drain has the instances of a server, but for some, take no more calls and end with
+// those that they have, for a cause that their callers are told. It returns how many.
+func (p *Pool) Drain(server string, cause error, but map[*Conn]bool) (draining int) {
+	p.mu.Lock()
+	conns := slices.Collect(maps.Keys(p.conns))
+	p.mu.Unlock()
+	for _, conn := range conns {
+		if conn.spec().Server == server && !but[conn] && !conn.Leaving() {
+			conn.Drain(cause)
+			draining++
+		}
+	}
+	return draining
 }

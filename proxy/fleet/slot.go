@@ -70,18 +70,24 @@ func (f *Fleet) slot(spec Spec, owner Owner, offered backend.Capabilities) *slot
 	if s := f.slots[k]; s != nil && !s.over() {
 		return s
 	}
+	return f.claimLocked(spec, k, owner.Subject)
+}
+
+// claimLocked returns a new slot, for a caller or for all who share it. f.mu must be held.
+func (f *Fleet) claimLocked(spec Spec, k key, subject string) *slot {
+	shared := spec.Instances == policy.InstancesShared
 	f.noticeLocked(f.slots[k], spec)
 	f.setAsideLocked(k)
 	s := &slot{ready: make(chan struct{})}
 	if !shared {
-		s.subject = owner.Subject
+		s.subject = subject
 	}
-	switch resting := f.resting(placeOf(k, owner.Subject), spec); {
+	switch resting := f.resting(placeOf(k, subject), spec); {
 	case f.closed:
 		s.err = errShutdown
 	case resting != nil:
 		s.err = resting
-	case !shared && !f.roomLocked(spec, owner.Subject):
+	case !shared && !f.roomLocked(spec, subject):
 		s.err = fmt.Errorf("start server %q: all %d instances that one caller may have are in use: %w", spec.Server, spec.MaxPerCaller, link.ErrBusy)
 	}
 	if s.err != nil {
@@ -89,7 +95,7 @@ func (f *Fleet) slot(spec Spec, owner Owner, offered backend.Capabilities) *slot
 		return s
 	}
 	f.slots[k] = s
-	if spare := f.spareLocked(spec.Server, offered); spare != nil {
+	if spare := f.spareLocked(spec.Server, k.offered); spare != nil {
 		s.instance = spare
 		spare.place = placeOf(k, s.subject)
 		f.mendLocked(spare, spec)

@@ -62,6 +62,11 @@ func (g *Gate) Warm(ctx context.Context, server string) error {
 	return g.fleet.Warm(ctx, g.spec(server))
 }
 
+// Replace replaces the instances of a server: see fleet.Fleet.Replace.
+func (g *Gate) Replace(ctx context.Context, server string) (ending int, started []string, err error) {
+	return g.fleet.Replace(ctx, g.spec(server))
+}
+
 // Reconcile makes the policy hold for the instances: see fleet.Fleet.Reconcile.
 func (g *Gate) Reconcile() {
 	specs := map[string]fleet.Spec{}

@@ -56,6 +56,12 @@ type Source interface {
 	// Lines gives the last n lines of that.
 	Lines(server string, n int) []report.Line
 
+	// Start lifts what keeps a server from being started, and has an instance that works.
+	Start(ctx context.Context, server string) (report.Done, error)
+	// Stop has calls of a server be refused until Start.
+	Stop(ctx context.Context, server string) (report.Done, error)
+	// Restart replaces the instances of a server.
+	Restart(ctx context.Context, server string) (report.Done, error)
 	// Call calls a tool and returns its result.
 	Call(ctx context.Context, server string, call report.Call) (json.RawMessage, error)
 }
@@ -84,6 +90,9 @@ func routes() []route {
 		{"GET /status", (*Operator).status},
 		{"GET /servers", (*Operator).servers},
 		{"GET /servers/{server}", (*Operator).server},
+		{"POST /servers/{server}/start", act(Source.Start)},
+		{"POST /servers/{server}/stop", act(Source.Stop)},
+		{"POST /servers/{server}/restart", act(Source.Restart)},
 		{"POST /servers/{server}/call", (*Operator).call},
 		{"GET /tools", (*Operator).tools},
 		{"GET /instances", (*Operator).instances},

@@ -40,6 +40,18 @@ func (s source) Follow(server string, n int) (*tail.Reader, error) { return s.li
 
 func (s source) Lines(server string, n int) []report.Line { return s.lines.Read(server, n) }
 
+func (source) Start(_ context.Context, server string) (report.Done, error) {
+	return report.Done{State: report.Running, Sandboxes: []string{server + "-1"}}, nil
+}
+
+func (source) Stop(context.Context, string) (report.Done, error) {
+	return report.Done{State: report.Stopped, Ending: 2}, nil
+}
+
+func (source) Restart(context.Context, string) (report.Done, error) {
+	return report.Done{}, errors.New("it does not start")
+}
+
 func (source) Call(_ context.Context, server string, call report.Call) (json.RawMessage, error) {
 	return json.RawMessage(`{"called":"` + server + " " + call.Tool + " " + strconv.Itoa(len(call.Arguments)) + `","n":1.0}`), nil
 }
@@ -112,6 +124,11 @@ func TestRoutes(t *testing.T) {
 		{"a call with a list", "POST", "/servers/files/call", `{"tool":"t","arguments":[]}`, 400, `no object`},
 		{"a call that is too long", "POST", "/servers/files/call", `{"tool":"` + strings.Repeat("t", maxBodyBytes) + `"}`, 400, `too large`},
 		{"a call that is none", "GET", "/servers/files/call", "", 405, ``},
+		{"start", "POST", "/servers/files/start", "", 200, `{"state":"running","sandboxes":["files-1"],"ending":0}`},
+		{"stop", "POST", "/servers/files/stop", "", 200, `"ending":2`},
+		{"restart", "POST", "/servers/files/restart", "", 502, `it does not start`},
+		{"start of nothing", "POST", "/servers/x/start", "", 404, `there is no enabled server`},
+		{"start by looking", "GET", "/servers/files/start", "", 405, ``},
 		{"lines", "GET", "/servers/files/logs?tail=1", "", 200, `"sandbox":"files-1","text":"two"}` + "\n"},
 		{"lines of another server", "GET", "/servers/x/logs", "", 404, `there is no enabled server`},
 		{"so many lines", "GET", "/servers/files/logs?tail=-1", "", 400, `no number of lines`},

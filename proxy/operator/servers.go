@@ -2,6 +2,7 @@ package operator
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -26,6 +27,17 @@ func (o *Operator) server(r *http.Request) (any, error) {
 		return nil, &failure{http.StatusNotFound, fmt.Errorf("there is no enabled server %.100q", name)}
 	}
 	return detail, nil
+}
+
+// act answers a request that changes what becomes of a server.
+func act(do func(Source, context.Context, string) (report.Done, error)) func(*Operator, *http.Request) (any, error) {
+	return func(o *Operator, r *http.Request) (any, error) {
+		name, err := o.known(r)
+		if err != nil {
+			return nil, err
+		}
+		return do(o.source, r.Context(), name)
+	}
 }
 
 // call answers POST /servers/NAME/call with the tool's result.

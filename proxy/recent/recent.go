@@ -42,6 +42,7 @@ func New(now func() time.Time) *Calls { return &Calls{now: now, servers: map[str
 type server struct {
 	inFlight int
 	total    int64
+	restarts uint64
 	ring     [steps]bucket
 	failure  Failure
 	last     time.Time
@@ -79,7 +80,8 @@ type Failure struct {
 // Stats are what is known of one server, or of all.
 type Stats struct {
 	Counts
-	Total     int64 // calls that have ended since the server is known
+	Total     int64  // calls that have ended since the server is known
+	Restarts  uint64 // since then
 	InFlight  int
 	PerSecond float64       // calls, over the last whole step
 	P50       time.Duration // of the calls that were passed on, coarsely; 0 without any
@@ -148,6 +150,16 @@ func (c *Calls) End(ctx context.Context, call *telemetry.Call) {
 	b.latency.add(call.Duration)
 }
 
+// Restarted counts an instance of a server that took the place of one that had ended by
+// itself.
+func (c *Calls) Restarted(server string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.servers[server]; s != nil {
+		s.restarts++
+	}
+}
+
 // at is the bucket of a time, an empty one if what it has is of a time before.
 func (s *server) at(now time.Time) *bucket {
 	begins := now.Truncate(Step)
@@ -185,6 +197,7 @@ func summarise(now time.Time, servers ...*server) (sum Stats) {
 	for _, s := range servers {
 		sum.InFlight += s.inFlight
 		sum.Total += s.total
+		sum.Restarts += s.restarts
 		if s.last.After(sum.LastCall) {
 			sum.LastCall = s.last
 		}

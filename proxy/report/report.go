@@ -142,9 +142,9 @@ type Called struct {
 
 // Done is the answer to POST /servers/NAME/start, stop and restart.
 type Done struct {
-	State   State  `json:"state"`
-	Sandbox string `json:"sandbox,omitempty"` // that was started to see that it works
-	Ended   int    `json:"ended"`             // instances that end, with their calls
+	State     State    `json:"state"`
+	Sandboxes []string `json:"sandboxes"` // that were started, and work
+	Ending    int      `json:"ending"`    // instances that end when their calls have
 }
 
 // Line is one line of a server's standard error. GET /servers/NAME/logs answers with one
