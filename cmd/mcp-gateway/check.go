@@ -48,6 +48,8 @@ type checked struct {
 	Servers  []string `json:"servers"`
 	Warnings []remark `json:"warnings"`
 	Mistakes []remark `json:"mistakes"`
+
+	config *config.Config // nil if it has mistakes of its own
 }
 
 // remark is something about a place of a file, or about the file.
@@ -117,6 +119,7 @@ func judge(path string, fetch config.Fetch) (*checked, error) {
 		return nil, read.Err
 	}
 	cfg := read.Config
+	c.config = cfg
 	c.Servers = serverNames(cfg)
 	if n := cfg.Unfetched(); n > 0 {
 		c.warn(path, fmt.Sprintf("%d references to secrets were not looked up: check --secrets does, as root", n))

@@ -26,6 +26,7 @@ func layers() map[string]int {
 		"proxy/mcp":        0,
 		"runtime/control":  0,
 		"runtime/document": 0,
+		"runtime/doctor":   0,
 		"runtime/hostpath": 0,
 		"runtime/secret":   0,
 		"sandbox":          0,

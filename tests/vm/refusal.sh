@@ -15,3 +15,8 @@ case $said in
 *'cgroup controller "memory" is missing'*) echo "refused: $said" | head -n 1 ;;
 *) echo "it did not say which controller is missing: $said" >&2; exit 1 ;;
 esac
+said=$(/opt/bin/mcp-gateway doctor --config /etc/gateway.yaml) && { echo "doctor found nothing missing" >&2; exit 1; }
+case $said in
+*'missing  memory controller'*'cgroup_disable=memory'*) echo "doctor: $(grep -A1 'missing  memory controller' <<<"$said" | tr -s ' \n' ' ')" ;;
+*) echo "doctor did not say that memory is missing: $said" >&2; exit 1 ;;
+esac
