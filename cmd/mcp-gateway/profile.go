@@ -118,7 +118,8 @@ func newProfileListCommand() *cobra.Command {
 			score, _ := exposure.Score(e.Profile)
 			list = append(list, listedProfile{name, e.Description, append([]string{}, e.Chain[1:]...), score})
 		}
-		return f.output.print(cmd.OutOrStdout(), list, func(out io.Writer) error {
+		form := f.output
+		return form.print(cmd.OutOrStdout(), list, func(out io.Writer) error {
 			table := newTable(out, "NAME", "EXPOSURE", "EXTENDS", "DESCRIPTION")
 			for _, p := range list {
 				extends := "-"
@@ -254,7 +255,8 @@ a server do more, "stricter" where less, and "other" where neither can be said.`
 			return err
 		}
 		changes := append([]view.Change{}, view.Diff(a, b)...)
-		return f.output.print(cmd.OutOrStdout(), comparedProfiles{a.Name, b.Name, changes}, func(out io.Writer) error {
+		form := f.output
+		return form.print(cmd.OutOrStdout(), comparedProfiles{a.Name, b.Name, changes}, func(out io.Writer) error {
 			table := newTable(out, "KEY", strings.ToUpper(a.Name), strings.ToUpper(b.Name), "WAY")
 			for _, c := range changes {
 				way := map[int]cell{1: bad("weaker"), 0: caution("other"), -1: good("stricter")}[c.Weaker]

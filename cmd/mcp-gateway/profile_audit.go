@@ -84,7 +84,8 @@ needs root and changes nothing.`,
 		if err != nil {
 			return err
 		}
-		err = f.output.print(cmd.OutOrStdout(), document, func(out io.Writer) error { return writeAudit(out, document) })
+		form := f.output
+		err = form.print(cmd.OutOrStdout(), document, func(out io.Writer) error { return writeAudit(out, document) })
 		if err == nil && document.Differences > 0 {
 			err = errReported
 		}

@@ -33,6 +33,7 @@ func layers() map[string]int {
 
 		"images/unpack":    1,
 		"policy/mirror":    1,
+		"runtime/clients":  1,
 		"policy/authn":     1,
 		"policy/profile":   1,
 		"policy/ratelimit": 1,
