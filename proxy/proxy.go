@@ -22,6 +22,7 @@ import (
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/gate"
 	"mcpgateway/proxy/httpfront"
+	"mcpgateway/proxy/metrics"
 	"mcpgateway/proxy/operator"
 	"mcpgateway/proxy/report"
 	"mcpgateway/runtime/control"
@@ -45,6 +46,8 @@ type Proxy struct {
 	serving  atomic.Pointer[[]report.Listener]
 	audit    *audit.Log
 	handover audit.Handover // came for the next generation; without a file if none did
+
+	connections connections
 }
 
 // Daemon is what the proxy wants of the daemon. A *peer.Client is one.
@@ -66,16 +69,18 @@ type Options struct {
 // connection.
 func New(o Options) *Proxy {
 	p := &Proxy{
-		log:      o.Log,
-		daemon:   o.Daemon,
-		fleet:    fleet.New(o.Daemon, serveNetwork(egress.Log(o.Log)), o.Log),
-		sessions: gate.NewSessions(o.Log),
-		memory:   newMemory(o),
-		first:    make(chan struct{}),
-		refused:  make(chan struct{}),
-		audit:    o.Audit,
-		started:  time.Now(),
+		log:         o.Log,
+		daemon:      o.Daemon,
+		sessions:    gate.NewSessions(o.Log),
+		memory:      newMemory(o),
+		first:       make(chan struct{}),
+		refused:     make(chan struct{}),
+		audit:       o.Audit,
+		started:     time.Now(),
+		connections: newConnections(),
 	}
+	p.memory.metrics = metrics.New(counted{p}, o.Log)
+	p.fleet = fleet.New(o.Daemon, serveNetwork(egress.Log(o.Log), p.memory.metrics.Traffic), o.Log)
 	p.fleet.Observe(p.memory.happened)
 	return p
 }
@@ -144,6 +149,7 @@ func (p *Proxy) Exited(exit control.Exit) {
 
 // Reloaded takes the daemon's notice that a reload has ended.
 func (p *Proxy) Reloaded(generation uint64, good bool) {
+	p.memory.metrics.Reloaded(generation, good)
 	p.reloaded.Store(&report.Reload{Time: time.Now(), Good: good, Generation: generation})
 }
 
@@ -190,9 +196,9 @@ func (p *Proxy) Start(ctx context.Context) error {
 	return nil
 }
 
-// ServeAdmin serves the health checks until ctx ends.
+// ServeAdmin serves the health checks and metrics until ctx ends.
 func (p *Proxy) ServeAdmin(ctx context.Context, listeners ...net.Listener) error {
-	return httpfront.ServeAdmin(ctx, p.ready, p.log, listeners...)
+	return httpfront.ServeAdmin(ctx, p.ready, p.memory.metrics, p.log, listeners...)
 }
 
 // ServeOperator answers root on listeners of Unix sockets until ctx ends.

@@ -13,6 +13,7 @@ import (
 	"mcpgateway/policy/rbac"
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/gate"
+	"mcpgateway/proxy/metrics"
 	"mcpgateway/proxy/pins"
 	"mcpgateway/proxy/recent"
 	"mcpgateway/proxy/tail"
@@ -30,6 +31,8 @@ type memory struct {
 	recent *recent.Calls // for operators
 	stderr *tail.Lines   // for operators
 	stops  stops         // by operators
+
+	metrics *metrics.Metrics // set by New
 }
 
 func newMemory(o Options) *memory {
@@ -40,19 +43,24 @@ func newMemory(o Options) *memory {
 }
 
 // observers are those who are told of calls under a policy.
-func (m *memory) observers(*policy.Policy) []telemetry.Observer {
-	return []telemetry.Observer{m.recent}
+func (m *memory) observers(next *policy.Policy) []telemetry.Observer {
+	all := []telemetry.Observer{m.recent}
+	if counting := m.metrics.Apply(next); counting != nil {
+		all = append(all, counting)
+	}
+	return all
 }
 
 // happened tells those who want to know what became of an instance.
 func (m *memory) happened(e fleet.Event) {
+	m.metrics.Instance(e)
 	if e.Kind == fleet.Restarted {
 		m.recent.Restarted(e.Server)
 	}
 }
 
 // watchers are those who are told of what runs.
-func (m *memory) watchers() []telemetry.Watcher { return nil }
+func (m *memory) watchers() []telemetry.Watcher { return []telemetry.Watcher{m.metrics} }
 
 // rules makes of a policy what a gate enforces. It refuses one of which a part can't
 // be enforced.

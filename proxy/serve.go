@@ -32,6 +32,7 @@ func (p *Proxy) Serve(parent context.Context, l Listeners) error {
 	}
 	listening := l.describe()
 	p.serving.Store(&listening)
+	l = l.counted(p.connections)
 	web := httpfront.Listeners{HTTP: l.HTTP, WebSocket: l.WebSocket, SSE: l.SSE}
 	ctx, stop := context.WithCancelCause(parent)
 	defer stop(nil)

@@ -62,6 +62,7 @@ type Log struct {
 	slots   chan struct{} // one for each record that was promised and is not written
 	queue   chan *entry   // as long as slots: who has a slot never waits
 	blocked atomic.Bool   // the file can't be written, and the rule is block
+	lost    atomic.Uint64 // records, since the start
 	now     atomic.Pointer[settings]
 	entries sync.Pool
 
@@ -125,6 +126,14 @@ func (l *Log) Apply(p *policy.Audit, file Handover) {
 	case l.poke <- struct{}{}:
 	default:
 	}
+}
+
+// Lost is how many records could not be written since the start.
+func (l *Log) Lost() uint64 {
+	if l == nil {
+		return 0
+	}
+	return l.lost.Load()
 }
 
 // Slot is the promise that a record will be written. The zero Slot is none's.

@@ -15,7 +15,7 @@ func (l *Log) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	w := &writer{log: l.log, done: l.written, notary: &notary{keeper: l.keeper, log: l.log, heads: make(chan chain.Head, 1)}}
+	w := &writer{log: l.log, done: l.written, losses: &l.lost, notary: &notary{keeper: l.keeper, log: l.log, heads: make(chan chain.Head, 1)}}
 	signing, stop := context.WithCancel(ctx)
 	var notaries sync.WaitGroup
 	notaries.Go(func() { w.notary.run(signing) })
@@ -83,8 +83,14 @@ func (l *Log) write(w *writer, first *entry, now time.Time) {
 
 // lose counts a record that can't be written.
 func (w *writer) lose(e *entry) {
-	w.lost++
+	w.loses(1)
 	w.done(e)
+}
+
+// loses counts records that can't be written.
+func (w *writer) loses(n uint64) {
+	w.lost += n
+	w.losses.Add(n)
 }
 
 // written takes back an entry.
@@ -138,7 +144,7 @@ func (l *Log) drain(w *writer, now time.Time) {
 func (w *writer) shut(ctx context.Context, now time.Time) {
 	w.flush(now)
 	w.sync(now)
-	w.lost += uint64(len(w.batch.Rewind())) // there is no file for them any more
+	w.loses(uint64(len(w.batch.Rewind()))) // there is no file for them any more
 	for _, e := range w.entries {
 		w.done(e)
 	}
@@ -163,7 +169,7 @@ func (l *Log) finish(ctx context.Context, w *writer) {
 		now := time.Now()
 		w.flush(now)
 		l.drain(w, now)
-		w.lost += uint64(len(l.queue))
+		w.loses(uint64(len(l.queue)))
 		w.shut(ctx, now)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"mcpgateway/policy"
@@ -35,13 +36,14 @@ type writer struct {
 	batch   chain.Batch
 	entries []*entry // that the batch's lines are made of
 
-	failing    error     // why lines can't be written
-	complained time.Time // when that was last logged
-	lost       uint64    // records since the last one that was written
-	unsynced   time.Time // since when something written may not be on the disk; zero: nothing
-	unsigned   time.Time // since when there are lines after the last checkpoint; zero: there are none
-	signed     uint64    // sequence of the last one
-	rotateFrom time.Time // not before
+	failing    error          // why lines can't be written
+	complained time.Time      // when that was last logged
+	lost       uint64         // records since the last one that was written
+	losses     *atomic.Uint64 // records in all
+	unsynced   time.Time      // since when something written may not be on the disk; zero: nothing
+	unsigned   time.Time      // since when there are lines after the last checkpoint; zero: there are none
+	signed     uint64         // sequence of the last one
+	rotateFrom time.Time      // not before
 }
 
 // add makes a line of an entry, which is the writer's until the line is written.

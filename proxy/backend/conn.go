@@ -47,6 +47,7 @@ type Conn struct {
 	done   chan struct{}
 	hello  mcp.Message // the server's answer to initialize or server/discover, if the gateway asked
 
+	greeted  atomic.Bool  // it was started, and answered if it was asked
 	garbage  atomic.Int64 // lines that were no messages
 	redacted atomic.Int64 // secrets of its own that it wrote
 	halts    atomic.Int64 // freezes and thaws, so that it is odd while the server is halted

@@ -15,6 +15,7 @@ type outbox struct {
 
 	mu      sync.Mutex
 	pending []byte
+	lines   int           // in pending
 	room    chan struct{} // closed when the writer takes; nil if nobody waits
 	end     error
 }
@@ -56,6 +57,7 @@ func (o *outbox) offer(m mcp.Message, id []byte) (room <-chan struct{}, err erro
 		o.pending = m.AppendWithID(o.pending, id)
 	}
 	o.pending = append(o.pending, '\n')
+	o.lines++
 	o.wakeLocked()
 	return nil, nil
 }
@@ -75,9 +77,16 @@ func (o *outbox) take(used []byte) (lines []byte, ok bool) {
 	if o.end != nil {
 		return nil, false
 	}
-	lines, o.pending = o.pending, used[:0]
+	lines, o.pending, o.lines = o.pending, used[:0], 0
 	o.freeLocked()
 	return lines, true
+}
+
+// len is how many messages the writer has not taken.
+func (o *outbox) len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.lines
 }
 
 // wake makes the writer look, though there may be nothing to write.
@@ -93,7 +102,7 @@ func (o *outbox) close(cause error) {
 	defer o.mu.Unlock()
 	if o.end == nil {
 		o.end = cause
-		o.pending = nil
+		o.pending, o.lines = nil, 0
 		o.freeLocked()
 		o.wakeLocked()
 	}

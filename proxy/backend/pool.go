@@ -127,6 +127,7 @@ func (p *Pool) startOnce(ctx context.Context, spec Spec, as role, greet func(*Co
 		conn.shut(err)
 		return nil, err
 	}
+	conn.greeted.Store(true)
 	return conn, nil
 }
 

@@ -9,10 +9,37 @@ import (
 
 // Running is an instance that runs, whoever it belongs to.
 type Running struct {
-	Server, Sandbox string
-	Began           time.Time
-	InFlight        int
-	Leaving         bool // it takes no more calls
+	Project, Server, Sandbox string
+	Began                    time.Time
+	InFlight                 int
+	Queued                   int  // messages that it has not read yet
+	Leaving                  bool // it takes no more calls
+	State                    State
+}
+
+// State is where an instance is in its life.
+type State string
+
+// The states.
+const (
+	Starting State = "starting" // it has not said yet who it is
+	Spare    State = "spare"    // started ahead, and nobody's
+	Serving  State = "running"
+	Draining State = "draining" // it serves the calls that it has, and takes no more
+)
+
+func (c *Conn) state() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !c.greeted.Load():
+		return Starting
+	case c.ended != nil || c.draining != nil:
+		return Draining
+	case c.held:
+		return Spare
+	}
+	return Serving
 }
 
 // Running lists the instances of all servers, sorted by server and age.
@@ -20,7 +47,9 @@ func (p *Pool) Running() []Running {
 	p.mu.Lock()
 	list := make([]Running, 0, len(p.conns))
 	for conn := range p.conns {
-		list = append(list, Running{conn.spec().Server, conn.files.Sandbox, conn.started, conn.InFlight(), conn.Leaving()})
+		list = append(list, Running{
+			conn.spec().Project, conn.spec().Server, conn.files.Sandbox, conn.started, conn.InFlight(), conn.outbox.len(), conn.Leaving(), conn.state(),
+		})
 	}
 	p.mu.Unlock()
 	slices.SortFunc(list, func(a, b Running) int {

@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -29,6 +30,13 @@ type Instance struct {
 	Rules                    *Rules
 	Resolver                 *net.Resolver // outside; nil is the host's
 	Record                   func(Record)  // gets what happened; called concurrently
+	Traffic                  *Traffic      // counts it as it happens, beside others' if need be; nil: nobody wants to know
+}
+
+// Traffic counts what sandboxes do. All of it may be read at any time.
+type Traffic struct {
+	Sent, Received   atomic.Int64  // bytes, by the servers and to them
+	Allowed, Refused atomic.Uint64 // connections, and names that were asked for in vain
 }
 
 // Bounds of one sandbox, beside those of its rules.
@@ -82,6 +90,9 @@ func Serve(ctx context.Context, i Instance, files []*os.File) error {
 func newEgress(i Instance) *egress {
 	if i.Resolver == nil {
 		i.Resolver = net.DefaultResolver
+	}
+	if i.Traffic == nil {
+		i.Traffic = new(Traffic)
 	}
 	return &egress{
 		Instance: i,

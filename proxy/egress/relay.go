@@ -14,13 +14,13 @@ import (
 // relay carries bytes both ways, those of hello first, until both ends have
 // finished, one breaks off, or neither says anything for as long as idle. It
 // closes both. An end of one direction is passed on while the other goes on.
-func relay(client, outside *net.TCPConn, hello []byte, idle time.Duration) (sent, received int64, err error) {
+func relay(client, outside *net.TCPConn, hello []byte, idle time.Duration, traffic *Traffic) (sent, received int64, err error) {
 	p := &pair{idle: idle}
 	p.abort = func() { reset(client); reset(outside) }
 	p.touch()
 	var receiving sync.WaitGroup
-	receiving.Go(func() { received = p.carry(client, outside, nil) })
-	sent = p.carry(outside, client, hello)
+	receiving.Go(func() { received = p.carry(client, outside, nil, &traffic.Received) })
+	sent = p.carry(outside, client, hello, &traffic.Sent)
 	receiving.Wait()
 	client.Close()
 	outside.Close()
@@ -42,15 +42,17 @@ func (p *pair) touch() { p.active.Store(time.Now().UnixNano()) }
 func (p *pair) deadline() time.Time { return time.Unix(0, p.active.Load()).Add(p.idle) }
 
 // carry copies one direction, first what was read already, and returns how many
-// bytes got through.
-func (p *pair) carry(to, from *net.TCPConn, first []byte) (n int64) {
+// bytes got through, which it counts on the way.
+func (p *pair) carry(to, from *net.TCPConn, first []byte, count *atomic.Int64) (n int64) {
 	n, err := p.write(to, first)
+	count.Add(n)
 	buffer := make([]byte, copyBuffer)
 	for err == nil {
 		var read int
 		read, err = p.read(from, buffer)
 		written, writeErr := p.write(to, buffer[:read])
 		n += written
+		count.Add(written)
 		if writeErr != nil {
 			err = writeErr
 		}

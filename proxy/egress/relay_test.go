@@ -29,7 +29,7 @@ func join(t *testing.T, hello string, idle time.Duration) joined {
 	dialed, server := pipe(t)
 	j := joined{client, server, make(chan outcome, 1)}
 	go func() {
-		sent, received, err := relay(accepted, dialed, []byte(hello), idle)
+		sent, received, err := relay(accepted, dialed, []byte(hello), idle, new(Traffic))
 		j.ended <- outcome{sent, received, err}
 	}()
 	return j

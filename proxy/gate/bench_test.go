@@ -17,18 +17,25 @@ import (
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/metrics"
 	"mcpgateway/proxy/proxytest"
 )
 
 // BenchmarkGuard measures what the guard adds to a call: of itself, with 1,000 rules
-// and limits, and with the audit log, whose writer works beside it.
+// and limits, with the audit log, whose writer works beside it, and with metrics.
 func BenchmarkGuard(b *testing.B) {
-	p := &policy.Policy{Servers: map[string]policy.Server{"files": {Project: "alpha", Quota: ample()}}}
+	p := &policy.Policy{Servers: map[string]policy.Server{"files": {
+		Project: "alpha", Quota: ample(),
+		Objective: policy.Objective{Availability: 99.9, Latency: time.Second, LatencyTarget: 99, Window: 720 * time.Hour},
+	}}}
+	p.Metrics = policy.Metrics{Enabled: true, Counters: map[string]policy.Counter{
+		"reads": {Tools: []string{"read_file"}, Labels: map[string]string{"path": "arguments.path"}}, "writes": {Tools: []string{"write_file"}},
+	}}
 	p.Limits.Gateway, p.Limits.PerIdentity = ample(), ample()
 	for _, test := range []struct {
-		name         string
-		rules, audit bool
-	}{{"alone", false, false}, {"rules", true, false}, {"rules and audit", true, true}} {
+		name                string
+		rules, audit, count bool
+	}{{"alone", false, false, false}, {"metrics", false, false, true}, {"rules", true, false, false}, {"rules and audit", true, true, false}, {"all", true, true, true}} {
 		b.Run(test.name, func(b *testing.B) {
 			rules := Rules{Policy: p}
 			if test.rules {
@@ -38,6 +45,9 @@ func BenchmarkGuard(b *testing.B) {
 				rules.Audit = recording(b)
 			}
 			quiet := slog.New(slog.DiscardHandler)
+			if test.count {
+				rules.Observers = append(rules.Observers, metrics.New(nothing{}, quiet).Apply(p))
+			}
 			g := New(rules, fleet.New(&proxytest.Opener{}, nil, quiet), NewSessions(quiet))
 			guard := g.guard(policy.Identity{Subject: "key:a", Key: "a", Method: policy.MethodAPIKey}, policy.Scope{Server: "files"})
 			request := mcp.NewRequest([]byte("1"), mcp.MethodToolsCall, []byte(`{"name":"read_file","arguments":{"path":"/srv/projects/alpha/README.md"}}`))
@@ -54,6 +64,9 @@ func BenchmarkGuard(b *testing.B) {
 		})
 	}
 }
+
+// nothing is what nobody scrapes.
+type nothing struct{ metrics.Source }
 
 func ample() policy.Quota { return policy.Quota{Rate: &policy.Rate{PerSecond: 1e9, Burst: 1e9}} }
 

@@ -155,7 +155,11 @@ func (g *Gate) Do(ctx context.Context, r Request) (Reply, error) {
 	if r.Origin.Correlation == "" {
 		r.Origin.Correlation = g.sessions.correlations.Next()
 	}
-	ctx = withPassenger(ctx, passenger{Origin: r.Origin, caller: r.Caller})
+	by := passenger{Origin: r.Origin, caller: r.Caller}
+	if r.Stateless {
+		by.revision, _ = r.Message.Text(r.Message.Param("_meta", mcp.MetaRevision))
+	}
+	ctx = withPassenger(ctx, by)
 	place, err := g.enter(r)
 	if err != nil {
 		g.note(ctx, r, err)

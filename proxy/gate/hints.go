@@ -9,9 +9,13 @@ import (
 // maxHints bounds the tools of one server that are remembered.
 const maxHints = 10_000
 
-// hints are the tools that servers say may be called twice: they change nothing, or
-// nothing more the second time (2025-11-25, ToolAnnotations). It is a server's word
-// about itself, and so the last that it said to anybody.
+// maxHintedName bounds the names of tools that are remembered, in bytes.
+const maxHintedName = 1000
+
+// hints are the tools that servers have listed, and whether they say that one may be
+// called twice: it changes nothing, or nothing more the second time (2025-11-25,
+// ToolAnnotations). It is a server's word about itself, and so the last that it said to
+// anybody.
 type hints struct {
 	mu       sync.RWMutex
 	byServer map[string]map[string]bool
@@ -20,7 +24,7 @@ type hints struct {
 // note takes in a definition that a server has listed.
 func (h *hints) note(server string, definition []byte) {
 	name, ok := mcp.TextOf(mcp.Member(definition, "name"))
-	if !ok {
+	if !ok || len(name) > maxHintedName {
 		return
 	}
 	annotations := mcp.Member(definition, "annotations")
@@ -28,14 +32,21 @@ func (h *hints) note(server string, definition []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	tools := h.byServer[server]
-	switch {
-	case !says:
-		delete(tools, name)
-	case tools == nil:
-		h.byServer[server] = map[string]bool{name: true}
-	case len(tools) < maxHints:
-		tools[name] = true
+	if tools == nil {
+		tools = map[string]bool{}
+		h.byServer[server] = tools
 	}
+	if _, known := tools[name]; known || len(tools) < maxHints {
+		tools[name] = says
+	}
+}
+
+// listed reports whether a server has listed a tool.
+func (h *hints) listed(server, tool string) bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	_, known := h.byServer[server][tool]
+	return known
 }
 
 // idempotent reports whether a server has said so of a tool.

@@ -21,8 +21,9 @@ type Origin struct {
 // guard of the server that it ends up at.
 type passenger struct {
 	Origin
-	caller  policy.Identity
-	opening string // the server whose guard has let an initialize in, which opens a session now
+	caller   policy.Identity
+	revision string // of the protocol that the client speaks
+	opening  string // the server whose guard has let an initialize in, which opens a session now
 }
 
 type passengerKey struct{}

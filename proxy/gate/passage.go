@@ -23,23 +23,31 @@ type passage struct {
 	started time.Time
 	wants   wants
 	once    sync.Once
-	bytes   atomic.Int64           // of what came back
-	served  atomic.Pointer[string] // the instance, once it is known
-	over    chan struct{}          // of a subscription: closed when it has ended
-	call    telemetry.Call         // what observers are told
-	ctx     context.Context        //nolint:containedctx // of the passage: observers find their own there
+	bytes   atomic.Int64              // of what came back
+	served  atomic.Pointer[string]    // once it is known
+	passed  atomic.Pointer[time.Time] // when the first instance was
+	over    chan struct{}             // of a subscription: closed when it has ended
+	call    telemetry.Call            // what observers are told
+	ctx     context.Context           //nolint:containedctx // of the passage: observers find their own there
 }
 
 // ServedBy takes note of the instance that a request goes to.
-func (p *passage) ServedBy(instance string) { p.served.Store(&instance) }
+func (p *passage) ServedBy(instance string) {
+	now := time.Now()
+	p.passed.CompareAndSwap(nil, &now)
+	p.served.Store(&instance)
+}
 
 // begin tells the observers of a request.
 func (p *passage) begin(ctx context.Context, request mcp.Message) context.Context {
 	by := passengerOf(ctx)
 	p.call = telemetry.Call{
 		Correlation: by.Correlation, Transport: by.Transport, Caller: p.caller, Project: p.project, Server: p.server,
-		Method: p.wants.method, Tool: p.wants.tool, Name: p.wants.name(), Started: p.started,
+		Method: p.wants.method, Tool: p.wants.tool, Name: p.wants.name(), Revision: by.revision, Started: p.started,
 		Request: request, BytesIn: int64(len(request.Raw())),
+	}
+	if len(p.rules.Observers) > 0 && p.wants.tool != "" {
+		p.call.Listed = p.sessions.hints.listed(p.server, p.wants.tool)
 	}
 	for _, o := range p.rules.Observers {
 		ctx = o.Begin(ctx, &p.call)
@@ -53,6 +61,9 @@ func (p *passage) tell(status, reason string, refused bool) {
 	p.call.Status, p.call.Reason, p.call.Refused = status, reason, refused
 	if instance := p.served.Load(); instance != nil {
 		p.call.Instance = *instance
+	}
+	if passed := p.passed.Load(); passed != nil {
+		p.call.Passed = *passed
 	}
 	p.call.Duration, p.call.BytesOut = time.Since(p.started), p.bytes.Load()
 	for _, o := range p.rules.Observers {

@@ -5,8 +5,9 @@ import (
 	"net/http"
 )
 
-// newAdmin serves what a supervisor asks: is the process there, and is it ready.
-func newAdmin(ready func() error) http.Handler {
+// newAdmin serves what a supervisor asks: is the process there, is it ready, and what
+// does it do.
+func newAdmin(ready func() error, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		setHeaders(w.Header())
@@ -20,6 +21,10 @@ func newAdmin(ready func() error) http.Handler {
 			return
 		}
 		fmt.Fprintln(w, "ready")
+	})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		setHeaders(w.Header())
+		metrics.ServeHTTP(w, r)
 	})
 	return mux
 }

@@ -24,7 +24,9 @@ type Call struct {
 	Server      string // "" for the initialize of a session with many
 	Method      string
 	Tool        string // of a tools/call, as its server names it
+	Listed      bool   // the server has listed that tool; anybody can make up others
 	Name        string // of the tool, prompt or resource
+	Revision    string // of the protocol that the client speaks, if it is known
 	Started     time.Time
 	// Request is what goes to the server. Begin may replace it by one that differs in
 	// params._meta alone.
@@ -32,10 +34,11 @@ type Call struct {
 
 	// What is known at its end:
 
-	Refused  bool   // it was not passed on
-	Status   string // as in the audit log: "ok", "tool-error", "error -32603", "timeout", "ended", "cancelled", "forbidden", …
-	Reason   string // for people; may hold what a server wrote
-	Instance string // the sandbox that served it; "" for none
+	Refused  bool      // it was not passed on
+	Status   string    // as in the audit log: "ok", "tool-error", "error -32603", "timeout", "ended", "cancelled", "forbidden", …
+	Reason   string    // for people; may hold what a server wrote
+	Instance string    // the sandbox that served it; "" for none
+	Passed   time.Time // when it was first passed on to an instance; zero if it was not
 	Duration time.Duration
 	BytesIn  int64 // of the request, as it came
 	BytesOut int64 // of all that came back

@@ -81,6 +81,7 @@ func layers() map[string]int {
 		"proxy/grpcfront/gatewaypb": 5,
 
 		"proxy/grpcfront": 6,
+		"proxy/metrics":   6,
 		"proxy/operator":  6,
 		"proxy/restfront": 6,
 		"proxy/ssefront":  6,
