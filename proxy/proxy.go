@@ -198,21 +198,11 @@ func (p *Proxy) Start(ctx context.Context) error {
 
 // ServeAdmin serves the health checks and metrics until ctx ends.
 func (p *Proxy) ServeAdmin(ctx context.Context, listeners ...net.Listener) error {
-	return httpfront.ServeAdmin(ctx, p.ready, p.memory.metrics, p.log, listeners...)
+	return httpfront.ServeAdmin(ctx, p.readiness(), p.memory.metrics, p.log, listeners...)
 }
 
 // ServeOperator answers root on listeners of Unix sockets until ctx ends.
 func (p *Proxy) ServeOperator(ctx context.Context, listeners ...net.Listener) error {
 	const root = 0
 	return operator.New(asked{p}, root, p.log).Serve(ctx, listeners...)
-}
-
-func (p *Proxy) ready() error {
-	switch {
-	case p.current.Load() == nil:
-		return errors.New("no policy yet")
-	case !p.warm.Load():
-		return errors.New("eager servers are starting")
-	}
-	return nil
 }

@@ -38,7 +38,9 @@ func (p *Proxy) Serve(parent context.Context, l Listeners) error {
 	defer stop(nil)
 	var serving sync.WaitGroup
 	serving.Go(func() { stop(httpfront.New(p.current.Load, p.log).Serve(ctx, web)) })
-	serving.Go(func() { stop(grpcfront.New(p.current.Load, p.ready, p.log).Serve(ctx, l.GRPC...)) })
+	serving.Go(func() {
+		stop(grpcfront.New(p.current.Load, grpcfront.Readiness{Gateway: p.ready, Server: p.readyServer}, p.log).Serve(ctx, l.GRPC...))
+	})
 	serving.Wait()
 	if parent.Err() != nil {
 		return nil

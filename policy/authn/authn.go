@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"mcpgateway/policy"
@@ -163,6 +164,15 @@ func (a *Authenticator) authenticate(ctx context.Context, r Request) (policy.Ide
 		}
 	}
 	return policy.Identity{}, &Error{Kind: NoCredential, Text: wanted(methods)}
+}
+
+// Shown reports whether a request brought a credential, be it good or not: one without
+// any asks for no more than anybody may have.
+func (a *Authenticator) Shown(r Request) bool {
+	if len(r.Header["Authorization"])+len(r.Header["X-Api-Key"]) > 0 {
+		return true
+	}
+	return hasCertificate(r.TLS) && slices.Contains(a.policy.Methods[r.Transport], policy.MethodMTLS)
 }
 
 // wanted says what a request should have brought.

@@ -39,16 +39,17 @@ func admittedOf(ctx context.Context) *admitted {
 	return a
 }
 
-// admit decides on every call, but health checks, before its message is read: a
-// stranger makes nobody hold anything. It is called for each call in turn, and so
-// does not wait.
+// admit decides on every call before its message is read: a stranger makes nobody hold
+// anything, and gets no further than health checks, for what supervises the gateway has
+// no key. It is called for each call in turn, and so does not wait.
 func (f *Front) admit(ctx context.Context, call *tap.Info) (_ context.Context, err error) {
 	defer f.contain(&err)
-	if strings.HasPrefix(call.FullMethodName, "/"+healthpb.Health_ServiceDesc.ServiceName+"/") {
-		return ctx, nil // what supervises the gateway has no key
-	}
+	supervision := strings.HasPrefix(call.FullMethodName, "/"+healthpb.Health_ServiceDesc.ServiceName+"/")
 	a := &admitted{Current: f.current(), credentials: credentialsOf(ctx, call.Header)}
 	a.origin = gate.Origin{Transport: "grpc", Source: a.credentials.Source}
+	if supervision && (a.Current == nil || !a.Auth.Shown(a.credentials)) {
+		return ctx, nil
+	}
 	if a.Current == nil {
 		return nil, status.Error(codes.Unavailable, "the gateway is starting")
 	}

@@ -30,7 +30,7 @@ type Front struct {
 	gatewaypb.UnimplementedGatewayServer
 
 	current func() *gate.Current
-	ready   func() error
+	ready   Readiness
 	log     *slog.Logger
 	times   times
 	bounds  *arrivals.Bounds
@@ -61,9 +61,15 @@ const (
 	maxEnvelope       = 4 << 10         // of a gRPC message, around the MCP message in it
 )
 
+// Readiness says what can take calls now, by the reason why not; nil if it can.
+type Readiness struct {
+	Gateway func() error
+	Server  func(name string) (why error, known bool)
+}
+
 // New returns a front. current gives the generation in force, nil before the
-// first one; ready says why the gateway is not ready, nil if it is.
-func New(current func() *gate.Current, ready func() error, log *slog.Logger) *Front {
+// first one.
+func New(current func() *gate.Current, ready Readiness, log *slog.Logger) *Front {
 	return &Front{
 		current: current, ready: ready, log: log, calls: calls{held: map[string]int{}}, closing: make(chan struct{}),
 		bounds: arrivals.New(maxConnections, maxStrangers),
@@ -128,7 +134,7 @@ func (f *Front) server() *grpc.Server {
 		grpc.WaitForHandlers(true),
 	)
 	gatewaypb.RegisterGatewayServer(server, f)
-	healthpb.RegisterHealthServer(server, newHealth(f.ready, f.closing))
+	healthpb.RegisterHealthServer(server, newHealth(f))
 	reflection.Register(server)
 	return server
 }

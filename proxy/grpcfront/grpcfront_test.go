@@ -47,6 +47,7 @@ type gateway struct {
 	current atomic.Pointer[gate.Current]
 	next    func(*policy.Policy) // puts a generation in force
 	ready   atomic.Pointer[error]
+	unready map[string]error // servers; not changed once it serves
 	stop    context.CancelFunc
 }
 
@@ -60,11 +61,17 @@ func newGateway(t *testing.T, change func(*Front, *policy.Policy)) *gateway {
 	opener := &proxytest.Opener{}
 	instances, sessions := fleet.New(opener, nil, log), gate.NewSessions(log)
 	opener.Exited = instances.Exited
-	g.front = New(g.current.Load, func() error {
-		if err := g.ready.Load(); err != nil {
-			return *err
-		}
-		return nil
+	g.front = New(g.current.Load, Readiness{
+		Gateway: func() error {
+			if err := g.ready.Load(); err != nil {
+				return *err
+			}
+			return nil
+		},
+		Server: func(name string) (error, bool) {
+			_, known := g.current.Load().Policy.Servers[name]
+			return g.unready[name], known
+		},
 	}, log)
 	g.policy = g.newPolicy()
 	if change != nil {

@@ -7,24 +7,21 @@ import (
 
 // newAdmin serves what a supervisor asks: is the process there, is it ready, and what
 // does it do.
-func newAdmin(ready func() error, metrics http.Handler) http.Handler {
+func newAdmin(ready Readiness, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		setHeaders(w.Header())
-		fmt.Fprintln(w, "ok")
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		setHeaders(w.Header())
-		if err := ready(); err != nil {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, err)
+		if wantsJSON(r) {
+			answerJSON(w, http.StatusOK, state{Ready: true})
 			return
 		}
-		fmt.Fprintln(w, "ready")
+		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		setHeaders(w.Header())
 		metrics.ServeHTTP(w, r)
 	})
+	mux.HandleFunc("GET /readyz", ready.gateway)
+	mux.HandleFunc("GET /readyz/{name}", ready.server)
 	return mux
 }

@@ -84,9 +84,8 @@ func (f *Front) tls() *policy.TLS {
 	return nil
 }
 
-// ServeAdmin serves the health checks and metrics until ctx ends. ready says why the
-// gateway is not ready, nil if it is.
-func ServeAdmin(ctx context.Context, ready func() error, metrics http.Handler, log *slog.Logger, listeners ...net.Listener) error {
+// ServeAdmin serves the health checks and metrics until ctx ends.
+func ServeAdmin(ctx context.Context, ready Readiness, metrics http.Handler, log *slog.Logger, listeners ...net.Listener) error {
 	most := arrivals.New(maxAdminConnections, maxAdminConnections)
 	var bounded []net.Listener
 	for _, l := range listeners {
