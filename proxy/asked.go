@@ -14,10 +14,12 @@ import (
 	"mcpgateway/proxy/breaker"
 	"mcpgateway/proxy/catalog"
 	"mcpgateway/proxy/fleet"
+	"mcpgateway/proxy/ledger"
 	"mcpgateway/proxy/pins"
 	"mcpgateway/proxy/recent"
 	"mcpgateway/proxy/report"
 	"mcpgateway/proxy/tail"
+	"mcpgateway/proxy/usage"
 )
 
 // asked is what operators are told of a proxy: an operator.Source.
@@ -186,4 +188,9 @@ func loadOf(s recent.Stats) report.Load {
 		Calls: s.Calls, Errors: s.Errors, ToolErrors: s.ToolErrors, Refused: s.Refused, Total: s.Total,
 		InFlight: s.InFlight, PerSecond: s.PerSecond, P50: ms(s.P50), P95: ms(s.P95),
 	}
+}
+
+// Usage sums up what was used.
+func (p asked) Usage(ctx context.Context, q ledger.Query) (usage.Report, error) {
+	return p.memory.usage.Report(ctx, q)
 }

@@ -25,6 +25,7 @@ import (
 	"mcpgateway/proxy/metrics"
 	"mcpgateway/proxy/operator"
 	"mcpgateway/proxy/report"
+	"mcpgateway/proxy/usage"
 	"mcpgateway/runtime/control"
 )
 
@@ -68,11 +69,16 @@ type Options struct {
 // New returns a Proxy that waits for its first policy and opens servers over a daemon's
 // connection.
 func New(o Options) *Proxy {
+	memory, log := newMemory(o), egress.Log(o.Log)
+	record := func(r egress.Record) {
+		log(r)
+		memory.usage.Egress(r)
+	}
 	p := &Proxy{
 		log:         o.Log,
 		daemon:      o.Daemon,
 		sessions:    gate.NewSessions(o.Log),
-		memory:      newMemory(o),
+		memory:      memory,
 		first:       make(chan struct{}),
 		refused:     make(chan struct{}),
 		audit:       o.Audit,
@@ -80,7 +86,7 @@ func New(o Options) *Proxy {
 		connections: newConnections(),
 	}
 	p.memory.metrics = metrics.New(counted{p}, o.Log)
-	p.fleet = fleet.New(o.Daemon, serveNetwork(egress.Log(o.Log), p.memory.metrics.Traffic), o.Log)
+	p.fleet = fleet.New(o.Daemon, serveNetwork(record, p.memory.metrics.Traffic), o.Log)
 	p.fleet.Observe(p.memory.happened)
 	return p
 }
@@ -138,6 +144,9 @@ func (p *Proxy) TakeAudit(file audit.Handover) {
 // Audit is the audit log of calls and decisions, which must run while the proxy
 // serves, and after that.
 func (p *Proxy) Audit() *audit.Log { return p.audit }
+
+// Usage counts what is used. It must run while the proxy serves, and after that.
+func (p *Proxy) Usage() *usage.Meter { return p.memory.usage }
 
 // Exited takes the daemon's notice that a sandbox has ended.
 func (p *Proxy) Exited(exit control.Exit) {

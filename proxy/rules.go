@@ -18,6 +18,7 @@ import (
 	"mcpgateway/proxy/recent"
 	"mcpgateway/proxy/tail"
 	"mcpgateway/proxy/telemetry"
+	"mcpgateway/proxy/usage"
 )
 
 // memory is what outlives a generation, so that a new one forgets no caller, no limit
@@ -31,6 +32,7 @@ type memory struct {
 	recent *recent.Calls // for operators
 	stderr *tail.Lines   // for operators
 	stops  stops         // by operators
+	usage  *usage.Meter
 
 	metrics *metrics.Metrics // set by New
 }
@@ -39,6 +41,7 @@ func newMemory(o Options) *memory {
 	return &memory{
 		auth: authn.NewState(), limits: ratelimit.New(), pins: pins.NewRegistry(differs(o.Audit, o.Log)),
 		floods: gate.NewFloods(), audit: o.Audit, recent: recent.New(time.Now), stderr: tail.New(),
+		usage: usage.New(usage.Options{Folder: o.StateDir, Log: o.Log}),
 	}
 }
 
@@ -47,6 +50,9 @@ func (m *memory) observers(next *policy.Policy) []telemetry.Observer {
 	all := []telemetry.Observer{m.recent}
 	if counting := m.metrics.Apply(next); counting != nil {
 		all = append(all, counting)
+	}
+	if next.Usage != nil {
+		all = append(all, m.usage)
 	}
 	return all
 }
@@ -60,7 +66,7 @@ func (m *memory) happened(e fleet.Event) {
 }
 
 // watchers are those who are told of what runs.
-func (m *memory) watchers() []telemetry.Watcher { return []telemetry.Watcher{m.metrics} }
+func (m *memory) watchers() []telemetry.Watcher { return []telemetry.Watcher{m.metrics, m.usage} }
 
 // rules makes of a policy what a gate enforces. It refuses one of which a part can't
 // be enforced.
@@ -79,6 +85,12 @@ func (m *memory) rules(next *policy.Policy) (rules gate.Rules, err error) {
 	}
 	if rules.Pins, err = m.view(next); err != nil {
 		return rules, err
+	}
+	if err := m.usage.Apply(next); err != nil {
+		return rules, err
+	}
+	if next.Usage != nil && len(next.Budgets) > 0 {
+		rules.Quotas = m.usage
 	}
 	rules.Observers, rules.Stderr = m.observers(next), m.stderr.Add
 	rules.Limits = m.limits.With(next) // last: it changes what is remembered

@@ -84,6 +84,7 @@ func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clien
 	}
 	start(&link, func() error { return client.Run(connected) })
 	start(&records, func() error { return p.Audit().Run(auditing) })
+	start(&records, func() error { return p.Usage().Run(auditing) })
 	start(&actors, func() error {
 		// A client whose connection started the gateway waits in the socket's queue
 		// rather than being told to come again; but not for ever.

@@ -35,7 +35,7 @@ Exit status: 0 good, 1 error, 2 not understood, or the answer is no.`,
 		{"sandboxes", "Sandboxes", []*cobra.Command{newFreezeCommand(), newThawCommand(), newReclaimCommand()}},
 		{"configure", "Configure", []*cobra.Command{newDoctorCommand(), newCheckCommand(), newProfileCommand(), newImageCommand(), newImportCommand(), newExportCommand()}},
 		{"access", "Access", []*cobra.Command{newKeyCommand(), newTokenCommand(), newPolicyCommand(), newToolsCommand()}},
-		{"records", "Records", []*cobra.Command{newAuditCommand()}},
+		{"records", "Records", []*cobra.Command{newAuditCommand(), newUsageCommand()}},
 		{"shell", "This command", []*cobra.Command{newCompletionCommand(), newManCommand()}},
 	})
 	root.SetHelpCommand(newHelpCommand())

@@ -35,6 +35,11 @@ func operatorSocket(state string) string {
 // askProxy asks the proxy of a gateway, about one server unless it is "". What comes back is not to be believed: the proxy
 // passes on what servers wrote, and may be captured.
 func askProxy(ctx context.Context, state, path, server string, answer any) error {
+	return askProxyFor(ctx, state, path, neturl.Values{"server": {server}}, answer)
+}
+
+// askProxyFor is askProxy with any parameters.
+func askProxyFor(ctx context.Context, state, path string, parameters neturl.Values, answer any) error {
 	socket := operatorSocket(state)
 	client := http.Client{Timeout: operatorWait, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -42,7 +47,7 @@ func askProxy(ctx context.Context, state, path, server string, answer any) error
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://operator"+path+"?server="+neturl.QueryEscape(server), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://operator"+path+"?"+parameters.Encode(), nil)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,8 @@ command:git              | git        | git
 command:bash             | bash       | bash
 file:/usr/bin/python3    | python3    | python3
 command:systemd-analyze  | systemd    | systemd
+command:pg_isready       | postgresql-client | postgresql
+postgres:                | postgresql | postgresql-server
 '
 vm='
 file:/lib/systemd/systemd | systemd   | systemd
@@ -33,6 +35,7 @@ there() {
   case $1 in
   command:*) command -v "${1#command:}" >/dev/null ;;
   file:*) [ -e "${1#file:}" ] ;;
+  postgres:) command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 ;;
   esac
 }
 
@@ -64,6 +67,16 @@ for set in "$@"; do
 $list
 LIST
 done
+
+case $missing in
+*postgresql*)
+  # The tests start servers of their own: no cluster of the host is made or started.
+  if [ $column = 2 ] && [ "$(id -u)" = 0 ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+    mkdir -p /etc/postgresql-common
+    echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+  fi
+  ;;
+esac
 
 if [ -n "$missing" ]; then
   echo "installing:$missing"

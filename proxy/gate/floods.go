@@ -9,6 +9,7 @@ import (
 
 	"mcpgateway/policy/authn"
 	"mcpgateway/policy/ratelimit"
+	"mcpgateway/proxy/quota"
 )
 
 // Floods bound how many records a second tell of clients that nobody knows, of all of
@@ -75,5 +76,6 @@ func likeIt(suppressed int64) string {
 // limited reports whether a request was refused because its caller does too much.
 func limited(err error) bool {
 	var limit *ratelimit.Error
-	return errors.As(err, &limit)
+	var used *quota.Error
+	return errors.As(err, &limit) || errors.As(err, &used)
 }

@@ -42,6 +42,15 @@ type Rules struct {
 	// Observers are told of each call, and those that are telemetry.Doorkeepers of each
 	// refusal at the door.
 	Observers []telemetry.Observer
+	Quotas    Quotas
+}
+
+// Quotas says whether the project of a call may use more. It is told of the call's end as
+// an observer.
+type Quotas interface {
+	// Enter refuses with a *quota.Error or quota.ErrUnknown. The context is that of the
+	// call's observers.
+	Enter(ctx context.Context, c *telemetry.Call) error
 }
 
 // Gate serves one policy generation. It is immutable; a new generation is a new
@@ -83,7 +92,7 @@ type Reply struct {
 
 // Errors that a front tells apart, best by RefusalOf. Beside them, Do returns
 // *policy.DeniedError, *ForbiddenError, *DisguisedError, *SessionError, *MethodError, those of
-// authn, ratelimit, breaker, pins and audit, and errors whose text says what
+// authn, ratelimit, quota, breaker, pins and audit, and errors whose text says what
 // happened to the server.
 var (
 	ErrNoSession    = errors.New("the request needs a session: send initialize first")

@@ -143,10 +143,15 @@ func (p *passage) judge(ctx context.Context) (err error) {
 	if err := p.permit(); err != nil {
 		return err
 	}
-	if p.wants.tool == "" || p.rules.Pins == nil {
+	if p.wants.tool != "" && p.rules.Pins != nil {
+		if err := p.rules.Pins.Check(ctx, p.server, p.wants.tool, p.fetch); err != nil {
+			return err
+		}
+	}
+	if p.rules.Quotas == nil {
 		return nil
 	}
-	return p.rules.Pins.Check(ctx, p.server, p.wants.tool, p.fetch)
+	return p.rules.Quotas.Enter(ctx, &p.call) // last: what is refused uses nothing up
 }
 
 // limited reports whether a request counts for the limits of its server. What a

@@ -16,6 +16,7 @@ import (
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/pins"
+	"mcpgateway/proxy/quota"
 	"mcpgateway/runtime/control"
 )
 
@@ -106,6 +107,7 @@ func policyRefusal(err error) (Refusal, bool) {
 	var loop *breaker.LoopError
 	var stopped *fleet.StoppedError
 	var pinned *pins.BlockedError
+	var used *quota.Error
 	switch {
 	case errors.As(err, &denied):
 		return Refusal{Reason: Unknown, Code: mcp.CodeInvalidRequest, Text: fmt.Sprintf("there is no %s", denied.Scope)}, true
@@ -115,6 +117,10 @@ func policyRefusal(err error) (Refusal, bool) {
 		return credentialRefusal(credential), true
 	case errors.As(err, &limit):
 		return Refusal{Reason: Limited, Code: mcp.CodeInternal, Text: err.Error(), RetryAfter: limit.RetryAfter}, true
+	case errors.As(err, &used):
+		return Refusal{Reason: Limited, Code: mcp.CodeInternal, Text: err.Error(), RetryAfter: used.RetryAfter()}, true
+	case errors.Is(err, quota.ErrUnknown):
+		return Refusal{Reason: Busy, Code: mcp.CodeInternal, Text: err.Error()}, true
 	case errors.As(err, &open):
 		return Refusal{Reason: Busy, Code: mcp.CodeInternal, Text: err.Error(), RetryAfter: time.Until(open.Until)}, true
 	case errors.As(err, &loop), errors.As(err, &stopped):

@@ -21,9 +21,11 @@ import (
 	"mcpgateway/policy"
 	"mcpgateway/proxy/arrivals"
 	"mcpgateway/proxy/fleet"
+	"mcpgateway/proxy/ledger"
 	"mcpgateway/proxy/pins"
 	"mcpgateway/proxy/report"
 	"mcpgateway/proxy/tail"
+	"mcpgateway/proxy/usage"
 )
 
 // Bounds of what operators can take.
@@ -64,6 +66,8 @@ type Source interface {
 	Restart(ctx context.Context, server string) (report.Done, error)
 	// Call calls a tool and returns its result.
 	Call(ctx context.Context, server string, call report.Call) (json.RawMessage, error)
+	// Usage sums up what was used.
+	Usage(ctx context.Context, q ledger.Query) (usage.Report, error)
 }
 
 // Operator serves one source.
@@ -96,6 +100,7 @@ func routes() []route {
 		{"POST /servers/{server}/call", (*Operator).call},
 		{"GET /tools", (*Operator).tools},
 		{"GET /instances", (*Operator).instances},
+		{"GET /usage", (*Operator).usage},
 	}
 }
 

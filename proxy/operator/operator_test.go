@@ -18,9 +18,11 @@ import (
 	"mcpgateway/policy"
 	"mcpgateway/proxy/breaker"
 	"mcpgateway/proxy/fleet"
+	"mcpgateway/proxy/ledger"
 	"mcpgateway/proxy/pins"
 	"mcpgateway/proxy/report"
 	"mcpgateway/proxy/tail"
+	"mcpgateway/proxy/usage"
 )
 
 // source stands in for the proxy.
@@ -70,6 +72,10 @@ func (source) Listing(_ context.Context, server string) (pins.Listing, error) {
 func (source) States() []fleet.State {
 	at := breaker.Place{Server: "files", Instance: "replica:0"}
 	return []fleet.State{{State: breaker.State{Place: at, State: "open", Failures: 5, Until: time.Unix(60, 0).UTC(), Cause: "it ended"}}}
+}
+
+func (source) Usage(_ context.Context, q ledger.Query) (usage.Report, error) {
+	return usage.Report{From: q.From, To: q.To, By: q.By, Lines: []ledger.Line{{By: []string{q.Project}, Amounts: ledger.Amounts{Calls: 7, CPUMicros: 1}}}}, nil
 }
 
 // serve runs an operator for a user and returns a client of its socket.
@@ -136,6 +142,12 @@ func TestRoutes(t *testing.T) {
 		{"a server that is down", "GET", "/tools?server=down", "", 502, `{"error":"it is down"}`},
 		{"instances", "GET", "/instances", "", 200,
 			`{"instances":[{"server":"files","place":"replica:0","in_flight":0,"breaker":"open","failures":5,"until":"1970-01-01T00:01:00Z","cause":"it ended"}]}`},
+		{"usage", "GET", "/usage?from=2026-11-28T10:59:59Z&to=2026-11-28T12:00:01%2B01:00&by=project&project=acme", "", 200,
+			`{"from":"2026-11-28T10:00:00Z","to":"2026-11-28T12:00:00Z","by":["project"],"lines":[{"by":["acme"],"calls":7,"errors":0,"refused":0,"bytes_in":0,` +
+				`"bytes_out":0,"wall_us":0,"cpu_us":1,"memory_kib_s":0,"egress_sent":0,"egress_received":0}]}`},
+		{"usage of no time", "GET", "/usage?from=2026-11-28", "", 400, "RFC 3339"},
+		{"usage by something", "GET", "/usage?from=2026-11-28T10:00:00Z&to=2026-11-28T12:00:00Z&by=colour", "", 400, "is not known"},
+		{"usage of less than nothing", "GET", "/usage?from=2026-11-28T10:00:00Z&to=2026-11-28T09:00:00Z", "", 400, "before"},
 		{"no such server", "GET", "/tools?server=x", "", 404, `there is no enabled server`},
 		{"no server", "GET", "/tools", "", 404, `there is no enabled server`},
 		{"another path", "GET", "/", "", 404, ""},

@@ -47,6 +47,9 @@ func layers() map[string]int {
 		"proxy/pins":       1,
 		"proxy/screen":     1,
 		"proxy/telemetry":  1,
+		"proxy/ledger":     1,
+		"proxy/ledgertest": 0,
+		"proxy/quota":      1,
 		"proxy/redactor":   1,
 		"proxy/report":     1,
 		"proxy/egress":     1,
@@ -69,6 +72,7 @@ func layers() map[string]int {
 		"proxy/health":     3,
 		"proxy/hub":        2,
 		"proxy/resume":     2,
+		"proxy/usage":      2,
 		"runtime/config":   2,
 
 		"proxy/bridge":    3,
