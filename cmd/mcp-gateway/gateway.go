@@ -48,6 +48,7 @@ type gateway struct {
 	ends       chan end
 	socketPath string
 	links      []string // to sockets, in the state folder
+	eager      []string // servers that start with the gateway
 }
 
 // end says that a child has ended.
@@ -80,6 +81,7 @@ func (g *gateway) prepare(cfg *config.Config) error {
 		return err
 	}
 	g.bin = filepath.Dir(self)
+	g.eager = eagerServers(cfg)
 	if g.account, err = lookupAccount(g.options.proxyUser); err != nil {
 		return err
 	}
@@ -321,6 +323,8 @@ const lastWords = "X_LAST=1"
 func (g *gateway) waitReady(ctx context.Context) error {
 	var ended error
 	status := ""
+	starting := g.watchStart()
+	defer starting.stop()
 	for {
 		select {
 		case report := <-g.reports:
@@ -343,6 +347,8 @@ func (g *gateway) waitReady(ctx context.Context) error {
 			if err := g.sayLastWords(); err != nil {
 				return errors.Join(ended, err)
 			}
+		case <-starting.ticks:
+			starting.say(ctx)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

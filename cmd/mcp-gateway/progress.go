@@ -14,7 +14,8 @@ const (
 )
 
 // progress shows how far long work is, on one line of a terminal that is erased at the
-// end. Where there is no terminal it shows nothing. One goroutine may use it.
+// end. The cursor stays at its beginning, so that what others write covers it. Where there
+// is no terminal it shows nothing. One goroutine may use it.
 type progress struct {
 	out         io.Writer // nil: nobody looks
 	what        string
@@ -37,13 +38,13 @@ func (p *progress) add(n int) {
 		return
 	}
 	p.drawn = time.Now()
-	_, _ = io.WriteString(p.out, eraseLine+bar(p.what, p.done, p.total)) // a terminal that is gone looks no more
+	_, _ = io.WriteString(p.out, eraseLine+bar(p.what, p.done, p.total)+"\r") // a terminal that is gone looks no more
 }
 
 // say draws a state in words.
 func (p *progress) say(format string, args ...any) {
 	if p.out != nil {
-		fmt.Fprintf(p.out, eraseLine+"%s: %s", p.what, fmt.Sprintf(format, args...))
+		fmt.Fprintf(p.out, eraseLine+"%s: %s\r", p.what, fmt.Sprintf(format, args...))
 		p.drawn = time.Now()
 	}
 }
@@ -55,6 +56,9 @@ func (p *progress) end() {
 		p.drawn = time.Time{}
 	}
 }
+
+// watched reports whether anybody looks.
+func (p *progress) watched() bool { return p.out != nil }
 
 // bar is a state in one line. A file may have grown meanwhile.
 func bar(what string, done, total int64) string {

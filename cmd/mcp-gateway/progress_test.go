@@ -42,7 +42,7 @@ func TestProgress(t *testing.T) {
 	p = newProgress(slave, "x", 2)
 	p.add(1)
 	p.end()
-	want := eraseLine + bar("x", 1, 2) + eraseLine
+	want := eraseLine + bar("x", 1, 2) + "\r" + eraseLine
 	got := make([]byte, 200)
 	if err := master.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)

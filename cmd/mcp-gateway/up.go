@@ -27,6 +27,7 @@ const throwAwayLife = 24 * time.Hour
 type upOptions struct {
 	config, state, readyFile, proxyUser string
 	withKey                             bool
+	problems                            io.Writer // standard error
 }
 
 func newUpCommand() *cobra.Command {
@@ -38,7 +39,10 @@ func newUpCommand() *cobra.Command {
 root, the proxy as an unprivileged user. For development, tests and containers.
 It says when the gateway is ready, and stops everything on Ctrl-C or SIGTERM.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), cmd.OutOrStdout(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.problems = cmd.ErrOrStderr()
+			return up(cmd.Context(), cmd.OutOrStdout(), o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.config, "config", "", "read the configuration from `FILE`")
