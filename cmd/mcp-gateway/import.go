@@ -244,6 +244,7 @@ func (i *importing) writeSecrets(entries []clients.Entry) error {
 			if err := replaceFile(s.File, []byte(s.Value)); err != nil {
 				return fmt.Errorf("write secrets: %w", err)
 			}
+			fmt.Fprintf(i.problems, "mcp-gateway: %s is written: it has %s\n", s.File, shown(s.About))
 		}
 	}
 	return nil

@@ -131,7 +131,7 @@ func TestImportSecrets(t *testing.T) {
 	if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("got %v and %v, want mode 0600", info.Mode(), err)
 	}
-	if strings.Contains(problems, "API_KEY") || !strings.Contains(problems, `needs its "T"`) {
+	if strings.Contains(problems, `needs its "API_KEY"`) || !strings.Contains(problems, name+" is written: it has the value in ") || !strings.Contains(problems, `needs its "T"`) {
 		t.Errorf("got %s, want only what is not known", problems)
 	}
 	if err := os.WriteFile(name, []byte("another"), 0o600); err != nil {

@@ -39,15 +39,28 @@ be shown again. A running gateway takes it at once.`,
 	completeFlag(cmd, "server", knownServers)
 	completeFlag(cmd, "project", knownProjects)
 	lifetime := cmd.Flags().Duration("expires-in", 0, "let it end after this `TIME`, such as 720h (default: never)")
+	form := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		text, _, err := createKey(keyFile(*state), args[0], *servers, *projects, *lifetime)
+		text, id, err := createKey(keyFile(*state), args[0], *servers, *projects, *lifetime)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(cmd.OutOrStdout(), text)
+		err = form.print(cmd.OutOrStdout(), createdKey{id, text}, func(out io.Writer) error {
+			_, err := fmt.Fprintln(out, text)
+			return err
+		})
+		if err != nil {
+			return err
+		}
 		return tellDaemon(cmd.Context(), cmd.ErrOrStderr(), *state)
 	}
 	return cmd
+}
+
+// createdKey is key create -o json.
+type createdKey struct {
+	ID  string `json:"id"`
+	Key string `json:"key"`
 }
 
 // createKey makes a key and stores its hash. It returns the key and its id.

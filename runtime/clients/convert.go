@@ -3,6 +3,7 @@ package clients
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"maps"
 	"net/url"
 	"os"
@@ -311,12 +312,17 @@ func (c *converter) resolve(value string) (resolved string, known bool, about st
 		if !ok || text == "" {
 			return otherwise
 		}
+		about = "the variable " + name
 		return text
 	})
 	return resolved, known, about
 }
 
-// envFile reads the variables in a file that the client would read.
+// maxEnvFile is the largest file of variables in bytes.
+const maxEnvFile = 1 << 20
+
+// envFile reads the variables in a file that the client would read, if it lies in the
+// workspace: who wrote the client's file may not be who may read others.
 func (c *converter) envFile() map[string]string {
 	all := map[string]string{}
 	if c.server.EnvFile == "" {
@@ -326,13 +332,13 @@ func (c *converter) envFile() map[string]string {
 	if !strings.Contains(path, "/") {
 		path = filepath.Join(c.file.Folder, path)
 	}
-	file, err := os.Open(path)
+	file, err := c.openInside(path)
 	if err != nil {
-		c.comment("its variables are in %s, which can't be read here: add them to env", path)
+		c.comment("its variables are in %s, which is not read here: add them to env", path)
 		return all
 	}
 	defer file.Close()
-	lines := bufio.NewScanner(file)
+	lines := bufio.NewScanner(io.LimitReader(file, maxEnvFile))
 	for lines.Scan() {
 		line := strings.TrimPrefix(strings.TrimSpace(lines.Text()), "export ")
 		name, value, found := strings.Cut(line, "=")
@@ -346,4 +352,25 @@ func (c *converter) envFile() map[string]string {
 		all[strings.TrimSpace(name)] = value
 	}
 	return all
+}
+
+// openInside opens a regular file of the workspace. No link leads out of it.
+func (c *converter) openInside(path string) (*os.File, error) {
+	inside, err := filepath.Rel(c.file.Folder, path)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(c.file.Folder)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	info, err := root.Stat(inside)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file", path)
+	}
+	return root.Open(inside)
 }

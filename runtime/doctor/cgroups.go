@@ -38,7 +38,7 @@ func (x *examination) tree() tree {
 	for _, m := range x.mounts() {
 		switch m.kind {
 		case "cgroup2":
-			if t.unified == "" {
+			if t.unified == "" || m.point == usual {
 				t.unified = m.point
 				t.controllers = strings.Fields(x.read(filepath.Join(m.point, "cgroup.controllers")))
 			}
@@ -78,8 +78,11 @@ func (x *examination) cgroups() {
 	x.pressure(t)
 }
 
-// v2 reports whether the gateway uses version 2: it does if nothing else is mounted.
-func (t tree) v2() bool { return t.unified != "" && len(t.legacy) == 0 }
+// usual is where version 2 is mounted if it is alone.
+const usual = "/sys/fs/cgroup"
+
+// v2 reports whether the gateway uses version 2: it does if that is alone.
+func (t tree) v2() bool { return t.unified == usual && len(t.legacy) == 0 }
 
 // alone is what makes a host have version 2 alone.
 const alone = "systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all"
@@ -89,6 +92,8 @@ func (x *examination) mode(t tree) {
 	switch {
 	case t.v2():
 		x.ok("mode", "version 2 at %s, with %s", t.unified, listOf(t.controllers))
+	case t.unified != "" && len(t.legacy) == 0:
+		x.find(Missing, "mode", x.bootWith("systemd.unified_cgroup_hierarchy=1"), "version 2 is mounted at %s, and nothing at %s, where the gateway looks for it", t.unified, usual)
 	case t.unified != "":
 		x.find(Warning, "mode", x.bootWith(alone), "hybrid: version 2 is mounted at %s with %s, version 1 holds %s: %s",
 			t.unified, listOf(t.controllers), listOf(t.held()), lost)

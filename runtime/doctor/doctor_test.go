@@ -128,6 +128,12 @@ func TestExamine(t *testing.T) {
 			bad:   []State{Note},
 		},
 		{
+			name:  "version 2 elsewhere",
+			files: map[string]string{"proc/self/mountinfo": "33 26 0:31 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n", "sys/fs/cgroup/unified/cgroup.controllers": "cpu io memory pids\n"},
+			want:  []string{"missing mode: version 2 is mounted at /sys/fs/cgroup/unified, and nothing at /sys/fs/cgroup → systemd.unified_cgroup_hierarchy=1"},
+			bad:   []State{Missing},
+		},
+		{
 			name:  "no cgroups",
 			files: map[string]string{"proc/self/mountinfo": "1 1 0:1 / / rw - ext4 /dev/sda rw\n"},
 			want:  []string{"missing mode: no control groups are mounted → mount -t cgroup2", "missing memory controller", "missing cpu controller", "missing pids controller", "note io controller"},
