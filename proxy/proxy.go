@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mcpgateway/policy"
 	"mcpgateway/policy/audit"
 	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/egress"
@@ -32,6 +33,7 @@ import (
 // Proxy is the unprivileged side of the gateway.
 type Proxy struct {
 	log      *slog.Logger
+	logging  func(policy.Logging)
 	daemon   Daemon
 	fleet    *fleet.Fleet
 	sessions *gate.Sessions
@@ -64,6 +66,9 @@ type Options struct {
 	Audit    *audit.Log
 	StateDir string // a folder of its own, which outlives it; "": it has none
 	Log      *slog.Logger
+	// Logging is told how to log from now on, by each policy that is applied; nil: nobody
+	// is.
+	Logging func(policy.Logging)
 }
 
 // New returns a Proxy that waits for its first policy and opens servers over a daemon's
@@ -76,6 +81,7 @@ func New(o Options) *Proxy {
 	}
 	p := &Proxy{
 		log:         o.Log,
+		logging:     o.Logging,
 		daemon:      o.Daemon,
 		sessions:    gate.NewSessions(o.Log),
 		memory:      memory,
@@ -130,6 +136,9 @@ func (p *Proxy) apply(generation uint64, document []byte) error {
 		close(p.first)
 	}
 	rules.Auth.Prepare()
+	if p.logging != nil {
+		p.logging(next.Logging)
+	}
 	p.log.Info("policy applied", "generation", generation, "servers", len(next.Servers), "keys", len(next.Keys))
 	return nil
 }

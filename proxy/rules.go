@@ -33,6 +33,7 @@ type memory struct {
 	stderr *tail.Lines   // for operators
 	stops  stops         // by operators
 	usage  *usage.Meter
+	calls  *callLog
 
 	metrics *metrics.Metrics // set by New
 }
@@ -40,14 +41,14 @@ type memory struct {
 func newMemory(o Options) *memory {
 	return &memory{
 		auth: authn.NewState(), limits: ratelimit.New(), pins: pins.NewRegistry(differs(o.Audit, o.Log)),
-		floods: gate.NewFloods(), audit: o.Audit, recent: recent.New(time.Now), stderr: tail.New(),
+		floods: gate.NewFloods(), audit: o.Audit, recent: recent.New(time.Now), stderr: tail.New(), calls: newCallLog(o.Log),
 		usage: usage.New(usage.Options{Folder: o.StateDir, Log: o.Log}),
 	}
 }
 
 // observers are those who are told of calls under a policy.
 func (m *memory) observers(next *policy.Policy) []telemetry.Observer {
-	all := []telemetry.Observer{m.recent}
+	all := []telemetry.Observer{m.recent, m.calls}
 	if counting := m.metrics.Apply(next); counting != nil {
 		all = append(all, counting)
 	}

@@ -18,9 +18,11 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"mcpgateway/policy"
 	"mcpgateway/policy/audit"
 	"mcpgateway/proxy"
 	"mcpgateway/runtime/control"
+	"mcpgateway/runtime/logs"
 	"mcpgateway/runtime/peer"
 )
 
@@ -31,8 +33,10 @@ func main() {
 	path := flag.String("control", "/run/mcp-gateway/control.sock", "path of the daemon's control `socket`")
 	state := flag.String("state-dir", os.Getenv("STATE_DIRECTORY"), "keep the ledger of what was used in `DIR`, the proxy's own")
 	flag.Parse()
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if err := run(*path, *state, log); err != nil {
+	handler := logs.New("proxy", "mcp-gateway-proxy")
+	log := slog.New(handler)
+	slog.SetDefault(log) // and so that of libraries
+	if err := run(*path, *state, handler.Apply, log); err != nil {
 		log.Error("proxy ended", "err", err)
 		notify(log, "STATUS="+oneLine(err.Error()))
 		os.Exit(1)
@@ -40,7 +44,7 @@ func main() {
 }
 
 // run serves until a signal comes or an actor fails.
-func run(path, state string, log *slog.Logger) error {
+func run(path, state string, logging func(policy.Logging), log *slog.Logger) error {
 	if err := dropPrivileges(); err != nil {
 		return err
 	}
@@ -62,7 +66,7 @@ func run(path, state string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	p = proxy.New(proxy.Options{Daemon: client, Audit: audit.New(keeper{client}, log), StateDir: state, Log: log})
+	p = proxy.New(proxy.Options{Daemon: client, Audit: audit.New(keeper{client}, log), StateDir: state, Log: log, Logging: logging})
 	return serve(ctx, p, client, clients, own, log)
 }
 

@@ -231,7 +231,8 @@ func (g *gateway) start() error {
 		return fmt.Errorf("close control socket: %w", err)
 	}
 	// None of our environment: it may hold the servers' secrets.
-	env := append(g.clients.environment(), "PATH=/usr/bin:/bin", "NOTIFY_SOCKET="+filepath.Join(g.dir, "notify.sock"))
+	env := append(g.clients.environment(), "PATH=/usr/bin:/bin", "NOTIFY_SOCKET="+filepath.Join(g.dir, "notify.sock"),
+		"JOURNAL_STREAM="+os.Getenv("JOURNAL_STREAM"))
 	credential := &syscall.Credential{Uid: g.account.uid, Gid: g.account.gid}
 	g.proxy, err = g.spawn("mcp-gateway-proxy", credential, env, append(slices.Clone(g.clients.files), g.proxyState),
 		"-control", g.socketPath, "-state-dir", fmt.Sprintf("/proc/self/fd/%d", firstFD+len(g.clients.files)))

@@ -19,9 +19,11 @@ import (
 	"time"
 
 	notify "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"mcpgateway/runtime/daemon"
+	"mcpgateway/runtime/logs"
 )
 
 // retirement is generous: the proxy ends what has changed when its calls have.
@@ -31,8 +33,12 @@ const retirement = time.Minute
 const watchEvery = time.Second
 
 func main() {
-	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	if err := run(); err != nil {
+	log := logs.New("daemon", "mcp-gatewayd")
+	slog.SetDefault(slog.New(log))
+	// libcontainer's own warnings.
+	logrus.SetOutput(slog.NewLogLogger(log, slog.LevelWarn).Writer())
+	logrus.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true})
+	if err := run(log); err != nil {
 		fmt.Fprintln(os.Stderr, "mcp-gatewayd:", err)
 		os.Exit(1)
 	}
@@ -65,7 +71,7 @@ func parseFlags() flags {
 	return f
 }
 
-func run() error {
+func run(log *logs.Handler) error {
 	f := parseFlags()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q: see -help", flag.Arg(0))
@@ -83,6 +89,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	options.Logging = log.Apply
 	unlock, err := lockDir(f.runtimeDir)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"mcpgateway/policy"
 	"mcpgateway/policy/chain"
+	"mcpgateway/policy/journal"
 	"mcpgateway/policy/mirror"
 )
 
@@ -75,7 +76,7 @@ func (w *writer) reflect(before, next *policy.Audit) {
 		return
 	}
 	if next.Journald {
-		w.mirrors = append(w.mirrors, mirror.Journal(mirror.JournalSocket, w.log))
+		w.mirrors = append(w.mirrors, mirror.Journal(journal.Socket, w.log))
 	}
 	if next.Syslog != nil {
 		w.mirrors = append(w.mirrors, mirror.Syslog(next.Syslog, w.log))

@@ -2,18 +2,15 @@ package mirror
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net"
 	"slices"
-	"strings"
-)
 
-// JournalSocket is where the journal takes records.
-const JournalSocket = "/run/systemd/journal/socket"
+	"mcpgateway/policy/journal"
+)
 
 // Journal starts a mirror that sends records to the journal in its native
 // protocol: the line as the message, and each member as a field, MCPGW_EVENT
@@ -35,26 +32,16 @@ func appendJournal(dst, line []byte) []byte {
 	var r record
 	_ = json.Unmarshal(line, &members) // of our own making; else the line alone is sent
 	_ = json.Unmarshal(line, &r)
-	dst = appendField(dst, "MESSAGE", string(line))
-	dst = appendField(dst, "PRIORITY", fmt.Sprint(r.severity()))
-	dst = appendField(dst, "SYSLOG_IDENTIFIER", "mcp-gateway-audit")
+	dst = journal.Append(dst, "MESSAGE", string(line))
+	dst = journal.Append(dst, "PRIORITY", fmt.Sprint(r.severity()))
+	dst = journal.Append(dst, "SYSLOG_IDENTIFIER", "mcp-gateway-audit")
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		value := string(members[name])
 		var text string
 		if json.Unmarshal(members[name], &text) == nil {
 			value = text
 		}
-		dst = appendField(dst, "MCPGW_"+strings.ToUpper(name), value)
+		dst = journal.Append(dst, "MCPGW_"+name, value)
 	}
 	return dst
-}
-
-// appendField appends a field; one with a line's end in it has its length before it.
-func appendField(dst []byte, name, value string) []byte {
-	if !strings.Contains(value, "\n") {
-		return append(append(append(append(dst, name...), '='), value...), '\n')
-	}
-	dst = append(append(dst, name...), '\n')
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(len(value)))
-	return append(append(dst, value...), '\n')
 }

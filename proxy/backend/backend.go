@@ -61,6 +61,8 @@ type Spec struct {
 	Stderr func(sandbox string, line []byte)
 	// Secrets recognises what of the instance's output nobody gets to see; nil: nothing.
 	Secrets *redact.Matcher
+	// StderrLines is how many lines a second are logged of the instance's standard error.
+	StderrLines int
 }
 
 // waits is the longest wait for an answer to a request, or for the next progress, and

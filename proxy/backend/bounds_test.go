@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/redactor"
 	"mcpgateway/runtime/control"
 )
 
@@ -78,21 +80,27 @@ func TestThrottle(t *testing.T) {
 	now := time.Unix(1000, 0)
 	allowed := 0
 	for range 10 * logLinesASec {
-		if th.allow(now) {
+		if th.allow(now, logLinesASec) {
 			allowed++
 		}
 	}
-	if allowed != logLinesASec || th.reset() != 9*logLinesASec || !th.allow(now.Add(time.Second)) {
+	if allowed != logLinesASec || th.reset() != 9*logLinesASec || !th.allow(now.Add(time.Second), logLinesASec) {
 		t.Errorf("got %d lines in a second, want %d", allowed, logLinesASec)
 	}
+}
+
+// bare is a Conn that has nothing but a log.
+func bare(log io.Writer, secret *redactor.Redactor) *Conn {
+	c := &Conn{log: slog.New(slog.NewTextHandler(log, nil)), secret: secret}
+	c.settings.Store(&Spec{StderrLines: logLinesASec})
+	return c
 }
 
 func TestDrainStderr(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	text := "first\n\x1b[31mred\n" + strings.Repeat("y", 10<<20) + "\nlast words"
-	conn := &Conn{log: slog.New(slog.NewTextHandler(&log, nil))}
-	conn.settings.Store(&Spec{})
+	conn := bare(&log, nil)
 	tail := conn.drainStderr(strings.NewReader(text))
 	if len(tail) > maxStderrTail || !bytes.HasPrefix(tail, []byte("first\n")) || !bytes.HasSuffix(tail, []byte("yy\nlast words\n")) {
 		t.Errorf("got a tail of %d bytes that ends with %.20q", len(tail), tail[len(tail)-10:])
@@ -106,8 +114,7 @@ func FuzzDrainStderr(f *testing.F) {
 	f.Add([]byte("a\n\nb\xff"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var log bytes.Buffer
-		conn := &Conn{log: slog.New(slog.NewTextHandler(&log, nil))}
-		conn.settings.Store(&Spec{})
+		conn := bare(&log, nil)
 		tail := conn.drainStderr(bytes.NewReader(text))
 		if len(tail) == 0 || len(tail) > min(len(text)+1, maxStderrTail) {
 			t.Errorf("got a tail of %d bytes for %d", len(tail), len(text))

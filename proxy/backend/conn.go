@@ -47,7 +47,9 @@ type Conn struct {
 	done   chan struct{}
 	hello  mcp.Message // the server's answer to initialize or server/discover, if the gateway asked
 
-	greeted  atomic.Bool  // it was started, and answered if it was asked
+	greeted    atomic.Bool // it was started, and answered if it was asked
+	startedFor string      // the id of the request, for the log
+
 	garbage  atomic.Int64 // lines that were no messages
 	redacted atomic.Int64 // secrets of its own that it wrote
 	halts    atomic.Int64 // freezes and thaws, so that it is odd while the server is halted
@@ -84,7 +86,7 @@ func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role
 	c := &Conn{
 		secret:   secret,
 		role:     as,
-		log:      log.With("server", spec.Server, "sandbox", opened.Sandbox),
+		log:      log.With("server", spec.Server, "project", spec.Project, "sandbox", opened.Sandbox),
 		files:    opened,
 		exit:     exit,
 		outbox:   newOutbox(),
@@ -301,7 +303,11 @@ func (c *Conn) logEnd(cause error, tail []byte) {
 	case !c.Failed():
 		level, tail = slog.LevelInfo, nil
 	}
-	c.log.Log(context.Background(), level, "instance ended", "err", cause, "not_messages", c.garbage.Load(), "redacted", c.redacted.Load(), "stderr", string(tail))
+	if c.stderrLines() == 0 {
+		tail = nil
+	}
+	ctx := control.WithCorrelation(context.Background(), c.startedFor)
+	c.log.Log(ctx, level, "instance ended", "err", cause, "not_messages", c.garbage.Load(), "redacted", c.redacted.Load(), "stderr", string(tail))
 }
 
 // checkIdle ends an instance that nobody uses, or looks again later.

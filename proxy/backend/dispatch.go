@@ -53,8 +53,8 @@ func (c *Conn) toolsChanged() {
 // discard skips a line that is of no use. Many servers print greetings there.
 func (c *Conn) discard(line []byte, why error) {
 	c.garbage.Add(1)
-	if c.throttle.allow(time.Now()) {
-		c.log.Warn("server wrote a line that is no MCP message", "text", quote(line), "err", why, "suppressed", c.throttle.reset())
+	if c.throttle.allow(time.Now(), logLinesASec) {
+		c.log.Warn("server wrote a line that is no MCP message", "stream", "stdout", "text", string(line[:min(len(line), maxLoggedLine)]), "err", why, "suppressed", c.throttle.reset())
 	}
 }
 

@@ -111,11 +111,12 @@ func (p *Pool) startOnce(ctx context.Context, spec Spec, as role, greet func(*Co
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	opened, err := p.open(ctx, newest.Server, newest.Revision)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := p.adopt(opened, spec, as)
+	conn, err := p.adopt(ctx, opened, spec, as)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +129,7 @@ func (p *Pool) startOnce(ctx context.Context, spec Spec, as role, greet func(*Co
 		return nil, err
 	}
 	conn.greeted.Store(true)
+	conn.log.InfoContext(ctx, "instance started", "took", time.Since(began))
 	return conn, nil
 }
 
@@ -159,7 +161,7 @@ func (p *Pool) open(ctx context.Context, server, revision string) (control.Opene
 }
 
 // adopt makes a Conn of an opened server and sees to it until its end.
-func (p *Pool) adopt(opened control.Opened, spec Spec, as role) (*Conn, error) {
+func (p *Pool) adopt(ctx context.Context, opened control.Opened, spec Spec, as role) (*Conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed { // the daemon stops the sandbox when the control connection ends
@@ -173,6 +175,7 @@ func (p *Pool) adopt(opened control.Opened, spec Spec, as role) (*Conn, error) {
 		opened.Close()
 		return nil, failure
 	}
+	conn.startedFor = control.Correlation(ctx)
 	p.conns[conn] = struct{}{}
 	p.running.Go(func() {
 		conn.run(p.opener, p.network)

@@ -11,7 +11,7 @@ func (c *Conn) redact(line []byte) []byte {
 	}
 	clear(line)
 	c.redacted.Add(int64(n))
-	if c.leaks.allow(time.Now()) {
+	if c.leaks.allow(time.Now(), logLinesASec) {
 		c.log.Warn("server wrote secrets of its own, which were taken out", "count", n, "suppressed", c.leaks.reset())
 	}
 	return out

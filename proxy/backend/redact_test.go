@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -21,7 +20,7 @@ func withSecret(t *testing.T, log io.Writer) *Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Conn{log: slog.New(slog.NewTextHandler(log, nil)), secret: secret}
+	return bare(log, secret)
 }
 
 // What a server writes to its standard error is cut; a secret that the cut would
@@ -62,7 +61,7 @@ func TestStderrUnfinished(t *testing.T) {
 	t.Parallel()
 	conn := withSecret(t, io.Discard)
 	var told []string
-	lines := cutter{log: conn.log, secret: conn.secret, tell: func(line []byte) { told = append(told, string(line)) }, line: make([]byte, 0, maxLoggedLine+conn.secret.Longest())}
+	lines := cutter{log: conn.log, most: conn.stderrLines, secret: conn.secret, tell: func(line []byte) { told = append(told, string(line)) }, line: make([]byte, 0, maxLoggedLine+conn.secret.Longest())}
 	lines.write([]byte("the key is " + ownSecret[:9]))
 	lines.write([]byte(ownSecret[9:] + ", and "))
 	if held := lines.line[:cap(lines.line)]; bytes.Contains(held, []byte(ownSecret)) {

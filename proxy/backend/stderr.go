@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"mcpgateway/proxy/redactor"
@@ -17,13 +16,14 @@ import (
 func (c *Conn) drainStderr(r io.Reader) (tail []byte) {
 	buffer := make([]byte, 4<<10)
 	// The line does not grow: a secret would be left in memory that was outgrown.
-	lines := cutter{log: c.log, secret: c.secret, tell: c.tellStderr, line: make([]byte, 0, maxLoggedLine+c.secret.Longest())}
+	lines := cutter{log: c.log.With("stream", "stderr"), most: c.stderrLines, secret: c.secret, tell: c.tellStderr, line: make([]byte, 0, maxLoggedLine+c.secret.Longest())}
 	for {
 		n, err := r.Read(buffer)
 		lines.write(buffer[:n])
 		clear(buffer[:n])
 		if err != nil {
 			lines.flush()
+			lines.untold()
 			c.redacted.Add(int64(lines.total))
 			return lines.tail
 		}
@@ -40,6 +40,7 @@ func (c *Conn) tellStderr(line []byte) {
 // cutter makes lines of a stream and cuts those that are too long.
 type cutter struct {
 	log      *slog.Logger
+	most     func() int // lines a second that are logged
 	secret   *redactor.Redactor
 	tell     func(line []byte)
 	throttle throttle
@@ -85,8 +86,15 @@ func (c *cutter) flush() {
 	if len(text) > 0 {
 		c.tell(text)
 	}
-	if len(text) > 0 && c.throttle.allow(time.Now()) {
-		c.log.Info("server wrote to its standard error", "text", quote(text), "redacted", c.redacted, "suppressed", c.throttle.reset())
+	if len(text) > 0 && c.throttle.allow(time.Now(), c.most()) {
+		attrs := []any{"text", string(text)}
+		if c.redacted > 0 {
+			attrs = append(attrs, "redacted", c.redacted)
+		}
+		if n := c.throttle.reset(); n > 0 {
+			attrs = append(attrs, "suppressed", n)
+		}
+		c.log.Info("server wrote to its standard error", attrs...)
 	}
 	c.tail = append(append(c.tail, text...), '\n')
 	if over := len(c.tail) - maxStderrTail; over > 0 {
@@ -97,6 +105,17 @@ func (c *cutter) flush() {
 	c.line, c.cut, c.redacted = c.line[:0], false, 0
 }
 
+// untold says how many lines at the end were not logged. Who wants none is told of none.
+func (c *cutter) untold() {
+	if n := c.throttle.reset(); n > 0 && c.most() > 0 {
+		c.log.Info("server wrote more to its standard error", "suppressed", n)
+	}
+}
+
+// stderrLines is how many lines of standard error are logged in a second: by the
+// configuration of now.
+func (c *Conn) stderrLines() int { return c.spec().StderrLines }
+
 // throttle lets a bounded number of lines a second into the log and counts the
 // others.
 type throttle struct {
@@ -105,11 +124,11 @@ type throttle struct {
 	suppressed int
 }
 
-func (t *throttle) allow(now time.Time) bool {
+func (t *throttle) allow(now time.Time, most int) bool {
 	if second := now.Unix(); second != t.second {
 		t.second, t.lines = second, 0
 	}
-	if t.lines >= logLinesASec {
+	if t.lines >= most {
 		t.suppressed++
 		return false
 	}
@@ -122,9 +141,4 @@ func (t *throttle) reset() int {
 	suppressed := t.suppressed
 	t.suppressed = 0
 	return suppressed
-}
-
-// quote makes untrusted text safe for the log: on one line, and cut.
-func quote(text []byte) string {
-	return strconv.Quote(string(text[:min(len(text), maxLoggedLine)]))
 }

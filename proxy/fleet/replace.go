@@ -70,7 +70,7 @@ func (f *Fleet) replace(ctx context.Context, spec Spec, k key, cause error) (*in
 	f.mu.Lock()
 	s := f.slots[k] // somebody who calls may have claimed it
 	if s == nil || s.over() {
-		s = f.claimLocked(spec, k, "")
+		s = f.claimLocked(ctx, spec, k, "")
 	}
 	f.mu.Unlock()
 	select {

@@ -12,6 +12,7 @@ import (
 	"mcpgateway/policy"
 	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/link"
+	"mcpgateway/runtime/control"
 )
 
 var errShutdown = errors.New("the gateway is shutting down")
@@ -34,7 +35,7 @@ type slot struct {
 // acquire returns the instance that serves an owner. It is started if there is
 // none.
 func (f *Fleet) acquire(ctx context.Context, spec Spec, owner Owner, offered backend.Capabilities) (*instance, error) {
-	s := f.slot(spec, owner, offered)
+	s := f.slot(ctx, spec, owner, offered)
 	select {
 	case <-s.ready:
 		return s.instance, s.err
@@ -51,8 +52,9 @@ func (f *Fleet) acquire(ctx context.Context, spec Spec, owner Owner, offered bac
 	}
 }
 
-// slot returns the slot of an owner, a new one if the instance in it has ended.
-func (f *Fleet) slot(spec Spec, owner Owner, offered backend.Capabilities) *slot {
+// slot returns the slot of an owner, a new one if the instance in it has ended. What
+// starts is logged as that of ctx.
+func (f *Fleet) slot(ctx context.Context, spec Spec, owner Owner, offered backend.Capabilities) *slot {
 	shared := spec.Instances == policy.InstancesShared
 	if shared || f.eras.of(spec.program()).get() == stateless {
 		// What a shared instance asks can't be put to the right one of its callers, and
@@ -70,11 +72,12 @@ func (f *Fleet) slot(spec Spec, owner Owner, offered backend.Capabilities) *slot
 	if s := f.slots[k]; s != nil && !s.over() {
 		return s
 	}
-	return f.claimLocked(spec, k, owner.Subject)
+	return f.claimLocked(ctx, spec, k, owner.Subject)
 }
 
-// claimLocked returns a new slot, for a caller or for all who share it. f.mu must be held.
-func (f *Fleet) claimLocked(spec Spec, k key, subject string) *slot {
+// claimLocked returns a new slot, for a caller or for all who share it. What starts is
+// logged as that of ctx. f.mu must be held.
+func (f *Fleet) claimLocked(ctx context.Context, spec Spec, k key, subject string) *slot {
 	shared := spec.Instances == policy.InstancesShared
 	f.noticeLocked(f.slots[k], spec)
 	f.setAsideLocked(k)
@@ -104,7 +107,8 @@ func (f *Fleet) claimLocked(spec Spec, k key, subject string) *slot {
 		return s
 	}
 	// Others wait for it too: it does not end with the request that came first.
-	f.running.Go(func() { f.fill(spec, k, s) })
+	correlated := control.WithCorrelation(f.ctx, control.Correlation(ctx))
+	f.running.Go(func() { f.fill(correlated, spec, k, s) })
 	return s
 }
 
@@ -146,10 +150,10 @@ func (s *slot) idleSince() (at time.Time, idle bool) {
 	}
 }
 
-func (f *Fleet) fill(spec Spec, k key, s *slot) {
+func (f *Fleet) fill(ctx context.Context, spec Spec, k key, s *slot) {
 	at := placeOf(k, s.subject)
-	if s.err = f.pause(f.ctx, at, spec); s.err == nil {
-		s.instance, s.err = f.start(f.ctx, spec, k.offered)
+	if s.err = f.pause(ctx, at, spec); s.err == nil {
+		s.instance, s.err = f.start(ctx, spec, k.offered)
 	}
 	if s.err != nil {
 		f.failed(at, spec, s.err)

@@ -47,7 +47,7 @@ func (c *Current) Renew(ctx context.Context, r authn.Request, scope policy.Scope
 }
 
 func (c *Current) refused(ctx context.Context, a Arrival, err error) {
-	c.Gate.turnedAway(a.Origin.Transport, policy.Scope{}, err)
+	c.Gate.turnedAway(a.Origin, policy.Scope{}, err)
 	log := c.Gate.rules.Audit
 	if log == nil {
 		return

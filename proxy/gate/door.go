@@ -38,17 +38,17 @@ func (g *Gate) Enter(ctx context.Context, from Origin, caller policy.Identity, s
 }
 
 // turnedAway tells the observers of a refusal at the door.
-func (g *Gate) turnedAway(transport string, scope policy.Scope, err error) {
+func (g *Gate) turnedAway(from Origin, scope policy.Scope, err error) {
 	for _, o := range g.rules.Observers {
 		if o, ok := o.(telemetry.Doorkeeper); ok {
-			o.Refused(telemetry.Refusal{Transport: transport, Reason: statusOf(err), Scope: scope})
+			o.Refused(telemetry.Refusal{Correlation: from.Correlation, Transport: from.Transport, Reason: statusOf(err), Scope: scope})
 		}
 	}
 }
 
 // note tells the observers and the audit log of a message that was refused at the door.
 func (g *Gate) note(ctx context.Context, r Request, err error) {
-	g.turnedAway(r.Origin.Transport, r.Scope, err)
+	g.turnedAway(r.Origin, r.Scope, err)
 	if g.rules.Audit == nil {
 		return
 	}

@@ -61,7 +61,7 @@ func (s *guarded) Do(ctx context.Context, request mcp.Message) (link.Call, error
 // repeat passes a request on, and does so again where that can change nothing.
 func (s *guarded) repeat(ctx context.Context, request mcp.Message) (link.Call, error) {
 	rules := s.policy.Servers[s.server]
-	spec := retry.Spec{Retry: rules.Retry, Limit: rules.MaxTimeout}
+	spec := retry.Spec{Retry: rules.Retry, Limit: rules.MaxTimeout, Log: s.fleet.Log(), Server: s.server}
 	if request.Method() == mcp.MethodToolsCall {
 		tool, _ := request.Text(request.Param("name"))
 		spec.Idempotent = s.sessions.hints.idempotent(s.server, tool)

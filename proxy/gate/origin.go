@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"mcpgateway/policy"
+	"mcpgateway/runtime/control"
 )
 
 // Origin is where a message came from, for the audit log. The zero Origin is the
@@ -18,7 +19,8 @@ type Origin struct {
 }
 
 // passenger is what travels with a message through bridges and catalogues to the
-// guard of the server that it ends up at.
+// guard of the server that it ends up at; and its correlation further, into logs and to
+// the daemon.
 type passenger struct {
 	Origin
 	caller   policy.Identity
@@ -29,7 +31,7 @@ type passenger struct {
 type passengerKey struct{}
 
 func withPassenger(ctx context.Context, p passenger) context.Context {
-	return context.WithValue(ctx, passengerKey{}, p)
+	return context.WithValue(control.WithCorrelation(ctx, p.Correlation), passengerKey{}, p)
 }
 
 func passengerOf(ctx context.Context) passenger {

@@ -26,6 +26,7 @@ func (g *Gate) spec(server string) fleet.Spec {
 			Network:         s.Network,
 			Tools:           s.Tools,
 			Secrets:         s.Secrets,
+			StderrLines:     g.policy.Logging.StderrLines,
 			ToolsChanged:    g.toolsChanged(server),
 			Stderr:          g.stderr(server),
 		},

@@ -24,6 +24,7 @@ import (
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/ssefront"
 	"mcpgateway/proxy/wsfront"
+	"mcpgateway/runtime/control"
 )
 
 // Current is what the front enforces now: one policy generation.
@@ -121,7 +122,8 @@ func (x *exchange) contain() {
 	if problem == nil {
 		return
 	}
-	x.log.Error("request panicked", "err", problem, "stack", string(debug.Stack()))
+	ctx := control.WithCorrelation(x.r.Context(), x.origin.Correlation)
+	x.log.ErrorContext(ctx, "request panicked", "err", problem, "stack", string(debug.Stack()))
 	if x.out.w.Begun() {
 		panic(http.ErrAbortHandler)
 	}

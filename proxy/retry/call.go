@@ -90,7 +90,8 @@ func answered(messages []mcp.Message) bool {
 // the one before, which says most.
 func (c *call) again(ctx context.Context) link.Call {
 	var next link.Call
-	if c.attempts.wait(ctx) {
+	why, _ := c.failure.Text(c.failure.InError("message"))
+	if c.attempts.wait(ctx, why) {
 		next, _ = c.attempts.do(ctx)
 	}
 	c.mu.Lock()

@@ -9,6 +9,7 @@ package retry
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -25,6 +26,10 @@ type Spec struct {
 	// Limit is the longest that all attempts may take before another is made, > 0: the
 	// longest wait for an answer to the request.
 	Limit time.Duration
+	// Log and Server are where, and of which server, further attempts are told; nil:
+	// nowhere.
+	Log    *slog.Logger
+	Server string
 	// Idempotent says that the tool which is called changes nothing, or nothing more the
 	// second time, by its own word.
 	Idempotent bool
@@ -37,7 +42,7 @@ func Do(ctx context.Context, server link.Server, request mcp.Message, spec Spec)
 	if spec.Attempts < 2 || !Repeatable(request, spec.Idempotent) {
 		return server.Do(ctx, request)
 	}
-	a := &attempts{server: server, request: request, left: spec.Attempts, until: time.Now().Add(spec.Limit), waits: waits(spec.Retry)}
+	a := &attempts{server: server, request: request, spec: spec, left: spec.Attempts, until: time.Now().Add(spec.Limit), waits: waits(spec.Retry)}
 	first, err := a.do(ctx)
 	if err != nil {
 		return nil, err
@@ -68,6 +73,7 @@ func Repeatable(request mcp.Message, idempotent bool) bool {
 type attempts struct {
 	server  link.Server
 	request mcp.Message
+	spec    Spec
 	left    int
 	until   time.Time
 	waits   backoff.BackOff
@@ -86,7 +92,7 @@ func (a *attempts) do(ctx context.Context) (link.Call, error) {
 	for {
 		a.left--
 		call, err := a.server.Do(ctx, a.request)
-		if err == nil || !unreached(err) || !a.wait(ctx) {
+		if err == nil || !unreached(err) || !a.wait(ctx, err.Error()) {
 			return call, err
 		}
 	}
@@ -100,8 +106,9 @@ func unreached(err error) bool {
 	return errors.As(err, &ended) || errors.As(err, &daemon) && daemon.Code == control.CodeLimit
 }
 
-// wait waits before the next attempt; false if there is none.
-func (a *attempts) wait(ctx context.Context) bool {
+// wait waits before the next attempt; false if there is none. why is what the one
+// before failed with.
+func (a *attempts) wait(ctx context.Context, why string) bool {
 	wait := a.waits.NextBackOff()
 	if a.left == 0 || time.Now().Add(wait).After(a.until) {
 		return false
@@ -110,8 +117,15 @@ func (a *attempts) wait(ctx context.Context) bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		a.tell(ctx, why)
 		return true
 	case <-ctx.Done():
 		return false
+	}
+}
+
+func (a *attempts) tell(ctx context.Context, why string) {
+	if a.spec.Log != nil {
+		a.spec.Log.InfoContext(ctx, "request is made again", "server", a.spec.Server, "method", a.request.Method(), "after", why)
 	}
 }

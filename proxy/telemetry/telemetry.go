@@ -71,9 +71,10 @@ type Observer interface {
 
 // Refusal is a client that was turned away at the door, before any server was asked.
 type Refusal struct {
-	Transport string
-	Reason    string // as Call.Status: "unauthenticated", "limited", "busy", "unknown", "forbidden", …
-	Scope     policy.Scope
+	Correlation string // as of Call
+	Transport   string
+	Reason      string // as Call.Status: "unauthenticated", "limited", "busy", "unknown", "forbidden", …
+	Scope       policy.Scope
 }
 
 // Doorkeeper is an Observer that is told of refusals at the door, too.

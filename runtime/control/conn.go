@@ -91,7 +91,7 @@ func (c *Conn) Send(m Message, files ...*os.File) error {
 
 // Receive reads one message. Its descriptors become the caller's, even with an
 // error. A packet that is too long, carries too many descriptors, has an unknown
-// field or is not JSON is an error, after which the connection is of no use.
+// field or a trace that is none, or is not JSON is an error, after which the connection is of no use.
 // io.EOF: the peer closed.
 func (c *Conn) Receive() (Message, []*os.File, error) {
 	packet := make([]byte, MaxMessage+1)
@@ -134,6 +134,9 @@ func parse(packet []byte, flags int) (Message, error) {
 	}
 	if decoder.InputOffset() != int64(len(packet)) {
 		return Message{}, errors.New("parse control message: text after it")
+	}
+	if !correlates(message.Trace) {
+		return Message{}, errors.New("parse control message: its trace is no id of a request")
 	}
 	return message, nil
 }

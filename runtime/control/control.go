@@ -94,7 +94,7 @@ type Message struct {
 	Server     string `json:"server,omitempty"`
 	Sandbox    string `json:"sandbox,omitempty"`
 	Revision   string `json:"revision,omitempty"` // wanted, and got: while a reload is under way there are two
-	Trace      string `json:"trace,omitempty"`    // of the client's request that a sandbox is for: letters, digits and "-", at most MaxTrace
+	Trace      string `json:"trace,omitempty"`    // the id of the client's request that a sandbox is for: letters, digits and "-", at most MaxTrace
 	Network    int    `json:"network,omitempty"`  // how many of the descriptors, the last ones, are the network's
 	Bytes      int64  `json:"bytes,omitempty"`    // of memory; 0: all that can be had
 	Code       Code   `json:"code,omitempty"`

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"mcpgateway/images"
+	"mcpgateway/policy"
 	"mcpgateway/runtime/control"
 	"mcpgateway/runtime/logbook"
 	"mcpgateway/sandbox"
@@ -49,6 +50,9 @@ type Options struct {
 	// WatchEvery is how often the files are looked at, > 0. A change has settled when it
 	// is the same twice.
 	WatchEvery time.Duration
+	// Logging is told how to log from now on, by each configuration that comes into
+	// force; nil: nobody is.
+	Logging func(policy.Logging)
 
 	salt string // of the names of programs: while the daemon runs, one program has one name
 }
@@ -109,9 +113,17 @@ func New(options Options) (*Daemon, error) {
 	if err := d.supervisor.setProjects(first.config); err != nil {
 		return nil, errors.Join(err, runtime.Close())
 	}
-	d.current.Store(first)
+	d.use(first)
 	d.book.Record(eventApplied, "generation", first.number)
 	return d, nil
+}
+
+// use puts a generation in force.
+func (d *Daemon) use(g *generation) {
+	d.current.Store(g)
+	if d.options.Logging != nil {
+		d.options.Logging(g.config.Logging)
+	}
 }
 
 // Run answers peers until ctx ends; then it ends every sandbox and returns once

@@ -215,7 +215,8 @@ func (m *monitor) inform() {
 	m.informed.Store(true)
 }
 
-func (m *monitor) answerOpen(_ context.Context, message control.Message) (reply, error) {
+func (m *monitor) answerOpen(ctx context.Context, message control.Message) (reply, error) {
+	ctx = control.WithCorrelation(ctx, message.Trace)
 	generation := m.daemon.starting(message.Server, message.Revision)
 	server, ok := generation.config.Servers[message.Server]
 	if !ok || !server.Enabled {
@@ -225,10 +226,10 @@ func (m *monitor) answerOpen(_ context.Context, message control.Message) (reply,
 		return reply{}, &control.Error{Code: control.CodeLimit, Text: err.Error()}
 	}
 	revision := generation.revisions[message.Server]
-	i, streams, err := m.daemon.supervisor.open(m, message.Server, revision, server, m.daemon.image, generation.config.Gateway.MaxServers)
+	i, streams, err := m.daemon.supervisor.open(ctx, m, message.Server, revision, server, m.daemon.image, generation.config.Gateway.MaxServers)
 	if err != nil {
-		slog.Warn("open refused", "server", message.Server, "err", err)
-		m.daemon.book.Refused(eventSandboxRefused, "server", message.Server, "reason", err.Error())
+		slog.WarnContext(ctx, "open refused", "server", message.Server, "project", server.Project, "err", err)
+		m.daemon.book.Refused(eventSandboxRefused, "server", message.Server, "correlation", message.Trace, "reason", err.Error())
 		return reply{}, err
 	}
 	network := i.Network()

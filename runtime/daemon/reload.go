@@ -67,7 +67,7 @@ func (d *Daemon) reloadLocked() (err error) {
 			return errors.Join(fmt.Errorf("the proxy did not take generation %d: %w", next.number, err), d.supervisor.setProjects(old.config))
 		}
 	}
-	d.current.Store(next)
+	d.use(next)
 	slog.Info("configuration loaded", "generation", next.number)
 	return d.book.Use()
 }

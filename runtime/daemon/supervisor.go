@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -75,12 +76,12 @@ func (s *supervisor) setProjects(cfg *config.Config) error {
 
 // open starts an instance for a peer and returns it and the peer's ends of its
 // streams. Once the peer has been told, told must be closed. Its errors are *control.Error.
-func (s *supervisor) open(owner *monitor, name, revision string, server config.Server, image *images.Image, most int) (*instance, []*os.File, error) {
+func (s *supervisor) open(ctx context.Context, owner *monitor, name, revision string, server config.Server, image *images.Image, most int) (*instance, []*os.File, error) {
 	id, err := s.reserve(name, most)
 	if err != nil {
 		return nil, nil, &control.Error{Code: control.CodeLimit, Text: err.Error()}
 	}
-	i, files, err := s.start(owner, id, name, revision, server, image)
+	i, files, err := s.start(ctx, owner, id, name, revision, server, image)
 	if err != nil {
 		return nil, nil, &control.Error{Code: control.CodeStart, Text: err.Error()}
 	}
@@ -102,7 +103,7 @@ func (s *supervisor) reserve(server string, most int) (id string, err error) {
 	return fmt.Sprintf("%s-%d", server, s.lastID), nil
 }
 
-func (s *supervisor) start(owner *monitor, id, name, revision string, server config.Server, image *images.Image) (*instance, []*os.File, error) {
+func (s *supervisor) start(ctx context.Context, owner *monitor, id, name, revision string, server config.Server, image *images.Image) (*instance, []*os.File, error) {
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -130,9 +131,9 @@ func (s *supervisor) start(owner *monitor, id, name, revision string, server con
 	s.mu.Lock()
 	s.instances[id] = i
 	s.mu.Unlock()
-	slog.Info("server started", "server", name, "sandbox", id, "pid", box.PID(), "uid", box.UID())
-	s.book.Record(eventStarted, "server", name, "project", server.Project, "sandbox", id, "pid", box.PID(), "uid", box.UID())
-	s.watching.Go(func() { s.watch(i) })
+	slog.InfoContext(ctx, "server started", "server", name, "project", server.Project, "sandbox", id, "pid", box.PID(), "uid", box.UID())
+	s.book.Record(eventStarted, "server", name, "project", server.Project, "sandbox", id, "correlation", control.Correlation(ctx), "pid", box.PID(), "uid", box.UID())
+	s.watching.Go(func() { s.watch(ctx, i) })
 	return i, streams.outside, nil
 }
 
@@ -145,15 +146,16 @@ func longest(server config.Server) time.Duration {
 	return longest
 }
 
-// watch waits for an instance to end and tells its owner.
-func (s *supervisor) watch(i *instance) {
+// watch waits for an instance to end and tells its owner. ctx says for which request it
+// was started.
+func (s *supervisor) watch(ctx context.Context, i *instance) {
 	<-i.Done()
 	s.mu.Lock()
 	delete(s.instances, i.ID())
 	s.mu.Unlock()
 	exit := i.exit()
-	slog.Info("server ended", "server", i.server, "sandbox", i.ID(), "status", exit.Status, "oom", exit.OOM, "time_limit", exit.TimeLimit, "lived", exit.Lived)
-	s.book.Record(eventEnded, "server", i.server, "project", i.project, "sandbox", i.ID(), "end", exit)
+	slog.InfoContext(ctx, "server ended", "server", i.server, "project", i.project, "sandbox", i.ID(), "status", exit.Status, "oom", exit.OOM, "time_limit", exit.TimeLimit, "lived", exit.Lived)
+	s.book.Record(eventEnded, "server", i.server, "project", i.project, "sandbox", i.ID(), "correlation", control.Correlation(ctx), "end", exit)
 	<-i.told
 	if err := i.owner.conn.Send(control.Message{Kind: control.KindExited, Exit: &exit}); err != nil {
 		slog.Debug("tell of an end", "sandbox", i.ID(), "err", err)

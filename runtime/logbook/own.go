@@ -66,10 +66,13 @@ func (b *Book) recordLocked(event string, now time.Time, pairs ...any) {
 	}
 }
 
-// members are those of a record. Values that can't be marshalled are a bug.
+// members are those of a record, but for empty texts. Values that can't be marshalled are a bug.
 func members(event string, now time.Time, pairs []any) []byte {
 	out := fmt.Appendf(nil, `"time":%q,"event":%q`, now.UTC().Format(time.RFC3339Nano), event)
 	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			continue
+		}
 		value, err := json.Marshal(pairs[i+1])
 		if err != nil {
 			panic(err)

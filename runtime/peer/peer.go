@@ -240,9 +240,10 @@ func (c *Client) giveUp(id uint64, reply <-chan answer) {
 
 // Open starts an instance of a server. The daemon starts it from the configuration
 // that has the revision, if there is one, else from the one in force: Opened says
-// which. An *control.Error says why it was refused.
+// which. The daemon's log and its audit log name the request that ctx is for
+// (control.WithCorrelation). An *control.Error says why it was refused.
 func (c *Client) Open(ctx context.Context, server, revision string) (control.Opened, error) {
-	a, err := c.call(ctx, control.Message{Kind: control.KindOpen, Server: server, Revision: revision})
+	a, err := c.call(ctx, control.Message{Kind: control.KindOpen, Server: server, Revision: revision, Trace: control.Correlation(ctx)})
 	if err != nil {
 		return control.Opened{}, err
 	}

@@ -20,6 +20,7 @@ func layers() map[string]int {
 		"images":           0,
 		"policy":           0,
 		"policy/chain":     0,
+		"policy/journal":   0,
 		"policy/trust":     0,
 		"proxy/httpio":     0,
 		"proxy/arrivals":   0,
@@ -55,6 +56,7 @@ func layers() map[string]int {
 		"proxy/egress":     1,
 		"runtime/keys":     1,
 		"runtime/logbook":  1,
+		"runtime/logs":     1,
 		"runtime/peer":     1,
 		"runtime/provider": 1,
 
@@ -118,7 +120,7 @@ func colours() []colour {
 		{
 			binary:    "cmd/mcp-gateway-proxy",
 			forbidden: []string{"os/exec", module + "/images", module + "/sandbox", module + "/runtime"},
-			except:    []string{module + "/runtime/control", module + "/runtime/peer"},
+			except:    []string{module + "/runtime/control", module + "/runtime/peer", module + "/runtime/logs"},
 		},
 	}
 }

@@ -47,6 +47,13 @@ mcp-gateway tools list test >/run/tools || fail "tools list: $(cat /run/tools)"
 grep -q '^test *echo *approved' /run/tools || fail "tools list: $(cat /run/tools)"
 echo "ok: tools approved through the operator's socket"
 
+# The journal has fields, and one request is found in both processes.
+journalctl --sync
+id=$(journalctl --no-pager -o cat --output-fields=MCP_CORRELATION -t mcp-gateway-proxy MCP_SERVER=test | grep -m 1 -- -) || fail "the proxy's lines have no correlation"
+journalctl --no-pager -o cat "MCP_CORRELATION=$id" SYSLOG_IDENTIFIER=mcp-gatewayd MCP_SERVER=test MCP_PROJECT=p PRIORITY=6 | grep -q '^server started ' || fail "the daemon's lines have no fields: $(journalctl --no-pager -o verbose -u mcp-gatewayd | tail -n 40)"
+journalctl --no-pager -o cat "MCP_CORRELATION=$id" _SYSTEMD_UNIT=mcp-gateway-proxy.service MCP_COMPONENT=proxy | grep -q '^instance started ' || fail "the proxy's lines have no fields"
+echo "ok: the journal has the lines of both processes with their fields"
+
 expect() { # file, value
   [ "$(cat "$1")" = "$2" ] || fail "$1 is $(cat "$1"), want $2"
   echo "ok: ${1#"$unit"/} is $2"

@@ -1,0 +1,27 @@
+package control
+
+import "context"
+
+type correlationKey struct{}
+
+// WithCorrelation has what is done under the context that it returns be done for the
+// client's request with this id.
+func WithCorrelation(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, correlationKey{}, id)
+}
+
+// Correlation is the id of the request that something is done for; "" for none.
+func Correlation(ctx context.Context) string {
+	id, _ := ctx.Value(correlationKey{}).(string)
+	return id
+}
+
+// correlates reports whether a message's Trace can be the id of a request, or is none.
+func correlates(id string) bool {
+	for _, c := range []byte(id) {
+		if c != '-' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
+			return false
+		}
+	}
+	return len(id) <= MaxTrace
+}
