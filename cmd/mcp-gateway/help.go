@@ -179,7 +179,9 @@ func strict(cmd *cobra.Command) {
 	if cmd.HasSubCommands() {
 		cmd.SuggestionsMinimumDistance = 2
 		check = unknownVerb
-		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		if cmd.RunE == nil { // else it does something without a verb, too
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
 	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		var err error

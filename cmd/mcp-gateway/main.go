@@ -31,7 +31,7 @@ Exit status: 0 good, 1 error, 2 not understood, or the answer is no.`,
 	}
 	addGroups(root, []verbGroup{
 		{"run", "Run", []*cobra.Command{newUpCommand(), newReloadCommand()}},
-		{"look", "Look", []*cobra.Command{newPsCommand()}},
+		{"look", "Look", []*cobra.Command{newStatusCommand(), newServersCommand(), newTopCommand(), newPsCommand()}},
 		{"sandboxes", "Sandboxes", []*cobra.Command{newFreezeCommand(), newThawCommand(), newReclaimCommand()}},
 		{"configure", "Configure", []*cobra.Command{newDoctorCommand(), newCheckCommand(), newProfileCommand(), newImageCommand(), newImportCommand(), newExportCommand()}},
 		{"access", "Access", []*cobra.Command{newKeyCommand(), newTokenCommand(), newPolicyCommand(), newToolsCommand()}},

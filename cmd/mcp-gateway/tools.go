@@ -17,7 +17,7 @@ The exit status is 0 if %s, 1 on an error, and 2 if %s.`
 
 func newToolsCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "tools", Short: "See and approve what servers say of their tools", Example: "  mcp-gateway tools approve files"}
-	cmd.AddCommand(newToolsListCommand(), newToolsApproveCommand())
+	cmd.AddCommand(newToolsListCommand(), newToolsCallCommand(), newToolsApproveCommand())
 	return cmd
 }
 
