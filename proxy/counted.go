@@ -8,6 +8,7 @@ import (
 	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/breaker"
 	"mcpgateway/proxy/fleet"
+	"mcpgateway/proxy/health"
 )
 
 // counted is what the metrics are told of a proxy.
@@ -33,6 +34,9 @@ func (p counted) Waiting() map[string]int { return p.fleet.Waiting() }
 
 // Rows gives the places where instances ended by themselves of late.
 func (p counted) Rows() []breaker.Row { return p.fleet.Rows() }
+
+// HealthChecks is how the checks of each server's instances have ended.
+func (p counted) HealthChecks() []health.Count { return p.fleet.HealthChecks() }
 
 // States gives instances, and the breakers of their places.
 func (p counted) States() []fleet.State { return p.fleet.States() }

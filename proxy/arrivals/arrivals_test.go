@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -120,12 +122,12 @@ func TestDeadConnectionsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer far.Close()
-	conn, err := New(1, 1).Limit(l).Accept()
+	conn, err := New(1, 1).Limit(Count(l, new(atomic.Int64))).Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	raw, err := conn.(*counted).Conn.(*net.TCPConn).SyscallConn()
+	raw, err := conn.(*counted).Conn.(syscall.Conn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 type joined struct {
 	client, server *net.TCPConn
 	ended          chan outcome
+	traffic        *Traffic
 }
 
 type outcome struct {
@@ -27,9 +29,9 @@ func join(t *testing.T, hello string, idle time.Duration) joined {
 	t.Helper()
 	client, accepted := pipe(t)
 	dialed, server := pipe(t)
-	j := joined{client, server, make(chan outcome, 1)}
+	j := joined{client, server, make(chan outcome, 1), new(Traffic)}
 	go func() {
-		sent, received, err := relay(accepted, dialed, []byte(hello), idle, new(Traffic))
+		sent, received, err := relay(accepted, dialed, []byte(hello), idle, j.traffic)
 		j.ended <- outcome{sent, received, err}
 	}()
 	return j
@@ -93,6 +95,28 @@ func TestRelay(t *testing.T) {
 }
 
 // TestRelayPassesResetsOn in both directions.
+// A connection that lasts is counted before its end.
+func TestRelayCountsWhatFlows(t *testing.T) {
+	t.Parallel()
+	j := join(t, "hello ", time.Minute)
+	write(t, j.client, "there")
+	read(t, j.server, "hello there")
+	write(t, j.server, "yes")
+	read(t, j.client, "yes")
+	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() { // it counts what was written, right after
+		sent, received := j.traffic.Sent.Load(), j.traffic.Received.Load()
+		if sent == 11 && received == 3 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("got %d and %d bytes while the connection is open, want 11 and 3", sent, received)
+		}
+	}
+	j.client.Close()
+	j.server.Close()
+	<-j.ended
+}
+
 func TestRelayPassesResetsOn(t *testing.T) {
 	t.Parallel()
 	for name, ends := range map[string]func(joined) (breaks, sees *net.TCPConn){

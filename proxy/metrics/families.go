@@ -40,6 +40,7 @@ func families() []family {
 		{"instance_ends_total", counter, "Instances of a server that have ended, by the cause.", of("cause")},
 		{"restarts_total", counter, "Instances of a server that were started in the place of one that had ended by itself.", server},
 		{"crash_loops", gauge, "Places of a server's instances where none is started any more, because they end by themselves again and again.", server},
+		{"health_checks_total", counter, "Checks whether instances of a server that had nothing to do were well.", of("result")},
 		{"oom_kills_total", counter, "Instances of a server that were ended for memory.", server},
 		{"breakers", gauge, "Circuit breakers of a server that are not closed.", of("state")},
 

@@ -23,6 +23,7 @@ import (
 	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/breaker"
 	"mcpgateway/proxy/fleet"
+	"mcpgateway/proxy/health"
 	"mcpgateway/proxy/telemetry"
 )
 
@@ -38,6 +39,8 @@ type Source interface {
 	Waiting() map[string]int
 	// Rows gives the places where instances ended by themselves of late.
 	Rows() []breaker.Row
+	// HealthChecks is how the checks of each server's instances have ended.
+	HealthChecks() []health.Count
 	// States gives places, with their breakers.
 	States() []fleet.State
 	// LostRecords is how many records the audit log has lost.

@@ -16,6 +16,7 @@ import (
 	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/breaker"
 	"mcpgateway/proxy/fleet"
+	"mcpgateway/proxy/health"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/telemetry"
 	"mcpgateway/runtime/control"
@@ -28,6 +29,9 @@ func (still) Sessions() int               { return 2 }
 func (still) Connections() map[string]int { return map[string]int{"http": 3} }
 func (still) LostRecords() uint64         { return 4 }
 
+func (still) HealthChecks() []health.Count {
+	return []health.Count{{Server: "files", OK: 8, Failed: 1}}
+}
 func (still) Waiting() map[string]int { return map[string]int{"files": 5, "gone": 5} }
 
 func (still) Running() []backend.Running {
@@ -215,7 +219,7 @@ func TestCardinality(t *testing.T) {
 		t.Errorf("got %d lines more", grown)
 	}
 	// What a server does is real, but a server may be hostile as well.
-	for i := range 10_000 {
+	for i := range 3000 {
 		name := fmt.Sprintf("tool\n%d\xff%s\"}", i, strings.Repeat("é", i%100))
 		g.call(func(c *telemetry.Call) { c.Tool = name })
 		g.call(func(c *telemetry.Call) { c.Tool, c.Listed, c.Status = name, true, "tool-error" })
@@ -277,6 +281,8 @@ func TestStateNow(t *testing.T) {
 		`mcp_gateway_instances{project="team",server="files",state="draining"} 0`,
 		`mcp_gateway_breakers{project="team",server="files",state="open"} 1`,
 		`mcp_gateway_breakers{project="team",server="files",state="half-open"} 1`,
+		`mcp_gateway_health_checks_total{project="team",result="ok",server="files"} 8`,
+		`mcp_gateway_health_checks_total{project="team",result="failed",server="files"} 1`,
 		`mcp_gateway_crash_loops{project="team",server="files"} 1`,
 		"mcp_gateway_config_generation 7",
 		"mcp_gateway_config_last_reload_successful 1",

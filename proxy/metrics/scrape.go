@@ -9,6 +9,7 @@ import (
 
 	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/breaker"
+	"mcpgateway/proxy/health"
 )
 
 // builtIn gives the families.
@@ -113,7 +114,8 @@ func (b *builtIn) instances(t *told) {
 	}
 }
 
-// places counts each server's breakers that are not closed, and its crash loops.
+// places counts each server's breakers that are not closed, its crash loops, and the
+// checks of its instances.
 func (b *builtIn) places(t *told) {
 	type count struct{ open, trying, loops int }
 	counts := map[string]*count{}
@@ -139,10 +141,16 @@ func (b *builtIn) places(t *told) {
 			of(row.Server).loops++
 		}
 	}
+	checks := map[string]health.Count{}
+	for _, c := range b.source.HealthChecks() {
+		checks[c.Server] = c
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for at := range b.servers {
 		if at.name != "" {
+			t.is("health_checks_total", float64(checks[at.name].OK), at.project, at.name, "ok")
+			t.is("health_checks_total", float64(checks[at.name].Failed), at.project, at.name, "failed")
 			t.is("breakers", float64(of(at.name).open), at.project, at.name, "open")
 			t.is("breakers", float64(of(at.name).trying), at.project, at.name, "half-open")
 			t.is("crash_loops", float64(of(at.name).loops), at.project, at.name)

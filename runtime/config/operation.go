@@ -89,8 +89,8 @@ func (c *checker) counters(at document.Path) {
 	name, path := regexp.MustCompile(`^[a-z_][a-z0-9_]{0,63}$`), regexp.MustCompile(`^arguments(\.[A-Za-z0-9_-]+)+$`)
 	for _, counter := range slices.Sorted(maps.Keys(c.config.Metrics.Counters)) {
 		p, k := at.Key(counter), c.config.Metrics.Counters[counter]
-		if !name.MatchString(counter) || strings.HasSuffix(counter, "_total") {
-			c.Add(p, "a counter's name has small letters, digits and _, and no _total, which is added")
+		if !name.MatchString(counter) || strings.HasSuffix(counter, "_total") || counter == "skipped" {
+			c.Add(p, "a counter's name has small letters, digits and _, and no _total, which is added; skipped is the gateway's own")
 		}
 		for i, server := range k.Servers {
 			c.OneOf(p.Key("servers").Index(i), server, slices.Sorted(maps.Keys(c.config.Servers)))
