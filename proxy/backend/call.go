@@ -291,6 +291,10 @@ func (c *Conn) Send(ctx context.Context, m mcp.Message) error {
 		c.cancelFor(m)
 		return nil
 	}
+	if m.Kind() == mcp.Response && c.number > 0 {
+		_, id := Questioner(m.ID())
+		m = m.WithID(id)
+	}
 	return c.put(ctx, m, nil, c.spec().Timeout)
 }
 

@@ -29,6 +29,10 @@ const (
 type role struct {
 	mode   mode
 	offers []string // of the gateway as a client: the methods that a server may call
+	// Of a session: what relates to no call, of all its instances, and how many it had
+	// before this one.
+	inbox  *link.Queue
+	number int
 }
 
 // Conn is the connection to one server process. Its methods may be called
@@ -42,7 +46,6 @@ type Conn struct {
 	exit   <-chan control.Exit
 	outbox *outbox
 	asking chan []byte // the gateway's own questions, which wait for a server that runs
-	inbox  *link.Queue // what relates to no call
 	idle   *time.Timer
 	done   chan struct{}
 	hello  mcp.Message // the server's answer to initialize or server/discover, if the gateway asked
@@ -92,7 +95,6 @@ func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role
 		outbox:   newOutbox(),
 		asking:   make(chan []byte),
 		probes:   map[uint64]chan<- mcp.Message{},
-		inbox:    link.NewQueue(),
 		done:     make(chan struct{}),
 		calls:    map[uint64]*Call{},
 		watchers: map[*watcher]struct{}{},
@@ -274,6 +276,7 @@ func (c *Conn) end(cause error) {
 	c.mu.Unlock()
 	c.idle.Stop()
 	c.outbox.close(cause)
+	c.forgetQuestions(calls)
 	for _, call := range calls {
 		call.failAs(mcp.FailureEnded, cause.Error())
 	}

@@ -123,7 +123,7 @@ func (c *Conn) byToken(token []byte) (*Call, []byte) {
 func (c *Conn) relay(m mcp.Message) {
 	c.mu.Lock()
 	queue, call := c.targetLocked(m.Method())
-	accepted := queue.Offer(m)
+	accepted := queue.Offer(c.numbered(m))
 	if accepted && call != nil && m.Kind() == mcp.Request {
 		call.extendLocked(call.longest) // a person may be asked
 	}

@@ -9,15 +9,9 @@ import (
 
 // ChangedError says that an instance was started from a configuration that is no
 // longer in force. It takes no calls any more.
-type ChangedError struct {
-	server    string
-	ofSession bool
-}
+type ChangedError struct{ server string }
 
 func (e *ChangedError) Error() string {
-	if e.ofSession {
-		return fmt.Sprintf("the configuration of server %q has changed: initialize again", e.server)
-	}
 	return fmt.Sprintf("server %q was stopped: its configuration has changed", e.server)
 }
 

@@ -87,7 +87,7 @@ func classify(err error) (cause Cause, failed bool) {
 		return CauseExit, true
 	case errors.As(err, &changed), errors.As(err, &refused):
 		return CauseStopped, false
-	case errors.Is(err, errIdle), errors.Is(err, errSession), errors.Is(err, errUnwanted), errors.Is(err, errShutdown):
+	case Final(err):
 		return CauseStopped, false
 	}
 	return CauseStopped, true // the gateway could not go on with it
@@ -109,8 +109,11 @@ func causeOf(e control.Exit) (cause Cause, failed bool) {
 	return CauseExit, true
 }
 
-// Idle reports whether an error is the end of an instance that nobody used.
-func Idle(err error) bool { return errors.Is(err, errIdle) }
+// Final reports whether an instance ended because nobody was to use it any more: it was
+// idle, or its session or the gateway has ended.
+func Final(err error) bool {
+	return errors.Is(err, errIdle) || errors.Is(err, errSession) || errors.Is(err, errUnwanted) || errors.Is(err, errShutdown)
+}
 
 // Server is the name of the instance's server.
 func (c *Conn) Server() string { return c.spec().Server }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"mcpgateway/proxy/link"
 	"mcpgateway/runtime/control"
 )
 
@@ -73,13 +74,19 @@ func (p *Pool) Exited(exit control.Exit) { p.exits.deliver(exit) }
 // Start starts an instance for one session of the handshake era, whose client
 // initialises it.
 func (p *Pool) Start(ctx context.Context, spec Spec) (*Conn, error) {
-	return p.greeted(ctx, spec, role{mode: ofSession}, func(*Conn) error { return nil })
+	return p.StartNext(ctx, spec, link.NewQueue(), 0)
+}
+
+// StartNext starts an instance for a session that had a number of others. What relates to
+// no call goes into the session's inbox.
+func (p *Pool) StartNext(ctx context.Context, spec Spec, inbox *link.Queue, number int) (*Conn, error) {
+	return p.greeted(ctx, spec, role{mode: ofSession, inbox: inbox, number: number}, func(*Conn) error { return nil })
 }
 
 // StartInitialized starts an instance of the handshake era and initialises it in
 // the gateway's name. A *RefusedError says that it is perhaps of the other era.
 func (p *Pool) StartInitialized(ctx context.Context, spec Spec, offered Capabilities) (*Conn, error) {
-	return p.greeted(ctx, spec, role{ofGateway, offered.requests()}, func(c *Conn) error { return c.initialize(ctx, offered) })
+	return p.greeted(ctx, spec, role{mode: ofGateway, offers: offered.requests()}, func(c *Conn) error { return c.initialize(ctx, offered) })
 }
 
 // StartStateless starts an instance of the stateless era and asks who it is. A
@@ -186,7 +193,7 @@ func (p *Pool) adopt(ctx context.Context, opened control.Opened, spec Spec, as r
 	})
 	if stale { // there was a reload while it started
 		if err == nil {
-			err = &ChangedError{spec.Server, false}
+			err = &ChangedError{spec.Server}
 		}
 		conn.Drain(err)
 		return nil, err
@@ -213,7 +220,7 @@ func (p *Pool) Reconcile(servers map[string]Spec) {
 		if ok && spec.Revision == conn.files.Revision {
 			conn.adjust(spec)
 		} else {
-			conn.Drain(&ChangedError{conn.spec().Server, conn.mode == ofSession})
+			conn.Drain(&ChangedError{conn.spec().Server})
 		}
 	}
 }

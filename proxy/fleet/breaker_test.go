@@ -136,26 +136,23 @@ func TestAnotherReplicaServes(t *testing.T) {
 	}
 }
 
-// Sessions that have an instance of their own share their caller's breaker, for a crash
-// ends them.
+// Sessions that have an instance of their own share their caller's breaker, and outlive it
+// when it opens.
 func TestBreakerOfSessions(t *testing.T) {
 	fleet, _ := newFleet(t)
-	initialize := parse(t, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}`)
+	first := opened(t, fleet, watched("crash"))
 	for range 2 {
-		session, _, _, err := fleet.Open(t.Context(), watched("crash"), "key:a", initialize)
-		if err != nil {
-			t.Fatal(err)
+		if answer := ask(t, first, "tools/call", `"name":"x"`); answer.Failure() != "ended" {
+			t.Fatalf("got %s", answer.Raw())
 		}
-		call, err := session.Call(t.Context(), parse(t, `{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"x"}}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if answer, err := link.Await(t.Context(), call); err != nil || answer.Failure() != "ended" {
-			t.Fatalf("got %s, %v", answer.Raw(), err)
-		}
-		<-session.Done()
 	}
-	_, _, _, err := fleet.Open(t.Context(), watched("crash"), "key:a", initialize)
+	_, err := first.Call(t.Context(), parse(t, `{"jsonrpc":"2.0","id":3,"method":"ping"}`))
+	refused(t, err, "exited with status 3")
+	if first.Err() != nil {
+		t.Errorf("got the session's end: %v", first.Err())
+	}
+	initialize := parse(t, hello)
+	_, _, _, err = fleet.Open(t.Context(), watched("crash"), "key:a", initialize)
 	refused(t, err, "exited with status 3")
 	if _, _, _, err := fleet.Open(t.Context(), watched("crash"), "key:b", initialize); err != nil {
 		t.Errorf("got %v for another caller", err)

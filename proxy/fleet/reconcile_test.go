@@ -99,39 +99,51 @@ func TestDrainIsBounded(t *testing.T) {
 	}
 }
 
-// A session that has a process of its own ends with it, after its calls.
-func TestSessionOfAChangedServerEnds(t *testing.T) {
-	fleet, _ := newFleet(t)
+// A session that has a process of its own goes on with another; what the old one has asked
+// the client is answered to the old one.
+func TestSessionOfAChangedServerGoesOn(t *testing.T) {
+	fleet, opener := newFleet(t)
 	s := spec("echo")
 	s.Revision = "1"
 	fleet.Reconcile(of(s))
-	session, _, ok, err := fleet.Open(t.Context(), s, "key:a", parse(t, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}`))
-	if err != nil || !ok {
-		t.Fatal(ok, err)
-	}
+	session := opened(t, fleet, s)
+	first := sessionPID(t, session)
 	asks, err := session.Call(t.Context(), parse(t, `{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"ask"}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
+	<-asks.Ready() // it has asked
 	s.Revision = "2"
 	fleet.Reconcile(of(s))
-	if session.Err() != nil {
-		t.Errorf("the session has ended with a call in flight: %v", session.Err())
+	second := sessionPID(t, session)
+	if second == first {
+		t.Error("a new call went to the old process")
 	}
-	if _, err := session.Call(t.Context(), parse(t, `{"jsonrpc":"2.0","id":3,"method":"ping"}`)); err == nil || !strings.Contains(err.Error(), "initialize again") {
-		t.Errorf("a new call: got error %v", err)
-	}
-	// The call in flight has a question, which the client can answer.
-	if err := session.Send(t.Context(), parse(t, `{"jsonrpc":"2.0","id":"ask-1","result":{"n":1}}`)); err != nil {
+	also, err := session.Call(t.Context(), parse(t, `{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"ask"}}`))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if answer := await(t, asks); answer.Err() != nil {
-		t.Errorf("the call in flight: got %s", answer.Raw())
+	<-also.Ready()
+	question := also.Take()[0]
+	if string(question.ID()) == `"ask-1"` {
+		t.Errorf("got %s, which the old process has asked by", question.Raw())
 	}
+	for id, n := range map[string]string{`"ask-1"`: "old", string(question.ID()): "new"} {
+		if err := session.Send(t.Context(), parse(t, `{"jsonrpc":"2.0","id":`+id+`,"result":{"n":"`+n+`"}}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n, call := range map[string]link.Call{"old": asks, "new": also} {
+		if answer := await(t, call); !strings.Contains(string(answer.Result()), n) || !strings.Contains(string(answer.Result()), `\"id\":\"ask-1\"`) {
+			t.Errorf("the call of the %s process: got %s", n, answer.Raw())
+		}
+	}
+	waitFor(t, func() bool { return opener.Running() == 1 })
+	if got := sessionPID(t, session); got != second {
+		t.Errorf("got process %s, want %s still", got, second)
+	}
+	fleet.Reconcile(of(spec("other"))) // the server is gone, and nobody calls any more
 	<-session.Done()
-	if err := session.Err(); err == nil || err.Error() != `the configuration of server "echo" has changed: initialize again` {
-		t.Errorf("got %v, want why the session has ended", err)
-	}
 }
 
 // Who was asked for input brings it to the process that waits for it.

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/mcp"
@@ -21,6 +22,9 @@ func newDuplex(t *testing.T, server string) *Duplex {
 // A session's end comes after the answers that say why.
 func TestDuplexAnswersBeforeTheEnd(t *testing.T) {
 	g, opener := newGate(t)
+	ends := *g.policy
+	ends.Servers = map[string]policy.Server{"echo": {Timeout: time.Minute, IdleTimeout: time.Hour, OnCrash: policy.OnCrashEndSession}}
+	g = New(Rules{Policy: &ends}, g.fleet, g.sessions)
 	d := NewDuplex(Origin{}, caller("key:a"), on("echo"), func() *Gate { return g })
 	defer d.Close()
 	d.Receive(initialize().Raw())

@@ -80,8 +80,10 @@ func newGuardedGate(t *testing.T, change func(*policy.Policy)) *guardedGate {
 	one := policy.Quota{Concurrent: 1}
 	server := policy.Server{Project: "p", Timeout: time.Minute, MaxTimeout: time.Minute, IdleTimeout: time.Hour, Quota: one,
 		Tools: map[string]policy.Tool{"limited": {Timeout: time.Minute, MaxTimeout: time.Minute, Quota: policy.Quota{Rate: &policy.Rate{PerSecond: 0.001, Burst: 1}}}}}
+	mortal := server
+	mortal.OnCrash = policy.OnCrashEndSession
 	p := &policy.Policy{
-		Servers: map[string]policy.Server{"echo": server, "modern": server, "crash": server},
+		Servers: map[string]policy.Server{"echo": mortal, "modern": server, "crash": server},
 		Limits: policy.Limits{
 			MaxMessageBytes: 1 << 20, MaxSessions: 20, MaxSessionsPerCaller: 20,
 			Gateway: one, PerIdentity: one, Projects: map[string]policy.Quota{"p": one},

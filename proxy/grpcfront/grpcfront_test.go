@@ -110,8 +110,9 @@ func (g *gateway) newPolicy() *policy.Policy {
 		Limits:  policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 8 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
 		Servers: map[string]policy.Server{},
 	}
-	for name, project := range map[string]string{"echo": "both", "modern": "both", "echo.2": "p", "crash": "p", "exit": "p", "silent": "p"} {
-		p.Servers[name] = policy.Server{Project: project, Timeout: time.Minute, MaxTimeout: time.Minute, IdleTimeout: time.Hour, Replicas: 1}
+	ends := map[string]policy.OnCrash{"crash": policy.OnCrashEndSession}
+	for name, project := range map[string]string{"mortal": "p", "echo": "both", "modern": "both", "echo.2": "p", "crash": "p", "exit": "p", "silent": "p"} {
+		p.Servers[name] = policy.Server{Project: project, Timeout: time.Minute, MaxTimeout: time.Minute, IdleTimeout: time.Hour, Replicas: 1, OnCrash: ends[name]}
 	}
 	for _, holder := range []struct {
 		text    *string

@@ -101,9 +101,10 @@ func (g *gateway) newPolicy() *policy.Policy {
 		Servers: map[string]policy.Server{},
 		HTTP:    policy.HTTP{AllowedHosts: []string{"gateway.example"}, AllowedOrigins: []string{"https://app.example"}},
 	}
-	for _, name := range []string{"echo", "exit", "silent", "flood", "crash", "garbage", "closed", "modern", "stderr", "deaf", "mirror", "listless"} {
+	for _, name := range []string{"echo", "exit", "silent", "flood", "crash", "garbage", "closed", "modern", "stderr", "deaf", "mirror", "listless", "mortal"} {
 		p.Servers[name] = policy.Server{Timeout: time.Minute, IdleTimeout: time.Hour}
 	}
+	p.Servers["crash"] = policy.Server{Timeout: time.Minute, IdleTimeout: time.Hour, OnCrash: policy.OnCrashEndSession}
 	for _, holder := range []struct {
 		text    *string
 		servers []string
@@ -480,7 +481,7 @@ func TestBadServersAnswer(t *testing.T) {
 	}
 }
 
-func TestCrashEndsTheSession(t *testing.T) {
+func TestCrashEndsTheSessionIfItShall(t *testing.T) {
 	g := newGateway(t, nil)
 	session := g.session("crash")
 	got := g.do("POST", "crash", toolCall("1", "x", ""), session)

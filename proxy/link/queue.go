@@ -57,6 +57,21 @@ func (q *Queue) Offer(m mcp.Message) bool {
 	return true
 }
 
+// Drop takes the messages out that are not wanted any more.
+func (q *Queue) Drop(unwanted func(mcp.Message) bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var kept []mcp.Message
+	q.bytes = 0
+	for _, m := range q.messages {
+		if !unwanted(m) {
+			kept = append(kept, m)
+			q.bytes += len(m.Raw())
+		}
+	}
+	q.messages = kept
+}
+
 // Force adds a message in any case: a response, of which there is one.
 func (q *Queue) Force(m mcp.Message) {
 	q.mu.Lock()

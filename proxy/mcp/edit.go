@@ -3,6 +3,8 @@ package mcp
 import (
 	"iter"
 	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Edit copies an object that was already checked, such as a part of a Message,
@@ -81,4 +83,15 @@ func TextOf(value []byte) (text string, ok bool) {
 		return "", false
 	}
 	return string(unquote(value)), true
+}
+
+// IsID reports whether a raw value is one that a request may have for its id, and nothing
+// beside it.
+func IsID(value []byte) bool {
+	if !jsontext.Value(value).IsValid() {
+		return false
+	}
+	first, last := value[0], value[len(value)-1] // no space around it, which may be a new line
+	number := (first == '-' || '0' <= first && first <= '9') && '0' <= last && last <= '9'
+	return number || first == '"' && last == '"'
 }

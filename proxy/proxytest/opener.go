@@ -69,8 +69,11 @@ type Opener struct {
 
 // Open starts a server.
 func (o *Opener) Open(_ context.Context, server, revision string) (control.Opened, error) {
-	if err := o.Fail[server]; err != nil {
-		return control.Opened{}, err
+	o.mu.Lock()
+	refused := o.Fail[server]
+	o.mu.Unlock()
+	if refused != nil {
+		return control.Opened{}, refused
 	}
 	near, far, err := socketpair()
 	if err != nil {
@@ -107,6 +110,13 @@ func (o *Opener) Open(_ context.Context, server, revision string) (control.Opene
 		opened.Network = o.Network(server)
 	}
 	return opened, nil
+}
+
+// Refuse has a server not be started from now on, for a cause; nil: it is again.
+func (o *Opener) Refuse(server string, cause error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.Fail = map[string]error{server: cause}
 }
 
 func (o *Opener) wait(cmd *exec.Cmd, server, sandbox string, started time.Time) {

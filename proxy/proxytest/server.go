@@ -8,8 +8,10 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -29,6 +31,7 @@ type server struct {
 	visits  int             // calls of the tool "visit"
 	told    []string        // methods of the requests that change what it sends
 	listed  int             // how often the tools were
+	all     []string        // what a mortal has heard: method and parameters
 }
 
 // serve is a server with a behaviour: "echo" behaves well, the others do not.
@@ -83,6 +86,8 @@ func flood(n int) {
 
 func (s *server) misbehave(behaviour string, e envelope) {
 	switch behaviour {
+	case "mortal", "fickle", "once":
+		s.mortal(behaviour, e)
 	case "garbage":
 		fmt.Fprintf(s.out, "Server listening on stdio\n\n{\"jsonrpc\":\n\x00\xff\n{\"jsonrpc\":\"2.0\",\"id\":1,\"id\":1,\"result\":{}}\n[]\n")
 	case "stderr":
@@ -93,6 +98,32 @@ func (s *server) misbehave(behaviour string, e envelope) {
 			fmt.Fprintln(os.Stderr, "panic: secret token hunter2")
 			os.Exit(3)
 		}
+	}
+}
+
+// mortal ends when its tool says so. One that is fickle speaks another revision after
+// that, and one that lives once says nothing.
+func (s *server) mortal(behaviour string, e envelope) {
+	s.all = append(s.all, e.Method+" "+string(e.Params))
+	died := filepath.Join(os.TempDir(), behaviour+"-"+strconv.Itoa(os.Getppid()))
+	if _, err := os.Stat(died); err == nil && e.Method == "initialize" {
+		os.Remove(died)
+		if behaviour == "once" {
+			hang()
+		}
+		s.send(`{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2024-11-05","capabilities":{},"serverInfo":{"name":"x","version":"1"}}}`, e.ID)
+	}
+	var params struct{ Name string }
+	_ = json.Unmarshal(e.Params, &params) // what is missing stays empty
+	switch {
+	case e.Method != "tools/call":
+	case params.Name == "die":
+		if behaviour != "mortal" {
+			_ = os.WriteFile(died, nil, 0o600) // the next start says whether it worked
+		}
+		os.Exit(3)
+	case params.Name == "kill":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // it does not come back
 	}
 }
 
@@ -179,6 +210,8 @@ func (s *server) call(e envelope, line []byte) {
 		s.send(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"hello"}}`)
 		s.send(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
 		s.text(e.ID, "done")
+	case "heard-all":
+		s.text(e.ID, strings.Join(s.all, "|"))
 	case "told":
 		s.text(e.ID, strings.Join(s.told, " "))
 	case "touch":

@@ -60,9 +60,10 @@ func newGateway(t *testing.T, change func(*Front, *Admitted)) *gateway {
 		Limits:  policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 4 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
 		Servers: map[string]policy.Server{},
 	}
-	for _, name := range []string{"echo", "crash", "exit"} {
+	for _, name := range []string{"echo", "crash", "exit", "mortal"} {
 		p.Servers[name] = policy.Server{Timeout: time.Minute, IdleTimeout: time.Hour}
 	}
+	p.Servers["crash"] = policy.Server{Timeout: time.Minute, IdleTimeout: time.Hour, OnCrash: policy.OnCrashEndSession}
 	served := gate.New(gate.Rules{Policy: p}, pool, gate.NewSessions(log))
 	admitted := Admitted{
 		Caller: policy.Identity{Subject: "key:test"}, MaxMessage: 1 << 20, MaxOpen: 4, Closing: g.closing,

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -77,7 +78,7 @@ func TestBadServer(t *testing.T) {
 	t.Parallel()
 	g := start(t, servers(
 		testserver("good"),
-		testserver("bad", "timeout: 30s", "resources: {max_memory_mb: 256}", "circuit_breaker: {enabled: false}"),
+		testserver("bad", "timeout: 30s", "resources: {max_memory_mb: 256}", "circuit_breaker: {enabled: false}", "restart: {backoff: 10ms}"),
 		testserver("hasty", "timeout: 1s"),
 		testserver("pipes", "timeout: 30s", "stdio: pipes"),
 		testserver("small", "resources: {max_memory_mb: 32}")))
@@ -109,11 +110,10 @@ func TestBadServer(t *testing.T) {
 			}
 			if tt.goes {
 				eventually(t, "the sandbox is gone", func() bool { return len(processesOf(i.uid, 1)) == 0 })
-				if again := s.call(t, "echo", `{}`); again.status != http.StatusNotFound {
-					t.Errorf("in a session whose server is gone: got status %d, want %d", again.status, http.StatusNotFound)
+				if again := s.call(t, "echo", `{}`); again.status != http.StatusOK || !bytes.Contains(again.message, []byte(`"result"`)) {
+					t.Errorf("in a session whose server was gone: got %d %s, want another's answer", again.status, again.message)
 				}
-				s.id = ""
-				return
+				i = g.only(t, tt.server)
 			}
 			s.end(t)
 			eventually(t, "the sandbox is gone", func() bool { return len(processesOf(i.uid, 1)) == 0 })
