@@ -193,7 +193,7 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	program := filepath.Join(bin, "tool")
-	if err := os.WriteFile(program, nil, 0o755); err != nil { //nolint:gosec // G306: it is a program
+	if err := os.WriteFile(program, nil, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	out, _, status = runCommand("image", "which", program, "-o", "json")

@@ -364,7 +364,7 @@ func (c *converter) openInside(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // nothing was written
 	info, err := root.Stat(inside)
 	if err != nil {
 		return nil, err
