@@ -16,6 +16,7 @@ import (
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/ledger"
 	"mcpgateway/proxy/pins"
+	"mcpgateway/proxy/quota"
 	"mcpgateway/proxy/recent"
 	"mcpgateway/proxy/report"
 	"mcpgateway/proxy/tail"
@@ -72,11 +73,25 @@ func (p asked) Status() report.Status {
 	if now := p.current.Load(); now != nil {
 		s.Gateway, s.Generation = now.Policy.Gateway, now.Policy.Generation
 		s.Applied = time.Unix(0, p.applied.Load())
+		s.Warnings = append(s.Warnings, nearlyUsedUp(p.memory.usage.Quotas(), now.Policy.Budgets)...)
 	}
 	for _, server := range p.Servers() {
 		s.Servers[server.State]++
 	}
 	return s
+}
+
+// nearlyUsedUp says which quotas are used up, or so much that their projects want it told.
+func nearlyUsedUp(quotas []quota.State, budgets map[string]policy.Budget) (warnings []string) {
+	for _, q := range quotas {
+		percent := 100 * q.Ratio()
+		most := cmp.Or(budgets[q.Project].WarnPercent, 100)
+		if q.Known && percent >= float64(most) {
+			warnings = append(warnings, fmt.Sprintf("project %q has used %.0f%% of %s, which is %.0f, until %s",
+				q.Project, percent, q.Quota, q.Limit, q.Until.UTC().Format(time.RFC3339)))
+		}
+	}
+	return warnings
 }
 
 // version is that of the program, as it was built.

@@ -20,6 +20,7 @@ import (
 	"mcpgateway/policy/chain"
 	"mcpgateway/proxy/operator"
 	"mcpgateway/proxy/proxytest"
+	"mcpgateway/proxy/quota"
 	"mcpgateway/proxy/report"
 )
 
@@ -323,5 +324,20 @@ func TestOperatorRestartsUnderLoad(t *testing.T) {
 	calling.Wait()
 	if now := call(); before[now] {
 		t.Errorf("got an answer of %s, which was to end", now)
+	}
+}
+
+func TestNearlyUsedUp(t *testing.T) {
+	t.Parallel()
+	at := func(used float64, known bool) quota.State {
+		return quota.State{Project: "p", Quota: "calls_per_day", Limit: 200, Used: used, Known: known, Until: time.Unix(0, 0)}
+	}
+	budgets := map[string]policy.Budget{"p": {WarnPercent: 80}}
+	want := `project "p" has used 90% of calls_per_day, which is 200, until 1970-01-01T00:00:00Z`
+	if got := nearlyUsedUp([]quota.State{at(100, true), at(180, false), at(180, true)}, budgets); len(got) != 1 || got[0] != want {
+		t.Errorf("got %q, want %q alone", got, want)
+	}
+	if got := nearlyUsedUp([]quota.State{at(180, true), at(200, true)}, nil); len(got) != 1 {
+		t.Errorf("without a threshold: got %q, want the one that is used up", got)
 	}
 }
