@@ -61,6 +61,7 @@ func TestConvert(t *testing.T) {
 			comment: "it has no network"},
 		{name: "literal text", server: `{"command":"cat","args":["a${b c}d"]}`, want: Entry{Command: "cat", Args: []string{"a$${b c}d"}}, comment: "${b c} is the client's"},
 		{name: "secret", server: `{"command":"cat","env":{"API_KEY":"s3cr3t"}}`, want: Entry{Command: "cat", Env: map[string]string{"API_KEY": "${file:/s/x.API_KEY}"}}, secret: "API_KEY = s3cr3t"},
+		{name: "secret by its name", server: `{"command":"cat","env":{"DB_PASSWORD":"hunter"}}`, want: Entry{Command: "cat", Env: map[string]string{"DB_PASSWORD": "${file:/s/x.DB_PASSWORD}"}}, secret: "DB_PASSWORD = hunter"},
 		{name: "secret by its look", server: `{"command":"cat","env":{"A":"sk-abc.DEF-123"}}`, want: Entry{Command: "cat", Env: map[string]string{"A": "${file:/s/x.A}"}}, secret: "A = sk-abc.DEF-123"},
 		{name: "secret in a URL", server: `{"command":"cat","env":{"DB":"https://u:p@h/"}}`, want: Entry{Command: "cat", Env: map[string]string{"DB": "${file:/s/x.DB}"}}, secret: "DB = https://u:p@h/"},
 		{name: "variable that is set", server: `{"command":"cat","env":{"A":"Bearer ${SET}"}}`, want: Entry{Command: "cat", Env: map[string]string{"A": "${file:/s/x.A}"}}, secret: "A = Bearer value of SET"},
