@@ -29,6 +29,10 @@ func (s *Store) Cut(ctx context.Context) (cut int64, err error) {
 	if err := s.ready(ctx); err != nil {
 		return 0, err
 	}
+	var something bool // else nothing need be written, nor wait for a disk
+	if err := s.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM mcp_gateway_outbox)").Scan(&something); err != nil || !something {
+		return 0, err
+	}
 	err = s.within(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if s.shared { // those who count have locked rows in their order, and wait for others of ours
 			if _, err := tx.ExecContext(ctx, "LOCK TABLE mcp_gateway_outbox IN EXCLUSIVE MODE"); err != nil {

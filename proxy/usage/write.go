@@ -16,7 +16,7 @@ import (
 
 const (
 	flushEvery   = time.Second
-	writeWait    = 5 * time.Second
+	writeWait    = 10 * time.Second
 	stopWait     = 10 * time.Second // for the last of it, when the gateway stops
 	maxBackoff   = 30 * time.Second
 	rereadEvery  = 5 * time.Second // what other gateways have used
@@ -422,8 +422,8 @@ func (m *Meter) forget(parent context.Context, now time.Time) {
 	}
 }
 
-// rules is what the export is to do; nil: nothing.
-func (m *Meter) rules() *policy.UsageExport {
+// exportRules are what the export is to do; nil: nothing.
+func (m *Meter) exportRules() *policy.UsageExport {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.export

@@ -3,6 +3,8 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,10 +19,10 @@ import (
 type usageLine struct {
 	Project, Server, Identity, Tool string
 	Calls, Errors, Refused          int64
-	BytesIn                         int64  `json:"bytes_in"`
-	BytesOut                        int64  `json:"bytes_out"`
-	CPU                             string `json:"cpu_seconds"`
-	Memory                          string `json:"memory_gib_hours"`
+	BytesIn                         int64       `json:"bytes_in"`
+	BytesOut                        int64       `json:"bytes_out"`
+	CPU                             json.Number `json:"cpu_seconds"`
+	Memory                          json.Number `json:"memory_gib_hours"`
 }
 
 // usage asks a gateway what was used, and returns the lines by what they are of.
@@ -37,9 +39,9 @@ func (g *gateway) usage(t *testing.T, by ...string) map[string]usageLine {
 	return lines
 }
 
-// ledgered are servers of two projects.
-func ledgered() string {
-	return "projects: {acme: {}, globex: {}}\n" + servers(testserver("one", "project: acme"), testserver("two", "project: globex", "instances: shared"))
+// ledgered are servers of two projects, whose usage goes to a sink.
+func ledgered(sink string) string {
+	return "usage: {export: {url: " + sink + ", interval: 1s}}\nprojects: {acme: {}, globex: {}}\n" + servers(testserver("one", "project: acme"), testserver("two", "project: globex", "instances: shared"))
 }
 
 // counted is what a client counts itself.
@@ -96,7 +98,10 @@ func (c *counted) compare(t *testing.T, g *gateway, when string) {
 // started again, and after its proxy was killed.
 func TestUsage(t *testing.T) {
 	t.Parallel()
-	g := start(t, ledgered())
+	taken := events{}
+	sink := httptest.NewServer(&taken)
+	defer sink.Close()
+	g := start(t, ledgered(sink.URL))
 	keys := map[string]string{}
 	for _, name := range []string{"ana", "bob"} {
 		key := g.cli(t, "key", "create", name)
@@ -121,17 +126,56 @@ func TestUsage(t *testing.T) {
 		}
 	}
 
-	again := g.again(t, ledgered(), func() {
+	again := g.again(t, ledgered(sink.URL), func() {
 		if err := g.cmd.Process.Signal(unix.SIGINT); err != nil {
 			t.Fatal(err)
 		}
 	})
 	count.compare(t, again, "after a restart")
 	count.load(t, again, keys)
-	third := again.again(t, ledgered(), func() { again.signal(t, again.proxy, unix.SIGKILL) })
+	third := again.again(t, ledgered(sink.URL), func() { again.signal(t, again.proxy, unix.SIGKILL) })
 	count.compare(t, third, "after the proxy was killed")
 	count.load(t, third, keys)
 	count.compare(t, third, "in the end")
+	eventually(t, "the sink has what the clients counted", func() bool { return fmt.Sprint(taken.calls()) == fmt.Sprint(count.calls) })
+}
+
+// events are the CloudEvents that a sink has taken, by what makes them one.
+type events struct {
+	mu  sync.Mutex
+	all map[[2]string]usageLine
+}
+
+func (e *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var batch []struct {
+		Source, ID string
+		Data       usageLine
+	}
+	if err := json.NewDecoder(r.Body).Decode(&batch); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.all == nil {
+		e.all = map[[2]string]usageLine{}
+	}
+	for _, one := range batch {
+		e.all[[2]string{one.Source, one.ID}] = one.Data
+	}
+}
+
+// calls adds up what was taken.
+func (e *events) calls() map[string]int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	sums := map[string]int64{}
+	for _, line := range e.all {
+		if line.Calls > 0 {
+			sums[strings.Join([]string{line.Project, line.Identity, line.Tool}, "/")] += line.Calls
+		}
+	}
+	return sums
 }
 
 // again ends a gateway in some way and starts one on the same state.
