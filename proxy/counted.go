@@ -9,6 +9,8 @@ import (
 	"mcpgateway/proxy/breaker"
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/health"
+	"mcpgateway/proxy/quota"
+	"mcpgateway/proxy/usage"
 )
 
 // counted is what the metrics are told of a proxy.
@@ -43,6 +45,12 @@ func (p counted) States() []fleet.State { return p.fleet.States() }
 
 // LostRecords is how many records the audit log has lost.
 func (p counted) LostRecords() uint64 { return p.audit.Lost() }
+
+// Quotas gives the quotas of projects, with what of them is used up.
+func (p counted) Quotas() []quota.State { return p.memory.usage.Quotas() }
+
+// Ledger is how the ledger is.
+func (p counted) Ledger() usage.Stats { return p.memory.usage.Stats() }
 
 // connections are how many are open, by the listener's transport.
 type connections map[string]*atomic.Int64

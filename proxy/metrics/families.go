@@ -71,6 +71,11 @@ func families() []family {
 		{"slo_error_budget_remaining_ratio", gauge, "Part of the error budget that is left of the objective's window, since the gateway's start; below 0 if more was used up.", of("slo")},
 
 		{"custom_skipped_total", counter, "Calls that a counter of the configuration did not count, because the argument to be added is no number from 0 on.", []string{"counter"}},
+		{"quota_limit", gauge, "What a quota of a project is: calls or CPU seconds.", []string{"project", "quota"}},
+		{"quota_used_ratio", gauge, "Part of a quota that is used up in this day or month.", []string{"project", "quota"}},
+		{"usage_pending_entries", gauge, "Entries of usage that are not in the ledger yet.", nil},
+		{"usage_flush_failures_total", counter, "Writes to the ledger that failed. What they had is kept, and written again.", nil},
+
 		{"audit_lost_records_total", counter, "Records of the audit log that were lost because it could not be written.", nil},
 		{"build_info", gauge, "1; the labels say which program this is.", []string{"version", "goversion"}},
 	}

@@ -24,7 +24,9 @@ import (
 	"mcpgateway/proxy/breaker"
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/health"
+	"mcpgateway/proxy/quota"
 	"mcpgateway/proxy/telemetry"
+	"mcpgateway/proxy/usage"
 )
 
 // Source is asked at each scrape what there is at the moment. It must not wait.
@@ -45,6 +47,10 @@ type Source interface {
 	States() []fleet.State
 	// LostRecords is how many records the audit log has lost.
 	LostRecords() uint64
+	// Quotas gives the quotas of projects, with what of them is used up.
+	Quotas() []quota.State
+	// Ledger is how the ledger is.
+	Ledger() usage.Stats
 }
 
 // Metrics is everything that is counted, over all generations. Its methods may be

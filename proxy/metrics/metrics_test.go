@@ -18,7 +18,9 @@ import (
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/health"
 	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/quota"
 	"mcpgateway/proxy/telemetry"
+	"mcpgateway/proxy/usage"
 	"mcpgateway/runtime/control"
 )
 
@@ -28,6 +30,11 @@ type still struct{}
 func (still) Sessions() int               { return 2 }
 func (still) Connections() map[string]int { return map[string]int{"http": 3} }
 func (still) LostRecords() uint64         { return 4 }
+func (still) Ledger() usage.Stats         { return usage.Stats{Pending: 8, Failures: 9} }
+
+func (still) Quotas() []quota.State {
+	return []quota.State{{Project: "team", Quota: quota.CallsPerDay, Limit: 10, Used: 4, Known: true}, {Project: "new", Quota: quota.CallsPerDay, Limit: 10}}
+}
 
 func (still) HealthChecks() []health.Count {
 	return []health.Count{{Server: "files", OK: 8, Failed: 1}}
@@ -272,6 +279,11 @@ func TestStateNow(t *testing.T) {
 		"mcp_gateway_sessions 2",
 		`mcp_gateway_connections{transport="http"} 3`,
 		"mcp_gateway_audit_lost_records_total 4",
+		"mcp_gateway_usage_pending_entries 8",
+		"mcp_gateway_usage_flush_failures_total 9",
+		`mcp_gateway_quota_limit{project="team",quota="calls_per_day"} 10`,
+		`mcp_gateway_quota_used_ratio{project="team",quota="calls_per_day"} 0.4`,
+		`mcp_gateway_quota_limit{project="new",quota="calls_per_day"} 10`,
 		`mcp_gateway_waiting{project="team",server="files"} 5`,
 		`mcp_gateway_queue_messages{project="team",server="files"} 6`,
 		`mcp_gateway_instances{project="team",server="files",state="running"} 1`,

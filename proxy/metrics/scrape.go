@@ -72,6 +72,15 @@ func (b *builtIn) now(t *told) {
 	t.is("build_info", 1, version, goVersion)
 	t.is("sessions", float64(b.source.Sessions()))
 	t.is("audit_lost_records_total", float64(b.source.LostRecords()))
+	ledger := b.source.Ledger()
+	t.is("usage_pending_entries", float64(ledger.Pending))
+	t.is("usage_flush_failures_total", float64(ledger.Failures))
+	for _, q := range b.source.Quotas() {
+		t.is("quota_limit", q.Limit, q.Project, q.Quota)
+		if q.Known {
+			t.is("quota_used_ratio", q.Ratio(), q.Project, q.Quota)
+		}
+	}
 	for transport, open := range b.source.Connections() {
 		t.is("connections", float64(open), transport)
 	}
