@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +108,32 @@ func TestDrainStderr(t *testing.T) {
 	}
 	if log.Len() > 8<<10 || !strings.Contains(log.String(), "first") || strings.Contains(log.String(), "\x1b") {
 		t.Errorf("got a log of %d bytes: %.300s", log.Len(), log.String())
+	}
+}
+
+// As many lines are logged as the configuration says, also while the server runs, and
+// none is left out unseen.
+func TestStderrLines(t *testing.T) {
+	t.Parallel()
+	for most, want := range map[int]int{0: 0, 1: 1, 3: 3, 1000: 50} {
+		var log bytes.Buffer
+		conn := bare(&log, nil)
+		conn.settings.Store(&Spec{StderrLines: most})
+		conn.drainStderr(strings.NewReader(strings.Repeat("line\n", 50)))
+		shown, untold := strings.Count(log.String(), "text=line"), 0
+		for line := range strings.Lines(log.String()) {
+			if _, text, ok := strings.Cut(line, "suppressed="); ok {
+				n, err := strconv.Atoi(strings.TrimSpace(text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				untold += n
+			}
+		}
+		// The clock's next second may come meanwhile.
+		if shown < want || shown > 2*want || most > 0 && shown+untold != 50 || most == 0 && log.Len() > 0 {
+			t.Errorf("%d a second: got %d lines and %d suppressed, want %d: %s", most, shown, untold, want, log.String())
+		}
 	}
 }
 
