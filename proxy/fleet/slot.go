@@ -103,7 +103,7 @@ func (f *Fleet) claimLocked(ctx context.Context, spec Spec, k key, subject strin
 		spare.place = placeOf(k, s.subject)
 		f.mendLocked(spare, spec)
 		close(s.ready)
-		f.running.Go(func() { f.sweep(k, s) })
+		f.running.Go(func() { f.sweep(spec, k, s) })
 		return s
 	}
 	// Others wait for it too: it does not end with the request that came first.
@@ -167,7 +167,7 @@ func (f *Fleet) fill(ctx context.Context, spec Spec, k key, s *slot) {
 	f.mu.Unlock()
 	k = f.settle(spec, k, s)
 	close(s.ready)
-	f.sweep(k, s)
+	f.sweep(spec, k, s)
 }
 
 // settle puts the first instance of a program where others will look for it, now
@@ -188,8 +188,9 @@ func (f *Fleet) settle(spec Spec, k key, s *slot) key {
 }
 
 // sweep forgets a slot when its instance has ended.
-func (f *Fleet) sweep(k key, s *slot) {
+func (f *Fleet) sweep(spec Spec, k key, s *slot) {
 	<-s.instance.conn.Done()
+	f.over(s.instance, spec) // before the next comes to the place
 	f.remove(k, s)
 }
 

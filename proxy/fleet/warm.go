@@ -121,7 +121,11 @@ func (f *Fleet) replenish(s *spares) {
 			spare, err := f.startSpare(spec)
 			if err == nil {
 				f.keep(spec.Server, spare)
-				f.running.Go(func() { <-spare.conn.Done(); s.wake() })
+				f.running.Go(func() {
+					<-spare.conn.Done()
+					f.over(spare, spec) // before another is started
+					s.wake()
+				})
 				continue
 			}
 			if failed = blames(err); failed {

@@ -224,3 +224,32 @@ func TestClientPrefersStreams(t *testing.T) {
 		t.Errorf("error: got %+v", refused)
 	}
 }
+
+// A crash ends neither the session nor what is listened to: the next request is answered
+// by another process, and the listener is told to look again.
+func TestSessionOutlivesACrash(t *testing.T) {
+	g := newGateway(t, nil)
+	session := g.session("mortal")
+	if got := g.do("POST", "mortal", `{"jsonrpc":"2.0","method":"notifications/initialized"}`, session); got.status != http.StatusAccepted {
+		t.Fatalf("got %+v", got)
+	}
+	stream := g.open("GET", "mortal", "", session)
+	eventsOf(stream, 1) // primed
+	if got := g.do("POST", "mortal", toolCall("1", "die", ""), session); got.status != http.StatusOK || !strings.Contains(got.body, `server \"mortal\" exited with status 3`) {
+		t.Fatalf("the call in flight: got %+v", got)
+	}
+	if got := g.do("POST", "mortal", toolCall("2", "again", ""), session); got.status != http.StatusOK || !strings.Contains(got.body, `"x-server":"kept"`) {
+		t.Fatalf("the next call: got %+v", got)
+	}
+	told := eventsOf(stream, 2)
+	if len(told) != 2 || !strings.Contains(told[0].data, "tools/list_changed") || !strings.Contains(told[1].data, "resources/list_changed") {
+		t.Fatalf("got %+v", told)
+	}
+	resumed := g.open("GET", "mortal", "", session, "Last-Event-ID: "+told[0].id)
+	if again := events(t, resumed, 1); len(again) != 1 || again[0] != told[1].data {
+		t.Errorf("the stream resumed: got %q", again)
+	}
+	if got := g.do("DELETE", "mortal", "", session); got.status != http.StatusNoContent {
+		t.Errorf("got %+v", got)
+	}
+}

@@ -529,3 +529,26 @@ func TestLargeMessages(t *testing.T) {
 		}
 	}
 }
+
+// A connection goes on after a crash of its server.
+func TestConnectionOutlivesACrash(t *testing.T) {
+	g := newGateway(t, nil)
+	c := g.connect("mortal")
+	c.send(initialize)
+	c.receive()
+	c.send(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)
+	c.send(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"die"}}`)
+	if m := c.receive(); m.Err() == nil || !strings.Contains(string(m.Raw()), "status 3") {
+		t.Fatalf("the call in flight: got %s", m.Raw())
+	}
+	c.send(`{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"again"}}`)
+	var answered, told bool
+	for range 3 { // two lists may be others, beside the answer
+		m := c.receive()
+		answered = answered || string(m.ID()) == "2" && m.Err() == nil
+		told = told || m.Method() == "notifications/tools/list_changed"
+	}
+	if !answered || !told {
+		t.Errorf("got answered %v, told %v", answered, told)
+	}
+}

@@ -25,7 +25,7 @@ const killed = `was ended by signal 9 (SIGKILL) after `
 // at its lists again.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	g := start(t, servers(
+	g := start(t, "transports: {websocket: {enabled: true}}\n", servers(
 		testserver("frail"), testserver("socket"), testserver("final", "on_crash: end-session"),
 		testserver("looping", "restart: {limit: 2, backoff: 10ms}")))
 	t.Run("over HTTP", func(t *testing.T) {
