@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"mcpgateway/policy"
@@ -23,6 +24,7 @@ type testDaemon struct {
 	opener *proxytest.Opener
 	policy []byte
 	served sync.WaitGroup
+	silent atomic.Bool // it does not say what runs
 
 	mu   sync.Mutex
 	conn *control.Conn
@@ -79,7 +81,11 @@ func (d *testDaemon) handle(m control.Message) {
 	switch m.Kind {
 	case control.KindHello:
 		d.send(control.Message{Kind: control.KindHello, Version: control.Version})
-		d.sendPolicy()
+		d.sendPolicy(1)
+	case control.KindList:
+		if !d.silent.Load() {
+			d.list(m)
+		}
 	case control.KindOpen:
 		opened, err := d.opener.Open(context.Background(), m.Server, m.Revision)
 		if err != nil {
@@ -98,14 +104,30 @@ func (d *testDaemon) handle(m control.Message) {
 	}
 }
 
-func (d *testDaemon) sendPolicy() {
+func (d *testDaemon) list(m control.Message) {
+	running, _ := d.opener.List(context.Background()) // it never fails
+	document, err := json.Marshal(running)
+	if err != nil {
+		d.t.Error(err)
+		return
+	}
+	file, err := control.NewSealed("list", document)
+	if err != nil {
+		d.t.Error(err)
+		return
+	}
+	defer file.Close()
+	d.send(control.Message{Kind: control.KindDone, ID: m.ID}, file)
+}
+
+func (d *testDaemon) sendPolicy(generation uint64) {
 	file, err := control.NewSealed("policy", d.policy)
 	if err != nil {
 		d.t.Error(err)
 		return
 	}
 	defer file.Close()
-	d.send(control.Message{Kind: control.KindPolicy, Generation: 1}, file)
+	d.send(control.Message{Kind: control.KindPolicy, Generation: generation}, file)
 }
 
 // send ignores a peer that has gone.

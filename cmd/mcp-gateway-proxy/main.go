@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -38,7 +37,7 @@ func main() {
 	slog.SetDefault(log) // and so that of libraries
 	if err := run(*path, *state, handler.Apply, log); err != nil {
 		log.Error("proxy ended", "err", err)
-		notify(log, "STATUS="+oneLine(err.Error()))
+		(&service{log: log}).tell("STATUS=" + oneLine(err.Error()))
 		os.Exit(1)
 	}
 }
@@ -55,9 +54,12 @@ func run(path, state string, logging func(policy.Logging), log *slog.Logger) err
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 
+	manager := &service{log: log}
 	var p *proxy.Proxy // set before the client delivers anything
 	client, err := peer.Dial(ctx, path, peer.Notices{
-		Policy:   func(generation uint64, document []byte) error { return p.Apply(generation, document) },
+		Policy: func(generation uint64, document []byte) error {
+			return manager.reloading(func() error { return p.Apply(generation, document) })
+		},
 		Audit:    func(log control.Log, file *os.File) { p.TakeAudit(handover(log, file)) },
 		Exited:   func(exit control.Exit) { p.Exited(exit) },
 		Recorded: func(line string) { p.Audit().Mirror(line) },
@@ -67,12 +69,12 @@ func run(path, state string, logging func(policy.Logging), log *slog.Logger) err
 		return err
 	}
 	p = proxy.New(proxy.Options{Daemon: client, Audit: audit.New(keeper{client}, log), StateDir: state, Log: log, Logging: logging})
-	return serve(ctx, p, client, clients, own, log)
+	return serve(ctx, p, client, clients, own, manager)
 }
 
 // serve runs the actors; the first that ends stops the others. The control
 // connection goes last: instances are stopped over it.
-func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clients proxy.Listeners, own listeners, log *slog.Logger) error {
+func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clients proxy.Listeners, own listeners, manager *service) error {
 	ctx, cancel := context.WithCancelCause(signalled)
 	defer cancel(nil)
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
@@ -101,9 +103,11 @@ func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clien
 	start(&actors, func() error { return p.CheckHealth(ctx) })
 	start(&actors, func() error { return p.ServeAdmin(ctx, own.admin...) })
 	start(&actors, func() error { return p.ServeOperator(ctx, own.operator...) })
-	start(&actors, func() error { return announce(ctx, p, log) })
+	start(&actors, func() error { return manager.announce(ctx, p) })
+	start(&actors, func() error { return manager.watch(ctx, p) })
+	stopping := context.AfterFunc(ctx, func() { manager.tell(daemon.SdNotifyStopping) })
+	defer stopping()
 	actors.Wait()
-	notify(log, daemon.SdNotifyStopping)
 	audited() // the last records are written, and signed over the connection
 	records.Wait()
 	disconnect()
@@ -113,25 +117,3 @@ func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clien
 	}
 	return context.Cause(ctx)
 }
-
-// announce tells the service manager when the gateway is ready, and waits.
-func announce(ctx context.Context, p *proxy.Proxy, log *slog.Logger) error {
-	if err := p.Start(ctx); err != nil {
-		return err
-	}
-	log.Info("ready")
-	notify(log, daemon.SdNotifyReady+"\nSTATUS=ready")
-	<-ctx.Done()
-	return nil
-}
-
-// notify does nothing where no service manager listens.
-func notify(log *slog.Logger, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("service manager not notified", "err", err)
-	}
-}
-
-// oneLine keeps a text from adding assignments of its own to a notification
-// (sd_notify(3)).
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

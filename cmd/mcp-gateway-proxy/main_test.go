@@ -46,15 +46,16 @@ const nobody = 65534
 
 // start runs the proxy as systemd would: listeners and a notification socket are
 // passed to it.
-func start(t *testing.T, control string) *process {
+func start(t *testing.T, control string, env ...string) *process {
 	t.Helper()
 	p := &process{t: t, states: make(chan string, 16), log: &logBuffer{}}
 	httpFile, httpURL := listen(t)
 	adminFile, adminURL := listen(t)
 	p.http, p.admin = httpURL, adminURL
 	// LISTEN_PID must name the process itself (sd_listen_fds(3)).
-	p.cmd = exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" -control "$1"`, executable(t), control)
+	p.cmd = exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ WATCHDOG_PID=$$ exec "$0" -control "$1"`, executable(t), control)
 	p.cmd.Env = append(os.Environ(), proxyVariable+"=1", "LISTEN_FDS=2", "LISTEN_FDNAMES=http:admin", "NOTIFY_SOCKET="+p.listenNotify())
+	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.ExtraFiles = []*os.File{httpFile, adminFile}
 	p.cmd.Stderr = p.log
 	if os.Getuid() == 0 {
@@ -143,13 +144,13 @@ func (p *process) listenNotify() string {
 }
 
 // await waits for a state that holds text.
-func (p *process) await(text string) {
+func (p *process) await(text string) (state string) {
 	p.t.Helper()
 	for {
 		select {
 		case state := <-p.states:
 			if strings.Contains(state, text) {
-				return
+				return state
 			}
 		case <-time.After(time.Minute):
 			p.t.Fatalf("the proxy did not say %q", text)

@@ -90,6 +90,8 @@ func run(log *logs.Handler) error {
 		return err
 	}
 	options.Logging = log.Apply
+	told := &manager{}
+	options.Reloading = told.reloading
 	unlock, err := lockDir(f.runtimeDir)
 	if err != nil {
 		return err
@@ -103,16 +105,16 @@ func run(log *logs.Handler) error {
 	defer stop()
 	context.AfterFunc(ctx, func() { tell(notify.SdNotifyStopping) })
 	tell(notify.SdNotifyReady)
-	var reloading sync.WaitGroup
-	reloading.Go(func() { reload(ctx, d, hangups) })
+	var helpers sync.WaitGroup
+	helpers.Go(func() { reload(ctx, d, hangups) })
+	helpers.Go(func() { told.watch(ctx, d) })
 	err = d.Run(ctx)
 	stop() // it may have ended by itself
-	reloading.Wait()
+	helpers.Wait()
 	return errors.Join(err, os.RemoveAll(options.Dir))
 }
 
-// reload reads the configuration anew at each signal, until ctx ends. The service
-// manager hears of it as sd_notify(3) says, and gets the outcome as a status.
+// reload reads the configuration anew at each signal, until ctx ends.
 func reload(ctx context.Context, d *daemon.Daemon, hangups <-chan os.Signal) {
 	for {
 		select {
@@ -120,22 +122,11 @@ func reload(ctx context.Context, d *daemon.Daemon, hangups <-chan os.Signal) {
 		case <-ctx.Done():
 			return
 		}
-		tell(notify.SdNotifyReloading + "\n" + notify.SdNotifyMonotonicUsec())
-		status := "the configuration is in force"
 		if err := d.Reload(); err != nil {
-			status = "the new configuration was refused, and the old one stays in force"
-			slog.Error(status, "err", err)
+			slog.Error(refused, "err", err)
 		} else {
-			slog.Info("reloaded at SIGHUP: " + status)
+			slog.Info("reloaded at SIGHUP: " + inForce)
 		}
-		tell(notify.SdNotifyReady + "\nSTATUS=" + status)
-	}
-}
-
-// tell tells the service manager, if there is one.
-func tell(state string) {
-	if _, err := notify.SdNotify(false, state); err != nil {
-		slog.Warn("service manager not notified", "err", err)
 	}
 }
 

@@ -53,6 +53,9 @@ type Options struct {
 	// Logging is told how to log from now on, by each configuration that comes into
 	// force; nil: nobody is.
 	Logging func(policy.Logging)
+	// Reloading is called when a reload begins, whoever wants it, and what it returns
+	// when it has ended; nil: nobody wants to know.
+	Reloading func() (ended func(error))
 
 	salt string // of the names of programs: while the daemon runs, one program has one name
 }
@@ -124,6 +127,15 @@ func (d *Daemon) use(g *generation) {
 	if d.options.Logging != nil {
 		d.options.Logging(g.config.Logging)
 	}
+}
+
+// Status is how many servers are enabled, and how many instances run. It takes the locks
+// that requests take, and returns only once it has had them.
+func (d *Daemon) Status() (servers, instances int) {
+	d.connected()
+	d.supervisor.mu.Lock()
+	defer d.supervisor.mu.Unlock()
+	return len(d.current.Load().revisions), len(d.supervisor.instances)
 }
 
 // Run answers peers until ctx ends; then it ends every sandbox and returns once

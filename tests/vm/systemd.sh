@@ -96,6 +96,17 @@ grep -q "a secret of systemd" /var/log/mcp-gateway/* && fail "the audit log has 
 mcp-gateway audit verify >/run/verified 2>&1 || fail "audit verify: $(cat /run/verified)"
 echo "ok: the audit log is verified"
 
+# Each process pings for more than a watchdog's time, and is the same afterwards.
+for name in mcp-gatewayd mcp-gateway-proxy; do
+  [ "$(systemctl show -p WatchdogUSec --value $name)" = 1min ] || fail "the watchdog of $name waits for $(systemctl show -p WatchdogUSec --value $name)"
+done
+before=$(systemctl show -p MainPID --value mcp-gatewayd mcp-gateway-proxy)
+sleep 75
+systemctl is-active --quiet mcp-gatewayd mcp-gateway-proxy || fail "a service ended within the watchdog's time"
+[ "$(systemctl show -p MainPID --value mcp-gatewayd mcp-gateway-proxy)" = "$before" ] || fail "the watchdog has ended a service"
+case $(systemctl show -p StatusText --value mcp-gateway-proxy) in "ready: "*" servers, "*) ;; *) fail "the proxy's status is $(systemctl show -p StatusText --value mcp-gateway-proxy)" ;; esac
+echo "ok: both services tell the watchdog that they work"
+
 # The streams don't end by themselves: curl's time does.
 answer=$(printf '\0\0\0\0\0' | curl -sS -m 20 --http2-prior-knowledge -o /dev/null -w '%{http_code}' http://127.0.0.1:8082/grpc.health.v1.Health/Check \
   -H 'Content-Type: application/grpc' -H 'TE: trailers' --data-binary @-)

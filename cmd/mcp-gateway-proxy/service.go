@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"mcpgateway/proxy"
+)
+
+// statusEvery is how often the status is told where no watchdog waits.
+const statusEvery = 30 * time.Second
+
+// service tells the service manager how the proxy is (sd_notify(3)). It does nothing
+// where none listens.
+type service struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	ready bool // it has been told
+}
+
+// announce tells when the gateway is ready, and waits.
+func (s *service) announce(ctx context.Context, p *proxy.Proxy) error {
+	if err := p.Start(ctx); err != nil {
+		return err
+	}
+	s.log.Info("ready")
+	s.mu.Lock()
+	s.ready = true
+	s.mu.Unlock()
+	s.tell(daemon.SdNotifyReady + "\nSTATUS=ready")
+	<-ctx.Done()
+	return nil
+}
+
+func (s *service) isReady() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ready
+}
+
+// reloading puts a generation in force and tells that it does. The first is no reload.
+func (s *service) reloading(apply func() error) error {
+	if !s.isReady() {
+		return apply()
+	}
+	s.tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+	defer s.tell(daemon.SdNotifyReady)
+	return apply()
+}
+
+// watch tells what the proxy does, and that it works, twice in the time that the service
+// manager waits for that. A proxy that is stuck, or whose daemon does not answer, says
+// nothing.
+func (s *service) watch(ctx context.Context, p *proxy.Proxy) error {
+	patience, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		return fmt.Errorf("watchdog: %w", err)
+	}
+	every := statusEvery
+	if patience > 0 {
+		every = patience / 2
+	}
+	beat := time.NewTicker(every)
+	defer beat.Stop()
+	for {
+		select {
+		case <-beat.C:
+			s.beat(ctx, p, every)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (s *service) beat(parent context.Context, p *proxy.Proxy, wait time.Duration) {
+	ctx, cancel := context.WithTimeout(parent, wait)
+	defer cancel()
+	v, err := p.Alive(ctx)
+	if err != nil {
+		if parent.Err() == nil {
+			s.log.Error("the proxy does not work, and the service manager is not told that it does", "err", err)
+		}
+		return
+	}
+	state := daemon.SdNotifyWatchdog
+	if s.isReady() {
+		state += fmt.Sprintf("\nSTATUS=ready: %d servers, %d instances, %d sessions", v.Servers, v.Instances, v.Sessions)
+	}
+	s.tell(state)
+}
+
+func (s *service) tell(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		s.log.Warn("service manager not notified", "err", err)
+	}
+}
+
+// oneLine keeps a text from adding assignments of its own to a notification
+// (sd_notify(3)).
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
