@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -45,15 +46,8 @@ func (m *manager) outcome() string {
 // watch tells what the daemon does, and that it works, twice in the time that the service
 // manager waits for that, until ctx ends. A daemon that is stuck says nothing.
 func (m *manager) watch(ctx context.Context, d *daemon.Daemon) {
-	patience, err := notify.SdWatchdogEnabled(false)
-	if err != nil {
-		slog.Warn("watchdog", "err", err)
-	}
-	every := statusEvery
-	if patience > 0 {
-		every = patience / 2
-	}
-	beat := time.NewTicker(every)
+	patience, _ := notify.SdWatchdogEnabled(false) // an error is none that waits
+	beat := time.NewTicker(cmp.Or(patience/2, statusEvery))
 	defer beat.Stop()
 	for {
 		select {

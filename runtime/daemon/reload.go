@@ -32,12 +32,11 @@ func (d *Daemon) Reload() error {
 func (d *Daemon) reloadLocked() (err error) {
 	old := d.current.Load()
 	changed := true
-	ended := func(error) {}
 	if d.options.Reloading != nil {
-		ended = d.options.Reloading()
+		ended := d.options.Reloading()
+		defer func() { ended(err) }()
 	}
 	defer func() {
-		ended(err)
 		if changed {
 			d.recordReload(d.lastNumber, err)
 		}
