@@ -157,6 +157,10 @@ func (p *Proxy) Audit() *audit.Log { return p.audit }
 // Usage counts what is used. It must run while the proxy serves, and after that.
 func (p *Proxy) Usage() *usage.Meter { return p.memory.usage }
 
+// Trace sends the spans of calls until ctx ends, and then what is left. It must run
+// while the proxy serves, and a little longer.
+func (p *Proxy) Trace(ctx context.Context) error { return p.memory.tracer.Run(ctx) }
+
 // Exited takes the daemon's notice that a sandbox has ended.
 func (p *Proxy) Exited(exit control.Exit) {
 	for _, w := range p.memory.watchers() {

@@ -18,6 +18,7 @@ import (
 	"mcpgateway/proxy/recent"
 	"mcpgateway/proxy/tail"
 	"mcpgateway/proxy/telemetry"
+	"mcpgateway/proxy/tracing"
 	"mcpgateway/proxy/usage"
 )
 
@@ -34,6 +35,7 @@ type memory struct {
 	stops  stops         // by operators
 	usage  *usage.Meter
 	calls  *callLog
+	tracer *tracing.Tracer
 
 	metrics *metrics.Metrics // set by New
 }
@@ -42,7 +44,8 @@ func newMemory(o Options) *memory {
 	return &memory{
 		auth: authn.NewState(), limits: ratelimit.New(), pins: pins.NewRegistry(differs(o.Audit, o.Log)),
 		floods: gate.NewFloods(), audit: o.Audit, recent: recent.New(time.Now), stderr: tail.New(), calls: newCallLog(o.Log),
-		usage: usage.New(usage.Options{Folder: o.StateDir, Log: o.Log}),
+		usage:  usage.New(usage.Options{Folder: o.StateDir, Log: o.Log}),
+		tracer: tracing.New(o.Log),
 	}
 }
 
@@ -54,6 +57,9 @@ func (m *memory) observers(next *policy.Policy) []telemetry.Observer {
 	}
 	if next.Usage != nil {
 		all = append(all, m.usage)
+	}
+	if next.Tracing != nil {
+		all = append(all, m.tracer)
 	}
 	return all
 }
@@ -93,8 +99,12 @@ func (m *memory) rules(next *policy.Policy) (rules gate.Rules, err error) {
 	if next.Usage != nil && len(next.Budgets) > 0 {
 		rules.Quotas = m.usage
 	}
+	// Last: what follows changes what is remembered.
+	if err := m.tracer.Apply(next.Gateway, next.Tracing); err != nil {
+		return rules, fmt.Errorf("tracing: %w", err)
+	}
 	rules.Observers, rules.Stderr = m.observers(next), m.stderr.Add
-	rules.Limits = m.limits.With(next) // last: it changes what is remembered
+	rules.Limits = m.limits.With(next)
 	names := slices.Collect(maps.Keys(next.Servers))
 	m.recent.Keep(names)
 	m.stderr.Keep(names)

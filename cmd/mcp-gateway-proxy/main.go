@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -32,6 +33,7 @@ func main() {
 	path := flag.String("control", "/run/mcp-gateway/control.sock", "path of the daemon's control `socket`")
 	state := flag.String("state-dir", os.Getenv("STATE_DIRECTORY"), "keep the ledger of what was used in `DIR`, the proxy's own")
 	flag.Parse()
+	forgetTelemetry()
 	handler := logs.New("proxy", "mcp-gateway-proxy")
 	log := slog.New(handler)
 	slog.SetDefault(log) // and so that of libraries
@@ -39,6 +41,16 @@ func main() {
 		log.Error("proxy ended", "err", err)
 		(&service{log: log}).tell("STATUS=" + oneLine(err.Error()))
 		os.Exit(1)
+	}
+}
+
+// forgetTelemetry removes what OpenTelemetry's libraries would read of the environment,
+// such as names of files: the configuration alone decides where what is told.
+func forgetTelemetry() {
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "OTEL_") {
+			_ = os.Unsetenv(name) // fails for impossible names alone
+		}
 	}
 }
 
@@ -91,6 +103,7 @@ func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clien
 	start(&link, func() error { return client.Run(connected) })
 	start(&records, func() error { return p.Audit().Run(auditing) })
 	start(&records, func() error { return p.Usage().Run(auditing) })
+	start(&records, func() error { return p.Trace(auditing) })
 	start(&actors, func() error {
 		// A client whose connection started the gateway waits in the socket's queue
 		// rather than being told to come again; but not for ever.
@@ -108,7 +121,7 @@ func serve(signalled context.Context, p *proxy.Proxy, client *peer.Client, clien
 	stopping := context.AfterFunc(ctx, func() { manager.tell(daemon.SdNotifyStopping) })
 	defer stopping()
 	actors.Wait()
-	audited() // the last records are written, and signed over the connection
+	audited() // the last records are written, and signed over the connection; the last spans are sent
 	records.Wait()
 	disconnect()
 	link.Wait()

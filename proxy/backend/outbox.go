@@ -6,6 +6,7 @@ import (
 
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/telemetry"
 )
 
 // outbox collects lines for a server's standard input. Callers wait for room
@@ -24,17 +25,27 @@ func newOutbox() *outbox { return &outbox{filled: make(chan struct{}, 1)} }
 
 // put adds a message as one line, with another id unless id is nil.
 func (o *outbox) put(ctx context.Context, m mcp.Message, id []byte) error {
-	for {
-		room, err := o.offer(m, id)
-		if room == nil {
-			return err
-		}
+	room, err := o.offer(m, id)
+	if room == nil {
+		return err
+	}
+	end := telemetry.Step(ctx, "queue")
+	err = o.wait(ctx, room, m, id)
+	end(err)
+	return err
+}
+
+// wait is put for a message that there was no room for.
+func (o *outbox) wait(ctx context.Context, room <-chan struct{}, m mcp.Message, id []byte) (err error) {
+	for room != nil {
 		select {
 		case <-room:
+			room, err = o.offer(m, id)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+	return err
 }
 
 // offer is put without the wait: if room is not nil, nothing was added, and it is

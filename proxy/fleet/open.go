@@ -70,7 +70,9 @@ func (f *Fleet) direct(ctx context.Context, spec Spec, initialize mcp.Message) (
 	// The client's own era is tried first, and not server/discover: most servers
 	// speak it, some speak both, and nothing is as true as no translation.
 	for try := 1; ; try++ {
+		step := f.begin(ctx, spec.Server, "session")
 		conn, err := f.pool.Start(ctx, spec.Spec)
+		step(err)
 		if err != nil {
 			return nil, mcp.Message{}, true, err
 		}

@@ -19,10 +19,12 @@ import (
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/metrics"
 	"mcpgateway/proxy/proxytest"
+	"mcpgateway/proxy/tracing"
 )
 
 // BenchmarkGuard measures what the guard adds to a call: of itself, with 1,000 rules
-// and limits, with the audit log, whose writer works beside it, and with metrics.
+// and limits, with the audit log, whose writer works beside it, with metrics, and with
+// spans, which nobody takes, or with none of those that could be.
 func BenchmarkGuard(b *testing.B) {
 	p := &policy.Policy{Servers: map[string]policy.Server{"files": {
 		Project: "alpha", Quota: ample(),
@@ -35,7 +37,16 @@ func BenchmarkGuard(b *testing.B) {
 	for _, test := range []struct {
 		name                string
 		rules, audit, count bool
-	}{{"alone", false, false, false}, {"metrics", false, false, true}, {"rules", true, false, false}, {"rules and audit", true, true, false}, {"all", true, true, true}} {
+		tracing             *policy.Tracing
+	}{
+		{name: "alone"},
+		{name: "metrics", count: true},
+		{name: "sampled out", tracing: &policy.Tracing{Endpoint: "http://127.0.0.1:1", Sample: 0}},
+		{name: "sampled", tracing: &policy.Tracing{Endpoint: "http://127.0.0.1:1", Sample: 1}},
+		{name: "rules", rules: true},
+		{name: "rules and audit", rules: true, audit: true},
+		{name: "all", rules: true, audit: true, count: true, tracing: &policy.Tracing{Endpoint: "http://127.0.0.1:1", Sample: 0}},
+	} {
 		b.Run(test.name, func(b *testing.B) {
 			rules := Rules{Policy: p}
 			if test.rules {
@@ -47,6 +58,13 @@ func BenchmarkGuard(b *testing.B) {
 			quiet := slog.New(slog.DiscardHandler)
 			if test.count {
 				rules.Observers = append(rules.Observers, metrics.New(nothing{}, quiet).Apply(p))
+			}
+			if test.tracing != nil {
+				tracer := tracing.New(quiet)
+				if err := tracer.Apply("bench", test.tracing); err != nil {
+					b.Fatal(err)
+				}
+				rules.Observers = append(rules.Observers, tracer)
 			}
 			g := New(rules, fleet.New(&proxytest.Opener{}, nil, quiet), NewSessions(quiet))
 			guard := g.guard(policy.Identity{Subject: "key:a", Key: "a", Method: policy.MethodAPIKey}, policy.Scope{Server: "files"})

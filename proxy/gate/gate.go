@@ -165,7 +165,7 @@ func (g *Gate) Do(ctx context.Context, r Request) (Reply, error) {
 		r.Origin.Correlation = g.sessions.correlations.Next()
 	}
 	by := passenger{Origin: r.Origin, caller: r.Caller}
-	if r.Stateless {
+	if r.Stateless && len(g.rules.Observers) > 0 {
 		by.revision, _ = r.Message.Text(r.Message.Param("_meta", mcp.MetaRevision))
 	}
 	ctx = withPassenger(ctx, by)

@@ -201,7 +201,7 @@ func (p *passage) describe(ctx context.Context, request mcp.Message) *audit.Reco
 	r := identified(passengerOf(ctx).Origin, p.caller, p.started)
 	r.Event, r.Decision = audit.EventCall, audit.Allow
 	r.Project, r.Server, r.MCPMethod, r.Name = p.project, p.server, p.wants.method, p.wants.name()
-	r.Trace = traceOf(request)
+	r.Trace = traceOf(p.call.Request) // an observer may have begun one
 	r.BytesIn = int64(len(request.Raw()))
 	r.Arguments = request.At(request.Param("arguments"))
 	return r

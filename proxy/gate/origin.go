@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"mcpgateway/policy"
+	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/telemetry"
 	"mcpgateway/runtime/control"
 )
 
@@ -16,6 +18,19 @@ type Origin struct {
 	Transport   string // "http", "rest", "websocket", "sse" or "grpc"
 	Source      netip.Addr
 	Correlation string // of the request that brought it; "": the gate makes one for each message
+	Trace       string // its traceparent header as it came, "" for none: whatever a client wrote
+}
+
+// maxTrace is how long a traceparent header may be; a good one has 55 characters.
+const maxTrace = 256
+
+// TraceOf returns the one value of a traceparent header; "" for none, several, or one
+// that is too long.
+func TraceOf(values []string) string {
+	if len(values) != 1 || len(values[0]) > maxTrace {
+		return ""
+	}
+	return values[0]
 }
 
 // passenger is what travels with a message through bridges and catalogues to the
@@ -37,6 +52,19 @@ func withPassenger(ctx context.Context, p passenger) context.Context {
 func passengerOf(ctx context.Context) passenger {
 	p, _ := ctx.Value(passengerKey{}).(passenger)
 	return p
+}
+
+type causeKey struct{}
+
+// Because tells the observers for which message the gateway asks what it asks by itself
+// under the context that it returns.
+func Because(ctx context.Context, from Origin, message mcp.Message) context.Context {
+	return context.WithValue(ctx, causeKey{}, &telemetry.Cause{Correlation: from.Correlation, Trace: from.Trace, Message: message})
+}
+
+func causeOf(ctx context.Context) *telemetry.Cause {
+	cause, _ := ctx.Value(causeKey{}).(*telemetry.Cause)
+	return cause
 }
 
 // Correlations makes ids that no two requests have, over restarts too. They are no

@@ -23,19 +23,26 @@ type passage struct {
 	started time.Time
 	wants   wants
 	once    sync.Once
-	bytes   atomic.Int64              // of what came back
-	served  atomic.Pointer[string]    // once it is known
-	passed  atomic.Pointer[time.Time] // when the first instance was
-	over    chan struct{}             // of a subscription: closed when it has ended
-	call    telemetry.Call            // what observers are told
-	ctx     context.Context           //nolint:containedctx // of the passage: observers find their own there
+	bytes   atomic.Int64            // of what came back
+	served  atomic.Pointer[serving] // once it is known
+	over    chan struct{}           // of a subscription: closed when it has ended
+	call    telemetry.Call          // what observers are told
+	ctx     context.Context         //nolint:containedctx // of the passage: observers find their own there
 }
 
 // ServedBy takes note of the instance that a request goes to.
 func (p *passage) ServedBy(instance string) {
-	now := time.Now()
-	p.passed.CompareAndSwap(nil, &now)
-	p.served.Store(&instance)
+	now := &serving{instance, time.Now()}
+	if before := p.served.Load(); before != nil {
+		now.since = before.since
+	}
+	p.served.Store(now)
+}
+
+// serving is the instance that has a request.
+type serving struct {
+	instance string
+	since    time.Time // that it, or one before it, has
 }
 
 // begin tells the observers of a request.
@@ -43,11 +50,14 @@ func (p *passage) begin(ctx context.Context, request mcp.Message) context.Contex
 	by := passengerOf(ctx)
 	p.call = telemetry.Call{
 		Correlation: by.Correlation, Transport: by.Transport, Caller: p.caller, Project: p.project, Server: p.server,
-		Method: p.wants.method, Tool: p.wants.tool, Name: p.wants.name(), Revision: by.revision, Started: p.started,
+		Method: p.wants.method, Tool: p.wants.tool, Name: p.wants.name(), Revision: by.revision, Trace: by.Trace, Started: p.started,
 		Request: request, BytesIn: int64(len(request.Raw())),
 	}
 	if len(p.rules.Observers) > 0 && p.wants.tool != "" {
 		p.call.Listed = p.sessions.hints.listed(p.server, p.wants.tool)
+	}
+	if by.Transport == "" {
+		p.call.For = causeOf(ctx)
 	}
 	for _, o := range p.rules.Observers {
 		ctx = o.Begin(ctx, &p.call)
@@ -59,11 +69,8 @@ func (p *passage) begin(ctx context.Context, request mcp.Message) context.Contex
 // tell tells the observers what became of the request.
 func (p *passage) tell(status, reason string, refused bool) {
 	p.call.Status, p.call.Reason, p.call.Refused = status, reason, refused
-	if instance := p.served.Load(); instance != nil {
-		p.call.Instance = *instance
-	}
-	if passed := p.passed.Load(); passed != nil {
-		p.call.Passed = *passed
+	if served := p.served.Load(); served != nil {
+		p.call.Instance, p.call.Passed = served.instance, served.since
 	}
 	p.call.Duration, p.call.BytesOut = time.Since(p.started), p.bytes.Load()
 	for _, o := range p.rules.Observers {
@@ -103,8 +110,8 @@ func (p *passage) end(status, reason string) {
 			return
 		}
 		p.record.Status, p.record.Reason = status, reason
-		if instance := p.served.Load(); instance != nil {
-			p.record.Instance = *instance
+		if served := p.served.Load(); served != nil {
+			p.record.Instance = served.instance
 		}
 		p.record.Duration, p.record.BytesOut = time.Since(p.started), p.bytes.Load()
 		slot.Write(p.record)

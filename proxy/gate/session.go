@@ -237,9 +237,11 @@ func (a *addressed) Do(ctx context.Context, request mcp.Message) (link.Call, err
 // inSession passes on what comes in a session. What translates a session asks servers
 // that have a guard before them; a process of its own gets its guard here.
 func (g *Gate) inSession(ctx context.Context, s session, r Request) (Reply, error) {
-	by := passengerOf(ctx)
-	by.revision = s.revision
-	ctx = withPassenger(ctx, by)
+	if len(g.rules.Observers) > 0 {
+		by := passengerOf(ctx)
+		by.revision = s.revision
+		ctx = withPassenger(ctx, by)
+	}
 	if r.Message.Kind() != mcp.Request {
 		return Reply{}, ended(s.Send(ctx, r.Message))
 	}

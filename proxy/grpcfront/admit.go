@@ -46,7 +46,7 @@ func (f *Front) admit(ctx context.Context, call *tap.Info) (_ context.Context, e
 	defer f.contain(&err)
 	supervision := strings.HasPrefix(call.FullMethodName, "/"+healthpb.Health_ServiceDesc.ServiceName+"/")
 	a := &admitted{Current: f.current(), credentials: credentialsOf(ctx, call.Header)}
-	a.origin = gate.Origin{Transport: "grpc", Source: a.credentials.Source}
+	a.origin = gate.Origin{Transport: "grpc", Source: a.credentials.Source, Trace: gate.TraceOf(call.Header.Get("traceparent"))}
 	if supervision && (a.Current == nil || !a.Auth.Shown(a.credentials)) {
 		return ctx, nil
 	}

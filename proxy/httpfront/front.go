@@ -155,7 +155,7 @@ func (x *exchange) admit() *refusal {
 	if x.at.endpoint == wsPoint {
 		wsfront.TakeKey(x.r.Header)
 	}
-	x.origin = gate.Origin{Transport: x.transport(), Source: sourceOf(x.r), Correlation: x.ids.Next()}
+	x.origin = gate.Origin{Transport: x.transport(), Source: sourceOf(x.r), Correlation: x.ids.Next(), Trace: gate.TraceOf(x.r.Header["Traceparent"])}
 	x.out.w.Header().Set(headerRequest, x.origin.Correlation)
 	x.shown = x.credentials()
 	caller, err := x.Admit(x.r.Context(), gate.Arrival{Request: x.shown, Address: x.r.URL.EscapedPath(), Origin: x.origin})

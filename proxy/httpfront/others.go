@@ -28,7 +28,7 @@ func (x *exchange) overREST() {
 // streamOrigin is the origin of what a connection carries: each message has an id of
 // its own.
 func (x *exchange) streamOrigin() gate.Origin {
-	return gate.Origin{Transport: x.origin.Transport, Source: x.origin.Source}
+	return gate.Origin{Transport: x.origin.Transport, Source: x.origin.Source, Trace: x.origin.Trace}
 }
 
 // overWebSocket serves a connection of WebSocket to its end.

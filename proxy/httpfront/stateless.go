@@ -47,8 +47,9 @@ func (x *exchange) parameters(m mcp.Message) *refusal {
 	}
 	name, _ := m.Text(m.Param("name"))
 	var problem *headers.Problem
+	ctx := gate.Because(x.r.Context(), x.origin, m)
 	for _, fresh := range []bool{false, true} {
-		tool, err := x.Gate.Tool(x.r.Context(), x.caller, x.scope, name, fresh)
+		tool, err := x.Gate.Tool(ctx, x.caller, x.scope, name, fresh)
 		switch {
 		case err != nil && headers.HaveParameters(x.r.Header):
 			return x.refusalOf(err, idOf(m)) // what nobody can judge is not let through

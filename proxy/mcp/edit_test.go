@@ -3,6 +3,7 @@ package mcp
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"testing"
 )
 
@@ -82,4 +83,67 @@ func FuzzEdit(f *testing.F) {
 			t.Fatalf("a copy of the message differs: %q: %v", whole, err)
 		}
 	})
+}
+
+// FuzzWithMeta compares what WithMeta makes with what encoding/json makes of the same
+// change.
+func FuzzWithMeta(f *testing.F) {
+	for _, text := range []string{
+		`{"jsonrpc":"2.0","id":1,"method":"ping"}`,
+		`{"jsonrpc":"2.0","id":1,"method":"a","params":{}}`,
+		`{"jsonrpc":"2.0","id":1,"method":"a","params": { } }`,
+		`{"method":"a","params":{"_meta":{}, "x":[1e400,{"_meta":2}]},"id":"\u0031","jsonrpc":"2.0"}`,
+		`{"method":"a","params":{"_meta":{ "a":1 ,"traceparent":{"b":[]},"c":{} }, "x":1.0},"jsonrpc":"2.0","id":3}`,
+		`{"method":"a","params":{"_\u006deta":{"tr\u0061ceparent":"x"}},"jsonrpc":"2.0","id":3}`,
+		`{"method":"a","params":null,"jsonrpc":"2.0","id":3}`,
+		`{"method":"a","params":{"_meta":null},"jsonrpc":"2.0","id":3 }`,
+		`{"method":"a","unknown":true,"jsonrpc":"2.0"}`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := Parse(bytes.Clone(data))
+		if err != nil || m.Kind() == Response {
+			return
+		}
+		changed := m.WithMeta([]byte(`"traceparent":"new"`), "traceparent", "tracestate")
+		got, want := decoded(t, changed.Raw()), decoded(t, m.Raw())
+		setMeta(want)
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("got  %s\nfrom %s", changed.Raw(), m.Raw())
+		}
+		again, err := Parse(bytes.Clone(changed.Raw()))
+		if err != nil || !bytes.Equal(again.ID(), changed.ID()) || !bytes.Equal(again.Params(), changed.Params()) || again.Method() != changed.Method() {
+			t.Fatalf("got %s, whose parts are not where they are said to be: %v", changed.Raw(), err)
+		}
+	})
+}
+
+// decoded keeps numbers as they are written.
+func decoded(t *testing.T, raw []byte) map[string]any {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var value map[string]any
+	if err := d.Decode(&value); err != nil {
+		t.Fatalf("decode %s: %v", raw, err)
+	}
+	return value
+}
+
+func setMeta(message map[string]any) {
+	if _, there := message["params"]; !there {
+		message["params"] = map[string]any{}
+	}
+	params, isObject := message["params"].(map[string]any)
+	if !isObject {
+		return
+	}
+	if _, there := params["_meta"]; !there {
+		params["_meta"] = map[string]any{}
+	}
+	if meta, isObject := params["_meta"].(map[string]any); isObject {
+		delete(meta, "tracestate")
+		meta["traceparent"] = "new"
+	}
 }

@@ -102,6 +102,40 @@ func (m Message) InSubscription(id []byte) Message {
 	return NewRequest(nil, m.method, append(append([]byte{'{'}, meta...), '}'))
 }
 
+// WithMeta returns a request with members, such as `"a":1,"b":2`, in the _meta of its
+// params, in the place of those that names says. Where params or _meta are missing,
+// they are added; where they are there and are no objects, nothing is changed.
+func (m Message) WithMeta(members []byte, names ...string) Message {
+	added := append(append([]byte(`"_meta":{`), members...), '}')
+	switch meta := m.Param("_meta"); {
+	case m.params.Empty():
+		return m.withNewParams(append(append([]byte{'{'}, added...), '}'))
+	case kindAt(m.Params()) != '{':
+		return m
+	case meta.Empty():
+		return m.Insert(m.params, added)
+	case kindAt(m.At(meta)) == '{':
+		kept := Without(m.At(meta), names...)
+		kept = kept[:len(kept)-1]
+		if len(kept) > 1 {
+			kept = append(kept, ',')
+		}
+		return m.Replace(meta, append(append(kept, members...), '}'))
+	}
+	return m
+}
+
+// withNewParams puts params at the end of a message that has none.
+func (m Message) withNewParams(params []byte) Message {
+	end := len(m.raw) - 1
+	old := m.raw
+	m.raw = make([]byte, 0, len(old)+len(`,"params":`)+len(params))
+	m.raw = append(append(m.raw, old[:end]...), `,"params":`...)
+	m.params = m.add(params)
+	m.raw = append(m.raw, '}')
+	return m
+}
+
 // WithParams returns a request or notification that has params with other ones.
 func (m Message) WithParams(params []byte) Message { return m.Replace(m.params, params) }
 

@@ -106,7 +106,7 @@ func (x *exchange) failure(m mcp.Message) *Problem {
 	// Servers have several ways to say that there is no such tool, and none is to be
 	// told from wrong arguments.
 	if problem != nil && (problem.Kind == toolError || problem.Kind == badArguments) {
-		tool, err := x.Gate.Tool(x.r.Context(), x.Caller, x.scope, x.name, false)
+		tool, err := x.Gate.Tool(gate.Because(x.r.Context(), x.Origin, mcp.Message{}), x.Caller, x.scope, x.name, false)
 		if err == nil && tool == nil {
 			problem.Status, problem.Kind = http.StatusNotFound, unknownTool
 		}

@@ -27,7 +27,9 @@ type Call struct {
 	Listed      bool   // the server has listed that tool; anybody can make up others
 	Name        string // of the tool, prompt or resource
 	Revision    string // of the protocol that the client speaks, if it is known
+	Trace       string // the traceparent header of the request that brought it, as it came: anything
 	Started     time.Time
+	For         *Cause // of what the gateway asks by itself; nil if there is none, or the call is a client's
 	// Request is what goes to the server. Begin may replace it by one that differs in
 	// params._meta alone.
 	Request mcp.Message
@@ -42,6 +44,13 @@ type Call struct {
 	Duration time.Duration
 	BytesIn  int64 // of the request, as it came
 	BytesOut int64 // of all that came back
+}
+
+// Cause is a client's message for which the gateway has to ask a server something first.
+type Cause struct {
+	Correlation string
+	Trace       string      // as in Call
+	Message     mcp.Message // of kind Invalid, if it came as something else
 }
 
 // Good reports whether a call did what it was to do, as its client sees it. What

@@ -75,6 +75,7 @@ func layers() map[string]int {
 		"proxy/hub":        2,
 		"proxy/resume":     2,
 		"proxy/usage":      2,
+		"proxy/tracing":    2,
 		"runtime/config":   2,
 
 		"proxy/bridge":    3,

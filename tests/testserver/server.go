@@ -234,9 +234,7 @@ func (s *server) startCall(ctx context.Context, m message) error {
 	var params struct {
 		Name      string          `json:"name"`
 		Arguments json.RawMessage `json:"arguments"`
-		Meta      struct {
-			ProgressToken json.RawMessage `json:"progressToken"`
-		} `json:"_meta"`
+		Meta      json.RawMessage `json:"_meta"`
 	}
 	if err := json.Unmarshal(m.Params, &params); err != nil {
 		return s.fail(m.ID, codeInvalidParams, "parse tools/call: "+err.Error())
@@ -245,7 +243,15 @@ func (s *server) startCall(ctx context.Context, m message) error {
 	if !ok {
 		return s.fail(m.ID, codeInvalidParams, "unknown tool: "+params.Name)
 	}
-	c := call{server: s, arguments: params.Arguments, progressToken: params.Meta.ProgressToken}
+	c := call{server: s, arguments: params.Arguments, meta: params.Meta}
+	if meta := (struct {
+		ProgressToken json.RawMessage `json:"progressToken"`
+	}{}); len(params.Meta) > 0 {
+		if err := json.Unmarshal(params.Meta, &meta); err != nil {
+			return s.fail(m.ID, codeInvalidParams, "parse _meta: "+err.Error())
+		}
+		c.progressToken = meta.ProgressToken
+	}
 	if len(c.arguments) == 0 || string(c.arguments) == "null" {
 		c.arguments = []byte("{}")
 	}

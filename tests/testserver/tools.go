@@ -36,6 +36,7 @@ type tool struct {
 type call struct {
 	server        *server
 	arguments     json.RawMessage
+	meta          json.RawMessage // as it came; nil: none
 	progressToken json.RawMessage // nil: no progress wanted
 }
 
@@ -69,6 +70,7 @@ func tools() []tool {
 	)
 	return append([]tool{
 		{name: "echo", description: "answer with the arguments", properties: `{}`, run: echo},
+		{name: "meta", description: "answer with the _meta of the call", properties: `{}`, run: echoMeta},
 		{name: "big", description: "answer with a long text", properties: `{"bytes":{"type":"integer"}}`, run: with(big)},
 		{name: "counters", description: "count calls", properties: `{}`, run: counters},
 		{name: "status", description: "read /proc/self/status", properties: `{}`, run: status},
@@ -133,6 +135,10 @@ func with[T any](run func(ctx context.Context, c call, args T) (result, error)) 
 
 func echo(_ context.Context, c call) (result, error) {
 	return result{text: string(c.arguments), structured: c.arguments}, nil
+}
+
+func echoMeta(_ context.Context, c call) (result, error) {
+	return result{text: string(c.meta)}, nil
 }
 
 type bigArgs struct {
