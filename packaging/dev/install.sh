@@ -22,6 +22,8 @@ file:/usr/bin/python3    | python3    | python3
 command:systemd-analyze  | systemd    | systemd
 command:pg_isready       | postgresql-client | postgresql
 postgres:                | postgresql | postgresql-server
+command:prometheus       | prometheus | golang-github-prometheus
+command:promtool         | prometheus | golang-github-prometheus
 '
 vm='
 file:/lib/systemd/systemd | systemd   | systemd
@@ -86,8 +88,21 @@ if [ -n "$missing" ]; then
   fi
   if [ $column = 2 ]; then
     apt-get update -qq
+    # The programs are wanted, not the services that some packages start.
+    own_policy=
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+      own_policy=/usr/sbin/policy-rc.d
+      trap 'rm -f "$own_policy"' EXIT
+      trap 'exit 1' INT TERM
+      printf '#!/bin/sh\nexit 101\n' >"$own_policy"
+      chmod 755 "$own_policy"
+    fi
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    [ -z "$own_policy" ] || rm -f "$own_policy"
+    case "$missing " in
+    *" prometheus "*) systemctl disable --quiet prometheus.service >/dev/null 2>&1 || true ;;
+    esac
   else
     # shellcheck disable=SC2086
     dnf install -y -q $missing
