@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -127,3 +128,26 @@ func variables() []object {
 }
 
 func windows() []string { return []string{"1m", "5m", "30m", "1h"} }
+
+// Query is one query of a dashboard, for those who run it.
+type Query struct {
+	Panel string // with its dashboard
+	Expr  string // for all projects and servers, averaged over a minute
+	Quiet bool   // it may have no data
+}
+
+// Queries are those of all dashboards of dashboards.yaml.
+func Queries(text []byte) (queries []Query, err error) {
+	dashboards, err := parse(text)
+	chosen := strings.NewReplacer("$project", ".*", "$server", ".*", "$window", "1m")
+	for _, d := range dashboards {
+		for _, row := range d.Rows {
+			for _, p := range row.Panels {
+				for _, legend := range slices.Sorted(maps.Keys(p.Queries)) {
+					queries = append(queries, Query{d.Title + ": " + p.Title, chosen.Replace(p.Queries[legend]), p.Quiet})
+				}
+			}
+		}
+	}
+	return queries, err
+}
