@@ -111,7 +111,12 @@ func startPrometheus(t *testing.T, admin string) *monitor {
 	free.Close()
 	dir := folder(t)
 	config := filepath.Join(dir, "prometheus.yml")
-	text := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs: [{job_name: gateway, static_configs: [{targets: [%q]}]}]\n", at.Host)
+	rules, err := filepath.Abs("../../packaging/prometheus")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q, %q]\n"+
+		"scrape_configs: [{job_name: mcp-gateway, static_configs: [{targets: [%q]}]}]\n", rules+"/recording.yaml", rules+"/alerts.yaml", at.Host)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
