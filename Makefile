@@ -63,7 +63,7 @@ dashboards: ## make the dashboards of packaging/grafana anew
 
 .PHONY: unit
 unit: ## run the tests that need nothing of the host
-	$(GO_TEST) -race $$(go list -tags $(DAEMON_TAGS) ./... | grep -v /tests/) ./tests/testserver
+	$(GO_TEST) -race $$(go list -tags $(DAEMON_TAGS) ./... | grep -v /tests/) ./tests/testserver ./tests/monitoring
 
 .PHONY: arch
 arch: ## check layers, links and budgets

@@ -125,7 +125,7 @@ func (s *Store) Sums(ctx context.Context, q Query) (Entries, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the ledger: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // what went wrong, rows.Err says
 	entries := Entries{}
 	for rows.Next() {
 		if len(entries) == maxLines {

@@ -148,7 +148,7 @@ func freePort(t *testing.T) int {
 func (s *Postgres) data() string { return filepath.Join(s.dir, "data") }
 
 func (s *Postgres) command(program string, args ...string) *exec.Cmd {
-	cmd := exec.Command(program, args...)
+	cmd := exec.Command(program, args...) //nolint:gosec // G204: one of PostgreSQL's own
 	cmd.Dir = s.dir
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.account, Pdeathsig: syscall.SIGINT}

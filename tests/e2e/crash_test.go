@@ -102,7 +102,7 @@ func (s *session) listen(t *testing.T) <-chan string {
 	} {
 		request.Header.Set(name, value)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(request) //nolint:bodyclose // the goroutine below closes it
 	if err != nil || response.StatusCode != http.StatusOK {
 		t.Fatalf("listen: got %v, %v", response, err)
 	}

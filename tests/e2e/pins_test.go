@@ -70,7 +70,7 @@ func TestToolsAreApproved(t *testing.T) {
 	g.wantTools(t, 0, "", []string{"list"}, "rug echo approved 2")
 	g.wantTools(t, 0, "", []string{"approve", "rug"}, "nothing to approve")
 	g.wantTools(t, 1, "", []string{"approve", "other", "--all", "--yes"}, `there is no enabled server "other"`)
-	g.wantTools(t, 1, "", []string{"approve", "rug", "--yes"}, "name the tools, or say --all")
+	g.wantTools(t, 2, "", []string{"approve", "rug", "--yes"}, "name the tools, or say --all")
 }
 
 // Nobody but root asks the proxy, and what it would not take it does not get.

@@ -55,7 +55,9 @@ func parent(trace, span string) string { return "00-" + trace + "-" + span + "-0
 // in is the span of a call's kind in a trace.
 func (g *traced) in(t *testing.T, trace string, kind tracepb.Span_SpanKind) proxytest.Span {
 	t.Helper()
-	return g.receiver.Await(t, kind.String()+" in "+trace, func(s proxytest.Span) bool { return s.Trace() == trace && s.Kind == kind && s.Name == "tools/call meta" })
+	return g.receiver.Await(t, kind.String()+" in "+trace, func(s proxytest.Span) bool {
+		return s.Trace() == trace && s.Kind == kind && s.Name == "tools/call meta"
+	})
 }
 
 func (g *traced) named(t *testing.T, trace, name string) proxytest.Span {

@@ -46,8 +46,8 @@ func TestUpRefuses(t *testing.T) {
 			[]string{"transports: none is enabled"}},
 		{"mistakes", servers(testserver("good", "tiemout: 1s", "stdio: tape")),
 			[]string{"mcp-gateway.yaml:7:5: ", "tiemout", "mcp-gateway.yaml:8:12: ", "tape"}},
-		{"not enforced yet", "health_check: {enabled: true}\n" + servers(testserver("good")),
-			[]string{"mcp-gateway.yaml:3:", "health_check"}},
+		{"not enforced yet", "service_discovery: {type: kubernetes}\n" + servers(testserver("good")),
+			[]string{"mcp-gateway.yaml:3:", "service_discovery"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
