@@ -47,7 +47,7 @@ func (p asked) act(ctx context.Context, r *audit.Record, do func(context.Context
 	}
 	r.Duration = time.Since(r.Time)
 	slot.Write(r)
-	p.log.Info("operator", "did", r.MCPMethod, "server", r.Server, "status", r.Status, "err", err)
+	p.log.Info("operator", "did", r.MCPMethod, "server", r.Server, "status", r.Status, "reason", r.Reason)
 	return err
 }
 

@@ -121,7 +121,7 @@ func (i *importing) host() (clients.Host, error) {
 	if err != nil {
 		return clients.Host{}, err
 	}
-	h := clients.Host{Secrets: installedSecrets, Lookup: os.LookupEnv}
+	h := clients.Host{Secrets: installedSecrets, Lookup: os.LookupEnv, Registry: registry}
 	if i.secrets != "" {
 		if h.Secrets, err = filepath.Abs(i.secrets); err != nil {
 			return h, err

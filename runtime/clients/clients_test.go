@@ -25,6 +25,12 @@ func testHost(secrets string) Host {
 			}
 			return "", ""
 		},
+		Registry: func(command string) string {
+			if command == "npx" {
+				return "registry.example:443"
+			}
+			return ""
+		},
 	}
 }
 
@@ -77,10 +83,10 @@ func TestConvert(t *testing.T) {
 			comment: "argument 2 holds a secret"},
 		{name: "argument with a variable", server: `{"command":"cat","args":["-k=${TOKEN}","${A:-b}","${input:t}"]}`, want: Entry{Command: "cat", Args: []string{"-k=${TOKEN:-}", "${A:-b}", "${MCP_T:-}"}}, comment: "needs the variable TOKEN"},
 		{name: "npx", server: `{"command":"npx","args":["-y","@scope/server","${workspaceFolder}/data"]}`, file: ".vscode/mcp.json",
-			want:    Entry{Command: "npx", Args: []string{"-y", "@scope/server", "DIR/data"}, Profile: "network-client", Network: []string{"registry.npmjs.org:443"}, Directories: []string{"DIR/data"}},
+			want:    Entry{Command: "npx", Args: []string{"-y", "@scope/server", "DIR/data"}, Profile: "network-client", Network: []string{"registry.example:443"}, Directories: []string{"DIR/data"}},
 			comment: "fetches the program whenever"},
-		{name: "npx for Windows", server: `{"command":"cmd","args":["/c","npx","-y","s"]}`, want: Entry{Command: "npx", Args: []string{"-y", "s"}, Profile: "network-client", Network: []string{"registry.npmjs.org:443"}}},
-		{name: "uvx", server: `{"command":"uvx","args":["s"]}`, want: Entry{Command: "uvx", Args: []string{"s"}, Profile: "network-client", Network: []string{"pypi.org:443", "files.pythonhosted.org:443"}}},
+		{name: "npx for Windows", server: `{"command":"cmd","args":["/c","npx","-y","s"]}`, want: Entry{Command: "npx", Args: []string{"-y", "s"}, Profile: "network-client", Network: []string{"registry.example:443"}}},
+		{name: "uvx", server: `{"command":"uvx","args":["s"]}`, want: Entry{Command: "uvx", Args: []string{"s"}, Profile: "network-client"}, comment: "it needs the registry that uvx fetches from"},
 		{name: "node", server: `{"command":"node","args":["./pkg/dist/index.js"]}`, want: Entry{Command: "node", Args: []string{"DIR/pkg/dist/index.js"}, Profile: "node", Mounts: []string{"DIR/pkg"}}},
 		{name: "folder of a program", server: `{"command":"python3","args":["--directory","DIR/pkg"]}`, want: Entry{Command: "python3", Args: []string{"--directory", "DIR/pkg"}, Profile: "python", Mounts: []string{"DIR/pkg"}}},
 		{name: "program in its working directory", server: `{"command":"node","args":["DIR/pkg/dist/index.js"],"cwd":"DIR"}`,

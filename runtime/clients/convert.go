@@ -21,6 +21,9 @@ type Host struct {
 	Home    string                                        // of whoever the file belongs to
 	Lookup  func(variable string) (string, bool)          // in the environment
 	Mount   func(command string) (folder, problem string) // to make visible; both "" if it is
+	// Registry is where a program such as npx fetches others from, "HOST:PORT"; "" if that
+	// is not known.
+	Registry func(command string) string
 }
 
 // Entry is a server for the gateway's configuration.
@@ -144,22 +147,27 @@ func (c *converter) writable(folder string) bool {
 
 // kind chooses what servers of a kind need.
 func (c *converter) kind(command string) {
-	fetched := func(tool, install string, hosts ...string) {
-		c.entry.Profile, c.entry.Network = "network-client", hosts
+	fetched := func(tool, install string) {
+		c.entry.Profile = "network-client"
+		if registry := c.host.Registry(tool); registry != "" {
+			c.entry.Network = []string{registry}
+		} else {
+			c.comment("it needs the registry that %s fetches from: network: [\"HOST:443\"]", tool)
+		}
 		c.comment("%s fetches the program whenever an instance starts: %s is faster, and needs no network", tool, install)
 		c.comment("add what the server itself connects to: network: [..., \"api.example.com:443\"]")
 	}
 	switch command {
 	case "npx", "bunx", "pnpm", "yarn":
-		fetched(command, "npm install --global, and its command,", "registry.npmjs.org:443")
+		fetched(command, "npm install --global, and its command,")
 	case "uvx", "uv", "pipx":
-		fetched(command, "uv tool install, and its command,", "pypi.org:443", "files.pythonhosted.org:443")
+		fetched(command, "uv tool install, and its command,")
 	case "node", "bun":
 		c.entry.Profile = "node"
 	case "python", "python3":
 		c.entry.Profile = "python"
 	}
-	if len(c.entry.Network) == 0 {
+	if c.entry.Profile != "network-client" {
 		c.comment(`it has no network: if it needs one, profile: network-client and network: ["api.example.com:443"]`)
 	}
 }
