@@ -2,6 +2,7 @@ package httpfront
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 )
 
@@ -23,5 +24,19 @@ func newAdmin(ready Readiness, metrics http.Handler) http.Handler {
 	})
 	mux.HandleFunc("GET /readyz", ready.gateway)
 	mux.HandleFunc("GET /readyz/{name}", ready.server)
-	return mux
+	return onLoopback(mux)
+}
+
+// onLoopback refuses names that are not this host's where only this host can connect: a
+// browser's page could read what is served there by having its own name lead to it (DNS
+// rebinding). Elsewhere a name may be anything that leads here.
+func onLoopback(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+		if ok && local.IP.IsLoopback() && !hostAllowed(r, nil) {
+			http.Error(w, "the Host header names no host of this gateway: ask for 127.0.0.1 or localhost", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
