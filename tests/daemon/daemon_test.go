@@ -568,7 +568,7 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		{"proxy as root", servers, "must not run as root", 0},
 		{"mistake", "version: 1.0\nservr: {}\n", "config.yaml:2:1", proxyUID},
-		{"not enforced", servers + "health_check: {enabled: true}\n", "cannot enforce", proxyUID},
+		{"not enforced", servers + "service_discovery: {type: kubernetes}\n", "cannot enforce", proxyUID},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

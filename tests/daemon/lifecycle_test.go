@@ -143,7 +143,10 @@ servers:
 			if got.Sandbox != opened.Sandbox || got.Server != tt.server || got.Lived == 0 {
 				t.Errorf("got %+v", got)
 			}
-			got.Sandbox, got.Server, got.Lived = "", "", 0
+			if got.Usage.CPU == 0 {
+				t.Errorf("got %+v, want what it used", got.Usage)
+			}
+			got.Sandbox, got.Server, got.Lived, got.Usage = "", "", 0, control.Usage{}
 			if tt.want.PIDLimit > 0 {
 				got.Status = 0 // as the shell likes
 			}
