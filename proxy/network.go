@@ -10,7 +10,7 @@ import (
 )
 
 // serveNetwork serves each sandbox by the rules that it was started under.
-func serveNetwork(record func(egress.Record), traffic func(project, server string) *egress.Traffic) backend.Network {
+func serveNetwork(record func(egress.Record), traffic func(project, server, sandbox string) *egress.Traffic) backend.Network {
 	return func(ctx context.Context, spec backend.Spec, sandbox string, files []*os.File) error {
 		rules, err := rulesOf(spec)
 		if err != nil {
@@ -20,7 +20,7 @@ func serveNetwork(record func(egress.Record), traffic func(project, server strin
 			return err
 		}
 		return egress.Serve(ctx, egress.Instance{
-			Server: spec.Server, Project: spec.Project, Sandbox: sandbox, Rules: rules, Record: record, Traffic: traffic(spec.Project, spec.Server),
+			Server: spec.Server, Project: spec.Project, Sandbox: sandbox, Rules: rules, Record: record, Traffic: traffic(spec.Project, spec.Server, sandbox),
 		}, files)
 	}
 }

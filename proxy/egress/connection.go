@@ -64,7 +64,7 @@ func (e *egress) serve(ctx context.Context, client *net.TCPConn, meant netip.Add
 	r := e.about(meant)
 	outside, hello, err := e.connect(ctx, client, meant, &r)
 	if err == nil {
-		e.Traffic.Allowed.Add(1)
+		e.Traffic.allow()
 		stop := context.AfterFunc(ctx, func() { reset(outside) })
 		r.Sent, r.Received, err = relay(client, outside, hello, idleWait, e.Traffic)
 		stop()

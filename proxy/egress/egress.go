@@ -37,6 +37,31 @@ type Instance struct {
 type Traffic struct {
 	Sent, Received   atomic.Int64  // bytes, by the servers and to them
 	Allowed, Refused atomic.Uint64 // connections, and names that were asked for in vain
+	Of               *Traffic      // is counted as well, such as a server's; nil: none
+}
+
+func (t *Traffic) sent(n int64) {
+	for ; t != nil; t = t.Of {
+		t.Sent.Add(n)
+	}
+}
+
+func (t *Traffic) received(n int64) {
+	for ; t != nil; t = t.Of {
+		t.Received.Add(n)
+	}
+}
+
+func (t *Traffic) allow() {
+	for ; t != nil; t = t.Of {
+		t.Allowed.Add(1)
+	}
+}
+
+func (t *Traffic) refuse() {
+	for ; t != nil; t = t.Of {
+		t.Refused.Add(1)
+	}
 }
 
 // Bounds of one sandbox, beside those of its rules.

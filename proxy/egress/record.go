@@ -66,7 +66,7 @@ func address(a netip.Addr) string {
 
 // refuse records a refusal, unless there are too many.
 func (e *egress) refuse(r Record) {
-	e.Traffic.Refused.Add(1)
+	e.Traffic.refuse()
 	suppressed, ok := e.refusals.allow()
 	if ok {
 		r.Verdict, r.Suppressed = Refused, suppressed

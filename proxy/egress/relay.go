@@ -19,8 +19,8 @@ func relay(client, outside *net.TCPConn, hello []byte, idle time.Duration, traff
 	p.abort = func() { reset(client); reset(outside) }
 	p.touch()
 	var receiving sync.WaitGroup
-	receiving.Go(func() { received = p.carry(client, outside, nil, &traffic.Received) })
-	sent = p.carry(outside, client, hello, &traffic.Sent)
+	receiving.Go(func() { received = p.carry(client, outside, nil, traffic.received) })
+	sent = p.carry(outside, client, hello, traffic.sent)
 	receiving.Wait()
 	client.Close()
 	outside.Close()
@@ -43,16 +43,16 @@ func (p *pair) deadline() time.Time { return time.Unix(0, p.active.Load()).Add(p
 
 // carry copies one direction, first what was read already, and returns how many
 // bytes got through, which it counts on the way.
-func (p *pair) carry(to, from *net.TCPConn, first []byte, count *atomic.Int64) (n int64) {
+func (p *pair) carry(to, from *net.TCPConn, first []byte, count func(int64)) (n int64) {
 	n, err := p.write(to, first)
-	count.Add(n)
+	count(n)
 	buffer := make([]byte, copyBuffer)
 	for err == nil {
 		var read int
 		read, err = p.read(from, buffer)
 		written, writeErr := p.write(to, buffer[:read])
 		n += written
-		count.Add(written)
+		count(written)
 		if writeErr != nil {
 			err = writeErr
 		}

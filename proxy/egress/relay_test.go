@@ -29,7 +29,7 @@ func join(t *testing.T, hello string, idle time.Duration) joined {
 	t.Helper()
 	client, accepted := pipe(t)
 	dialed, server := pipe(t)
-	j := joined{client, server, make(chan outcome, 1), new(Traffic)}
+	j := joined{client, server, make(chan outcome, 1), &Traffic{Of: new(Traffic)}}
 	go func() {
 		sent, received, err := relay(accepted, dialed, []byte(hello), idle, j.traffic)
 		j.ended <- outcome{sent, received, err}
@@ -104,7 +104,7 @@ func TestRelayCountsWhatFlows(t *testing.T) {
 	write(t, j.server, "yes")
 	read(t, j.client, "yes")
 	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() { // it counts what was written, right after
-		sent, received := j.traffic.Sent.Load(), j.traffic.Received.Load()
+		sent, received := j.traffic.Of.Sent.Load(), j.traffic.Of.Received.Load() // as its own
 		if sent == 11 && received == 3 {
 			break
 		}

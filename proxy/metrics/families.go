@@ -53,6 +53,9 @@ func families() []family {
 		{"sandbox_memory_bytes", gauge, "Memory of a running sandbox.", of("sandbox")},
 		{"sandbox_memory_limit_bytes", gauge, "Memory that a running sandbox may have at most.", of("sandbox")},
 		{"sandbox_cpu_limit_cores", gauge, "CPU cores that a running sandbox may use at most.", of("sandbox")},
+		{"sandbox_throttled_seconds_total", counter, "Time that a running sandbox had to wait for its CPU limit.", of("sandbox")},
+		{"sandbox_stalled_seconds_total", counter, "Time that some of a running sandbox waited for want of a resource (PSI); cgroup v2 only.", of("sandbox", "resource")},
+		{"sandbox_egress_bytes_total", counter, "Bytes that a running sandbox has sent and received through the gateway's network.", of("sandbox", "direction")},
 		{"sandbox_pids", gauge, "Processes and threads in a running sandbox.", of("sandbox")},
 		{"sandbox_pids_limit", gauge, "Processes and threads that may be in a running sandbox at most.", of("sandbox")},
 

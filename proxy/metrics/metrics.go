@@ -22,6 +22,7 @@ import (
 	"mcpgateway/policy"
 	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/breaker"
+	"mcpgateway/proxy/egress"
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/health"
 	"mcpgateway/proxy/quota"
@@ -68,9 +69,10 @@ type Metrics struct {
 
 	mu        sync.Mutex
 	servers   map[place]*server
-	counters  map[string]*counter // the configuration's own
-	running   map[string]*sandbox // by id, as of the last sample
-	ended     map[string]int      // sandboxes: how many samples may still name them
+	counters  map[string]*counter        // the configuration's own
+	running   map[string]*sandbox        // by id, as of the last sample
+	traffic   map[string]*egress.Traffic // of sandboxes that run, if they have a network
+	ended     map[string]int             // sandboxes: how many samples may still name them
 	listeners []certificate
 	reloads   reloads
 }
@@ -104,7 +106,7 @@ func New(source Source, log *slog.Logger) *Metrics {
 		asked:    conventions("mcp_client_operation_duration_seconds", "The duration of the MCP request or notification as observed on the sender from the time it was sent until the response or ack is received (OpenTelemetry semantic conventions)."),
 		servers:  map[place]*server{},
 		counters: map[string]*counter{},
-		running:  map[string]*sandbox{}, ended: map[string]int{},
+		running:  map[string]*sandbox{}, ended: map[string]int{}, traffic: map[string]*egress.Traffic{},
 	}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

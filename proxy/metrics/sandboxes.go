@@ -96,6 +96,7 @@ func (m *Metrics) Ended(exit control.Exit) {
 	}
 	m.usedLocked(place{s.Project, s.Server}, s, exit.Usage)
 	delete(m.running, exit.Sandbox)
+	delete(m.traffic, exit.Sandbox)
 	m.ended[exit.Sandbox] = samplesAfterEnd
 }
 

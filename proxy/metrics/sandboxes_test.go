@@ -26,6 +26,7 @@ func TestSandboxes(t *testing.T) {
 		t.Helper()
 		g.has(`mcp_gateway_server_cpu_seconds_total{project="team",server="files"} ` + want)
 	}
+	g.Traffic("team", "files", "files-1").Sent.Add(5)
 	g.Sample(now, []control.Sandbox{box("files-1", 2*time.Second), box("files-2", time.Second)})
 	cpu("3")
 	g.has(
@@ -34,6 +35,9 @@ func TestSandboxes(t *testing.T) {
 		`mcp_gateway_server_memory_bytes{project="team",server="files"} 2000`,
 		`mcp_gateway_server_pids{project="team",server="files"} 6`,
 		`mcp_gateway_sandbox_cpu_seconds_total{project="team",sandbox="files-1",server="files"} 2`,
+		`mcp_gateway_sandbox_throttled_seconds_total{project="team",sandbox="files-1",server="files"} 1`,
+		`mcp_gateway_sandbox_stalled_seconds_total{project="team",resource="io",sandbox="files-1",server="files"} 0.5`,
+		`mcp_gateway_sandbox_egress_bytes_total{direction="sent",project="team",sandbox="files-1",server="files"} 5`,
 		`mcp_gateway_sandbox_memory_bytes{project="team",sandbox="files-1",server="files"} 1000`,
 		`mcp_gateway_sandbox_memory_limit_bytes{project="team",sandbox="files-1",server="files"} 1.048576e+06`,
 		`mcp_gateway_sandbox_cpu_limit_cores{project="team",sandbox="files-1",server="files"} 0.5`,
@@ -48,6 +52,9 @@ func TestSandboxes(t *testing.T) {
 	cpu("9")
 	g.Ended(control.Exit{Sandbox: "files-3", Server: "files", Status: 1, Usage: control.Usage{CPU: time.Second}}) // between two samples
 	cpu("10")
+	if got := g.series("mcp_gateway_sandbox_egress_bytes_total"); got != 0 {
+		t.Errorf("got %d series of the traffic of sandboxes that are gone", got)
+	}
 	if got := g.series("mcp_gateway_sandbox_pids"); got != 1 {
 		t.Errorf("got %d sandboxes, want 1", got)
 	}

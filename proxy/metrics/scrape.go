@@ -9,6 +9,7 @@ import (
 
 	"mcpgateway/proxy/backend"
 	"mcpgateway/proxy/breaker"
+	"mcpgateway/proxy/egress"
 	"mcpgateway/proxy/health"
 )
 
@@ -244,13 +245,21 @@ func (m *Metrics) sandboxesLocked(t *told) {
 		}
 	}
 	for _, s := range m.oldestLocked() {
-		s.tell(t)
+		s.tell(t, m.traffic[s.ID])
 	}
 }
 
-func (s *sandbox) tell(t *told) {
+func (s *sandbox) tell(t *told, traffic *egress.Traffic) {
 	is := func(name string, value float64) { t.is(name, value, s.Project, s.Server, s.ID) }
 	is("sandbox_cpu_seconds_total", s.counted.cpu.Seconds())
+	is("sandbox_throttled_seconds_total", s.counted.throttled.Seconds())
+	t.is("sandbox_stalled_seconds_total", s.counted.stalledCPU.Seconds(), s.Project, s.Server, s.ID, "cpu")
+	t.is("sandbox_stalled_seconds_total", s.counted.stalledMemory.Seconds(), s.Project, s.Server, s.ID, "memory")
+	t.is("sandbox_stalled_seconds_total", s.counted.stalledIO.Seconds(), s.Project, s.Server, s.ID, "io")
+	if traffic != nil {
+		t.is("sandbox_egress_bytes_total", float64(traffic.Sent.Load()), s.Project, s.Server, s.ID, "sent")
+		t.is("sandbox_egress_bytes_total", float64(traffic.Received.Load()), s.Project, s.Server, s.ID, "received")
+	}
 	is("sandbox_memory_bytes", float64(s.Usage.Memory))
 	is("sandbox_pids", float64(s.Usage.PIDs))
 	if s.MemoryLimit > 0 {

@@ -133,12 +133,16 @@ func (s *server) convention(of conventional) prometheus.Observer {
 	return added
 }
 
-// Traffic counts what the network of a server's sandboxes carries.
-func (m *Metrics) Traffic(project, server string) *egress.Traffic {
+// Traffic counts what the network of a sandbox carries, for it and for its server.
+func (m *Metrics) Traffic(project, server, sandbox string) *egress.Traffic {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	own := new(egress.Traffic)
 	if s := m.servers[place{project, server}]; s != nil {
-		return &s.traffic
+		own.Of = &s.traffic
 	}
-	return nil
+	if m.ended[sandbox] == 0 {
+		m.traffic[sandbox] = own
+	}
+	return own
 }
