@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"mcpgateway/proxy/report"
 	"mcpgateway/runtime/document"
 )
 
@@ -90,7 +91,7 @@ func parsePrices(file string, content []byte) (*priceList, error) {
 }
 
 // amount is what a line costs, exactly. by are the names of its dimensions.
-func (l *priceList) amount(by, of []string, u *used) *big.Rat {
+func (l *priceList) amount(by, of []string, u *report.Used) *big.Rat {
 	name := func(dimension string) string {
 		if i := slices.Index(by, dimension); i >= 0 {
 			return of[i]

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"mcpgateway/proxy/report"
 )
 
 // defaultPrices is the price list that is used if it is there.
@@ -123,33 +125,6 @@ func (q usageQuery) parameters(priced bool, now time.Time) (neturl.Values, error
 	}, nil
 }
 
-// used is amounts as the proxy has them.
-type used struct {
-	Calls            int64 `json:"calls"`
-	Errors           int64 `json:"errors"`
-	Refused          int64 `json:"refused"`
-	BytesIn          int64 `json:"bytes_in"`
-	BytesOut         int64 `json:"bytes_out"`
-	WallMicros       int64 `json:"wall_us"`
-	CPUMicros        int64 `json:"cpu_us"`
-	MemoryKiBSeconds int64 `json:"memory_kib_s"`
-	EgressSent       int64 `json:"egress_sent"`
-	EgressReceived   int64 `json:"egress_received"`
-}
-
-func (u *used) add(o used) {
-	u.Calls += o.Calls
-	u.Errors += o.Errors
-	u.Refused += o.Refused
-	u.BytesIn += o.BytesIn
-	u.BytesOut += o.BytesOut
-	u.WallMicros += o.WallMicros
-	u.CPUMicros += o.CPUMicros
-	u.MemoryKiBSeconds += o.MemoryKiBSeconds
-	u.EgressSent += o.EgressSent
-	u.EgressReceived += o.EgressReceived
-}
-
 // usageSums is what is printed.
 type usageSums struct {
 	from, to time.Time
@@ -162,7 +137,7 @@ type usageSums struct {
 // usageSum is one line, and what it costs, exactly.
 type usageSum struct {
 	by []string
-	used
+	report.Used
 	amount *big.Rat
 }
 
@@ -172,14 +147,7 @@ func askUsage(ctx context.Context, state string, q usageQuery, prices *priceList
 	if err != nil {
 		return nil, err
 	}
-	var answer struct {
-		From, To time.Time
-		By       []string
-		Lines    []struct {
-			By []string `json:"by"`
-			used
-		}
-	}
+	var answer report.Usage
 	if err := askProxyFor(ctx, state, "/usage", parameters, &answer); err != nil {
 		return nil, err
 	}
@@ -199,10 +167,10 @@ func askUsage(ctx context.Context, state string, q usageQuery, prices *priceList
 		}
 		amount := new(big.Rat)
 		if prices != nil {
-			amount = prices.amount(answer.By, line.By, &line.used)
+			amount = prices.amount(answer.By, line.By, &line.Used)
 		}
 		for _, sum := range []*usageSum{&sums.lines[i], &sums.total} {
-			sum.add(line.used)
+			sum.Add(line.Used)
 			sum.amount.Add(sum.amount, amount)
 		}
 	}

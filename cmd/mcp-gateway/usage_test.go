@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mcpgateway/proxy/report"
 )
 
 func TestParseMoment(t *testing.T) {
@@ -45,18 +47,18 @@ func TestPackagedPrices(t *testing.T) {
 	tests := []struct {
 		name string
 		of   []string
-		used used
+		used report.Used
 		want string
 	}{
-		{"of the first that matches", []string{"x", "internal", "search", "deep_one"}, used{Calls: 5}, "0"},
-		{"by tool", []string{"x", "acme", "search", "deep_one"}, used{Calls: 3}, "0.06"},
-		{"by tool with a slash", []string{"x", "acme", "search", "deep_a/b"}, used{Calls: 3}, "0.06"},
-		{"by server", []string{"x", "acme", "search", "quick"}, used{Calls: 3}, "0.012"},
-		{"any other", []string{"x", "acme", "files", "read"}, used{Calls: 1}, "0.001"},
-		{"a microsecond", []string{"x", "acme", "files", ""}, used{CPUMicros: 1}, "0.00000000004"},
-		{"a GiB for an hour", []string{"x", "acme", "files", ""}, used{MemoryKiBSeconds: gibHour}, "0.006"},
-		{"a byte each way", []string{"x", "acme", "files", ""}, used{EgressSent: 1, EgressReceived: 1}, "0.00000000018"},
-		{"refusals", []string{"x", "acme", "files", "read"}, used{Refused: 9, Errors: 9}, "0"},
+		{"of the first that matches", []string{"x", "internal", "search", "deep_one"}, report.Used{Calls: 5}, "0"},
+		{"by tool", []string{"x", "acme", "search", "deep_one"}, report.Used{Calls: 3}, "0.06"},
+		{"by tool with a slash", []string{"x", "acme", "search", "deep_a/b"}, report.Used{Calls: 3}, "0.06"},
+		{"by server", []string{"x", "acme", "search", "quick"}, report.Used{Calls: 3}, "0.012"},
+		{"any other", []string{"x", "acme", "files", "read"}, report.Used{Calls: 1}, "0.001"},
+		{"a microsecond", []string{"x", "acme", "files", ""}, report.Used{CPUMicros: 1}, "0.00000000004"},
+		{"a GiB for an hour", []string{"x", "acme", "files", ""}, report.Used{MemoryKiBSeconds: gibHour}, "0.006"},
+		{"a byte each way", []string{"x", "acme", "files", ""}, report.Used{EgressSent: 1, EgressReceived: 1}, "0.00000000018"},
+		{"refusals", []string{"x", "acme", "files", "read"}, report.Used{Refused: 9, Errors: 9}, "0"},
 	}
 	for _, test := range tests {
 		want, _ := new(big.Rat).SetString(test.want)
@@ -89,9 +91,9 @@ func TestUsageFormats(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sums := &usageSums{by: []string{"tool"}, prices: list, total: usageSum{amount: big.NewRat(1, 100), used: used{Calls: 2}}}
+	sums := &usageSums{by: []string{"tool"}, prices: list, total: usageSum{amount: big.NewRat(1, 100), Used: report.Used{Calls: 2}}}
 	for _, name := range []string{"=cmd|' /C calc'!A0", "\x1b[31mred"} {
-		sums.lines = append(sums.lines, usageSum{by: []string{name}, amount: big.NewRat(5, 1000), used: used{
+		sums.lines = append(sums.lines, usageSum{by: []string{name}, amount: big.NewRat(5, 1000), Used: report.Used{
 			Calls: 1, BytesIn: 1536, WallMicros: 1_500_001, CPUMicros: 1, MemoryKiBSeconds: gibHour / 2, EgressSent: 1,
 		}})
 	}

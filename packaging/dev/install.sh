@@ -22,6 +22,9 @@ file:/usr/bin/python3    | python3    | python3
 command:systemd-analyze  | systemd    | systemd
 command:pg_isready       | postgresql-client | postgresql
 postgres:                | postgresql | postgresql-server
+command:groff            | groff-base | groff-base
+command:zsh              | zsh        | zsh
+command:fish             | fish       | fish
 command:prometheus       | prometheus | golang-github-prometheus
 command:promtool         | prometheus | golang-github-prometheus
 '

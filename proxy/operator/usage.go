@@ -8,32 +8,10 @@ import (
 	"time"
 
 	"mcpgateway/proxy/ledger"
+	"mcpgateway/proxy/report"
 )
 
-// Usage is the answer to GET /usage.
-type Usage struct {
-	From  time.Time   `json:"from"`
-	To    time.Time   `json:"to"`
-	By    []string    `json:"by"`
-	Lines []UsageLine `json:"lines"`
-}
-
-// UsageLine is what was used of one kind.
-type UsageLine struct {
-	By               []string `json:"by"` // as that of Usage
-	Calls            int64    `json:"calls"`
-	Errors           int64    `json:"errors"`
-	Refused          int64    `json:"refused"`
-	BytesIn          int64    `json:"bytes_in"`
-	BytesOut         int64    `json:"bytes_out"`
-	WallMicros       int64    `json:"wall_us"`
-	CPUMicros        int64    `json:"cpu_us"`
-	MemoryKiBSeconds int64    `json:"memory_kib_s"`
-	EgressSent       int64    `json:"egress_sent"`
-	EgressReceived   int64    `json:"egress_received"`
-}
-
-// usage answers GET /usage?project=&server=&identity=&from=&to=&by=, all of which may be
+// usage answers GET /usage?project=&server=&identity=&from=&to=&by= with a report.Usage. All may be
 // missing but from and to. Times are whole hours: those that are not are made so, outwards.
 func (o *Operator) usage(r *http.Request) (any, error) {
 	asked := r.URL.Query()
@@ -52,17 +30,13 @@ func (o *Operator) usage(r *http.Request) (any, error) {
 	if err := query.Check(); err != nil {
 		return nil, &failure{http.StatusBadRequest, err}
 	}
-	report, err := o.source.Usage(r.Context(), query)
+	sums, err := o.source.Usage(r.Context(), query)
 	if err != nil {
 		return nil, err
 	}
-	answer := Usage{From: report.From, To: report.To, By: append([]string{}, report.By...), Lines: []UsageLine{}}
-	for _, line := range report.Lines {
-		a := &line.Amounts
-		answer.Lines = append(answer.Lines, UsageLine{
-			append([]string{}, line.By...), a.Calls, a.Errors, a.Refused, a.BytesIn, a.BytesOut, a.WallMicros, a.CPUMicros, a.MemoryKiBSeconds,
-			a.EgressSent, a.EgressReceived,
-		})
+	answer := report.Usage{From: sums.From, To: sums.To, By: append([]string{}, sums.By...), Lines: []report.UsageLine{}}
+	for _, line := range sums.Lines {
+		answer.Lines = append(answer.Lines, report.UsageLine{By: append([]string{}, line.By...), Used: report.Used(line.Amounts)})
 	}
 	return answer, nil
 }
