@@ -13,7 +13,7 @@ import (
 	"sync"
 
 	"github.com/opencontainers/cgroups"
-	_ "github.com/opencontainers/cgroups/devices" // libcontainer sets device rules through it
+	_ "github.com/opencontainers/cgroups/devices" // sets device rules
 	"github.com/opencontainers/cgroups/manager"
 	"golang.org/x/sys/unix"
 )
@@ -35,6 +35,10 @@ type IOLimit struct {
 	ReadBytes, WriteBytes, ReadOps, WriteOps uint64 // zero is no limit
 }
 
+// controllers are those that a sandbox has a cgroup of. cgroup v2, or that part of a
+// hybrid host, is "".
+var controllers = []string{"", "memory", "cpu", "cpuacct", "pids", "devices", "freezer"}
+
 // cpuPeriod is the period of CPU quotas in microseconds, the kernel's default.
 const cpuPeriod = 100_000
 
@@ -45,7 +49,7 @@ const daemonLeaf = "supervisor"
 
 // hierarchy is the part of the cgroup tree that the daemon has for its sandboxes:
 // root/project-NAME/SANDBOX. On cgroup v2, root is absolute; on v1 it is relative,
-// which for libcontainer means below the daemon's own cgroup of each controller.
+// which for the library means below the daemon's own cgroup of each controller.
 type hierarchy struct {
 	unified bool
 	root    string
@@ -60,18 +64,28 @@ type project struct {
 	limits  Limits
 }
 
+// maxTries is how often the daemon moves what has come into its cgroup meanwhile.
+const maxTries = 20
+
 // cgroupPrefix and the daemon's process id are the name of its cgroup.
 const cgroupPrefix = "mcp-gateway-"
 
 func newHierarchy() (*hierarchy, error) {
-	h, err := findHierarchy()
-	if err != nil {
-		return nil, err
+	for try := 1; ; try++ {
+		h, err := findHierarchy()
+		if err != nil {
+			return nil, err
+		}
+		if err := h.top.Apply(-1); err != nil {
+			return h, fmt.Errorf("make cgroup %s: %w", h.root, err)
+		}
+		// What is run in a container just now keeps controllers from being handed down.
+		if err := h.checkControllers(); err == nil {
+			return h, h.limitDevices()
+		} else if try == maxTries {
+			return h, err
+		}
 	}
-	if err := h.top.Apply(-1); err != nil {
-		return h, fmt.Errorf("make cgroup %s: %w", h.root, err)
-	}
-	return h, h.checkControllers()
 }
 
 // findHierarchy finds where the daemon's part of the tree is to be.
@@ -81,13 +95,13 @@ func findHierarchy() (*hierarchy, error) {
 	if h.unified {
 		parent, err := delegatedParent()
 		if err != nil {
-			return nil, fmt.Errorf("find the daemon's cgroup: %w", err)
+			return nil, fmt.Errorf("find the daemon's cgroup: %w (a container needs a writable /sys/fs/cgroup)", err)
 		}
 		h.root = filepath.Join(parent, name)
 	} else {
 		h.root = name
 	}
-	top, err := manager.New(&cgroups.Cgroup{Path: h.root, Resources: &cgroups.Resources{SkipDevices: true}})
+	top, err := manager.New(&cgroups.Cgroup{Path: h.root, Resources: &cgroups.Resources{Devices: deviceRules()}})
 	if err != nil {
 		return nil, fmt.Errorf("make cgroup %s: %w", h.root, err)
 	}
@@ -97,29 +111,36 @@ func findHierarchy() (*hierarchy, error) {
 
 // delegatedParent returns the cgroup of the v2 tree below which sandboxes may
 // live: what was delegated to the daemon if it has a cgroup to itself (the daemon
-// then moves to a leaf of it), else the parent of the cgroup that it shares.
+// then moves to a leaf of it), else the parent of the cgroup that it shares. In a
+// container all that shares the cgroup is the container's, and moves along.
 func delegatedParent() (string, error) {
 	own, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
 	if err != nil {
 		return "", err
 	}
-	path := own[""]
-	if path == "/" || filepath.Base(path) == daemonLeaf {
-		return filepath.Dir(path), nil
-	}
+	parent, inLeaf := strings.CutSuffix(own[""], "/"+daemonLeaf)
+	path := cmp.Or(parent, "/")
 	full := filepath.Join("/sys/fs/cgroup", path)
+	if !cgroups.PathExists(filepath.Join(full, "cgroup.type")) { // the root of all (cgroups(7))
+		return path, nil
+	}
 	pids, err := cgroups.GetPids(full)
 	if err != nil {
 		return "", err
 	}
-	if len(pids) != 1 || pids[0] != os.Getpid() {
-		return filepath.Dir(path), nil
+	namespace, err := os.Readlink("/proc/self/ns/pid")
+	ours := inLeaf || path == "/" || namespace != "pid:[4026531836]" // the kernel's PROC_PID_INIT_INO
+	if !ours && (len(pids) != 1 || pids[0] != os.Getpid()) {
+		return filepath.Dir(path), err
 	}
 	leaf := filepath.Join(full, daemonLeaf)
-	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
+	err = errors.Join(err, os.MkdirAll(leaf, 0o755))
+	for i := 0; err == nil && i < len(pids); i++ {
+		if err = cgroups.WriteCgroupProc(leaf, pids[i]); errors.Is(err, unix.ESRCH) {
+			err = nil // it has just ended
+		}
 	}
-	return path, cgroups.WriteCgroupProc(leaf, os.Getpid())
+	return path, err
 }
 
 // checkControllers makes sure that every limit can be enforced here.
@@ -135,6 +156,15 @@ func (h *hierarchy) checkControllers() error {
 	_, err := os.Stat(filepath.Join(h.top.Path("memory"), "memory.memsw.limit_in_bytes"))
 	if err != nil && swapInUse() {
 		return errors.New("this host swaps, and its memory controller can't limit swap: boot with swapaccount=1 or turn swap off")
+	}
+	return nil
+}
+
+// limitDevices refuses what is not a sandbox's, for all of them: what is made below has
+// the same rules (v1), or is bound by them (v2).
+func (h *hierarchy) limitDevices() error {
+	if err := h.top.Set(&cgroups.Resources{Devices: deviceRules()}); err != nil {
+		return fmt.Errorf("limit devices of cgroup %s: %w", h.root, err)
 	}
 	return nil
 }
@@ -162,11 +192,14 @@ func (h *hierarchy) setProject(name string, limits Limits) error {
 	defer h.mu.Unlock()
 	p, ok := h.projects[name]
 	if !ok {
-		m, err := manager.New(&cgroups.Cgroup{Path: h.projectPath(name), Resources: &cgroups.Resources{SkipDevices: true}})
+		m, err := manager.New(&cgroups.Cgroup{Path: h.projectPath(name), Resources: &cgroups.Resources{}})
 		if err != nil {
 			return err
 		}
 		if err := m.Apply(-1); err != nil {
+			return err
+		}
+		if err := h.handDown(m); err != nil {
 			return err
 		}
 		p = &project{manager: m}
@@ -177,6 +210,19 @@ func (h *hierarchy) setProject(name string, limits Limits) error {
 	}
 	p.limits = limits
 	return nil
+}
+
+// handDown has cgroups below a project's have its controllers (cgroups(7)).
+func (h *hierarchy) handDown(project cgroups.Manager) error {
+	if !h.unified {
+		return nil
+	}
+	path := project.Path("")
+	names, err := cgroups.ReadFile(path, "cgroup.controllers")
+	if err != nil {
+		return err
+	}
+	return cgroups.WriteFile(path, "cgroup.subtree_control", "+"+strings.Join(strings.Fields(names), " +"))
 }
 
 func (h *hierarchy) projectLimits(name string) Limits {
@@ -192,24 +238,73 @@ func (h *hierarchy) projectPath(name string) string {
 	return filepath.Join(h.root, "project-"+name)
 }
 
-// config returns the cgroup of one sandbox. Its CPU limit is at most its
+// newCgroup makes the cgroup of one sandbox, with its limits. Where it is to be is known,
+// so the library looks nothing up.
+func (h *hierarchy) newCgroup(spec Spec) (cgroups.Manager, error) {
+	config, paths, err := h.config(spec)
+	if err != nil {
+		return nil, err
+	}
+	m, err := manager.NewWithPaths(config, paths)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range paths { // of two controllers it may be the same
+		if mkdirErr := os.Mkdir(path, 0o755); !errors.Is(mkdirErr, fs.ErrExist) {
+			err = errors.Join(err, mkdirErr)
+		}
+	}
+	if err == nil {
+		err = m.Set(config.Resources)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make cgroup %s: %w", config.Path, err), m.Destroy())
+	}
+	return m, nil
+}
+
+// join runs do, which makes a process, in such a way that it is in a cgroup from its
+// first instant: the one of version 2 is opened for clone(2), and of version 1 this
+// thread is a member meanwhile. To move another process would wait for all
+// processors (RCU), five to ten milliseconds.
+func (h *hierarchy) join(cgroup cgroups.Manager, do func(unified *os.File) error) (err error) {
+	var unified *os.File
+	for controller, path := range cgroup.GetPaths() {
+		if controller == "" {
+			if unified, err = os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+				return err
+			}
+			defer unified.Close()
+			continue
+		}
+		own := filepath.Dir(h.top.Path(controller))
+		if err := moveThread(path); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, moveThread(own)) }()
+	}
+	return do(unified)
+}
+
+// moveThread moves this thread to a cgroup of version 1.
+func moveThread(path string) error { return cgroups.WriteFile(path, "tasks", "0") }
+
+// config says what the cgroup of one sandbox is, and where. Its CPU limit is at most its
 // project's, because cgroup v1 refuses a child that may use more than its parent.
-func (h *hierarchy) config(spec Spec) (*cgroups.Cgroup, error) {
+func (h *hierarchy) config(spec Spec) (*cgroups.Cgroup, map[string]string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p, ok := h.projects[spec.Project]
 	if !ok {
-		return nil, fmt.Errorf("project %q is not known", spec.Project)
+		return nil, nil, fmt.Errorf("project %q is not known", spec.Project)
 	}
 	limits := spec.Limits
 	if p.limits.CPU > 0 && (limits.CPU == 0 || limits.CPU > p.limits.CPU) {
 		limits.CPU = p.limits.CPU
 	}
 	resources := h.resources(limits)
-	resources.SkipDevices = false
-	resources.Devices = deviceRules()
 	if err := h.limitIO(resources, limits.IO); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if h.unified {
 		// One process of a server short of memory ends the whole server: half a
@@ -219,9 +314,15 @@ func (h *hierarchy) config(spec Spec) (*cgroups.Cgroup, error) {
 			resources.Unified["memory.high"] = strconv.FormatInt(limits.MemoryHighBytes, 10)
 		}
 	} else if limits.MemoryHighBytes > 0 {
-		return nil, errors.New("limits.memory_high needs cgroup v2, and this host's memory controller is of version 1: boot with systemd.unified_cgroup_hierarchy=1, or leave the limit out")
+		return nil, nil, errors.New("limits.memory_high needs cgroup v2, and this host's memory controller is of version 1: boot with systemd.unified_cgroup_hierarchy=1, or leave the limit out")
 	}
-	return &cgroups.Cgroup{Path: filepath.Join(h.projectPath(spec.Project), spec.ID), Resources: resources}, nil
+	paths := map[string]string{}
+	for controller, path := range p.manager.GetPaths() {
+		if slices.Contains(controllers, controller) || controller == "blkio" && len(limits.IO) > 0 {
+			paths[controller] = filepath.Join(path, spec.ID)
+		}
+	}
+	return &cgroups.Cgroup{Path: filepath.Join(h.projectPath(spec.Project), spec.ID), Resources: resources}, paths, nil
 }
 
 // resources sets every limit, so that one that was set before is lifted: -1 is "no

@@ -116,15 +116,6 @@ func (s *Sandbox) Memory() int64 {
 	return n
 }
 
-// limitTime ends the sandbox when its time is up. stop reports whether it was.
-func (s *Sandbox) limitTime() (stop func() bool) {
-	if s.spec.MaxTime == 0 {
-		return func() bool { return false }
-	}
-	timer := time.AfterFunc(s.spec.MaxTime, s.kill)
-	return func() bool { return !timer.Stop() }
-}
-
 // limitsReached finds out, of a server that has ended, which limits it had come
 // to. Its cgroup must still be there.
 func (s *Sandbox) limitsReached() {

@@ -28,11 +28,17 @@ const (
 	backlog      = 128
 )
 
-// openNetwork makes every address local to the network namespace that this thread
-// is in, so that each connection ends at one of the sockets which it returns: the
+// openNetwork brings up loopback in the network namespace that this thread is in, unless
+// it is the host's. For egress it makes every address local to it, so that each connection ends at one of the sockets which it returns: the
 // name server's for UDP and TCP, and a listener for every other address and port.
 // No packet can leave: there is no other interface than loopback.
 func openNetwork(mode NetworkMode) (files []*os.File, err error) {
+	if mode == NetworkHost {
+		return nil, nil
+	}
+	if err := raiseLoopback(); err != nil {
+		return nil, fmt.Errorf("bring up loopback: %w", err)
+	}
 	if mode != NetworkEgress {
 		return nil, nil
 	}
@@ -57,6 +63,20 @@ func openNetwork(mode NetworkMode) (files []*os.File, err error) {
 		files, err = appendSocket(files, unix.AF_INET, unix.SOCK_STREAM, &unix.SockaddrInet4{Port: listenerPort})
 	}
 	return files, err
+}
+
+func raiseLoopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_UP)
+	return os.NewSyscallError("ioctl(SIOCSIFFLAGS)", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request))
 }
 
 // routeHome makes all addresses local, and says of how many families: a host

@@ -8,11 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// parts are what is made on the host for one sandbox before it starts, each held by
-// a descriptor.
+// parts are what the launcher of one sandbox is given, each held by a descriptor.
 type parts struct {
-	trees    []tree
-	covers   covers
 	filter   *os.File // of the runtime: not closed here
 	lifeline *os.File // of the runtime
 	env      *os.File // the server's environment
@@ -22,12 +19,6 @@ type parts struct {
 func (s *Sandbox) prepare() (p *parts, err error) {
 	p = &parts{lifeline: s.runtime.lifeline}
 	if err := checkLabels(s.spec); err != nil {
-		return p, err
-	}
-	if p.trees, err = s.detach(); err != nil {
-		return p, err
-	}
-	if p.covers, err = s.runtime.newCovers(); err != nil {
 		return p, err
 	}
 	if p.filter, err = s.runtime.filter(s.spec.Syscalls); err != nil {
@@ -73,39 +64,6 @@ func checkLabels(spec Spec) error {
 	return nil
 }
 
-// complete finishes the sandbox from the inside: it runs on a thread in its mount
-// and network namespaces, with the daemon's privileges.
-func (s *Sandbox) complete(p *parts) error {
-	root, err := os.OpenFile("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	if err := attach(root, p.trees); err != nil {
-		return err
-	}
-	// The launcher enters it, but by then the start has succeeded.
-	dir, err := unix.Openat2(int(root.Fd()), s.spec.Dir, &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
-	if err != nil {
-		return fmt.Errorf("working directory %s: %w", s.spec.Dir, err)
-	}
-	unix.Close(dir)
-	if err := p.covers.hide(root, maskedPaths); err != nil {
-		return err
-	}
-	if err := p.covers.hide(root, s.spec.Hidden); err != nil {
-		return err
-	}
-	if err := harden(root); err != nil {
-		return err
-	}
-	if err := p.rules.fill(root, s.spec, p.trees); err != nil {
-		return err
-	}
-	s.network, err = openNetwork(s.spec.Network)
-	return err
-}
-
 // launcherFlags and launcherFiles are what the launcher is told and given.
 func (p *parts) launcherFlags() []string {
 	if p.rules == nil {
@@ -123,10 +81,6 @@ func (p *parts) launcherFiles() []*os.File {
 }
 
 func (p *parts) close() {
-	for _, t := range p.trees {
-		t.file.Close()
-	}
-	p.covers.close()
 	if p.env != nil {
 		p.env.Close()
 	}

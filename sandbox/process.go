@@ -7,34 +7,34 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/cgroups/manager"
-	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
 )
 
 // Sandbox is a running sandbox.
 type Sandbox struct {
-	spec      Spec
-	runtime   *Runtime
-	base      int // first host uid and gid
-	container *libcontainer.Container
-	process   *libcontainer.Process
-	pid       int
-	started   time.Time
-	cgroup    cgroups.Manager
-	network   []*os.File
-	lookup    io.Closer // of the network; nil without
+	spec    Spec
+	runtime *Runtime
+	base    int // first host uid and gid
+	process *os.Process
+	pid     int
+	cgroup  cgroups.Manager
+	network []*os.File
+	lookup  io.Closer // of the network; nil without
 
 	frozen   atomic.Bool // or it is not known, because something failed
 	freezeMu sync.Mutex  // of Freeze, Thaw and the end
 	ending   bool        // it shall not be frozen any more
+
+	timeMu  sync.Mutex
+	started time.Time   // zero while it is prepared
+	timer   *time.Timer // of its longest time; nil without
+	over    bool        // its first process has ended
 
 	done chan struct{} // closed when nothing of the sandbox is left
 	exit Exit
@@ -86,71 +86,84 @@ func (s *Sandbox) signal(sig syscall.Signal) {
 	}
 }
 
-func (s *Sandbox) rootDir() string { return filepath.Join(s.runtime.host.Dir, "roots", s.spec.ID) }
-
-// launch starts the sandbox. It must run on the thread that wait runs on later.
-func (s *Sandbox) launch(stdio Stdio) error {
+// launch makes the sandbox, up to a launcher that is told over streams what its server's
+// streams are, and says there that it is ready; and then does the rest. It must run on the
+// thread that wait runs on later.
+func (s *Sandbox) launch(then func(*stage) error) error {
 	parts, err := s.prepare()
 	defer parts.close()
 	if err != nil {
 		return err
 	}
-	if err := makeRoot(s.rootDir(), s.spec, parts.trees); err != nil {
-		return fmt.Errorf("make root: %w", err)
-	}
-	config, err := s.config(s.rootDir())
+	stage, err := s.newStage(parts)
 	if err != nil {
 		return err
 	}
-	container, err := libcontainer.Create(filepath.Join(s.runtime.host.Dir, "state"), s.spec.ID, config)
-	if err != nil {
-		return err
+	builder := s.build(stage, parts.rules)
+	err = s.fork(stage)
+	close(builder.made)
+	if err == nil {
+		err = s.settle(stage)
 	}
-	s.container = container
-	if s.cgroup, err = manager.New(config.Cgroups); err != nil {
-		return err
+	if err != nil && s.process != nil {
+		s.signal(unix.SIGKILL) // upon which the builder has nothing to wait for
 	}
-	s.process = &libcontainer.Process{
-		Init:       true,
-		Args:       slices.Concat([]string{launcherPath}, parts.launcherFlags(), []string{s.spec.Dir, s.spec.Path}, s.spec.Args),
-		UID:        s.spec.UID,
-		GID:        s.spec.GID,
-		Cwd:        "/",
-		Stdin:      stdio.Stdin,
-		Stdout:     stdio.Stdout,
-		Stderr:     stdio.Stderr,
-		ExtraFiles: parts.launcherFiles(), // from 3 on in the launcher
+	// What the first process said is why it does not answer, and the builder has heard it.
+	if result := <-builder.result; err == nil || result != nil && !errors.Is(result, errSilent) {
+		err = result
 	}
-	s.started = time.Now()
-	if err := container.Start(s.process); err != nil {
-		return err
+	if err == nil {
+		err = s.limitFiles()
 	}
-	if s.pid, err = s.process.Pid(); err != nil {
-		return err
-	}
-	// libcontainer has made the namespaces and waits before it executes the launcher:
-	// nothing that is not ours has run inside yet.
-	err = inside(s.pid, func() error { return s.complete(parts) })
 	if err == nil && len(s.network) > 0 {
 		s.lookup, err = answerAll(s.network[len(s.network)-1], s.pid)
 	}
+	stage.end()
 	if err == nil {
-		err = container.Exec()
+		err = then(stage)
 	}
 	if err != nil {
-		s.signal(unix.SIGKILL)
-		_, _ = s.process.Wait() // its status is ours
+		if s.process != nil {
+			s.signal(unix.SIGKILL)
+			_, _ = s.process.Wait() // its status is ours
+		}
+		err = stage.because(err)
+		stage.conn.Close()
 		closeFiles(s.network)
+	}
+	return err
+}
+
+// fork makes the cgroups, and the first process in them.
+func (s *Sandbox) fork(stage *stage) (err error) {
+	if s.cgroup, err = s.runtime.hierarchy.newCgroup(s.spec); err != nil {
+		return err
+	}
+	pid := 0
+	err = s.runtime.hierarchy.join(s.cgroup, func(unified *os.File) error {
+		pid, err = stage.start(stage.namespaces, unified)
+		return err
+	})
+	stage.inside.Close() // from now on, its end is that of the other side
+	if pid == 0 {
+		return err
+	}
+	s.pid = pid
+	var findErr error
+	if s.process, findErr = os.FindProcess(pid); findErr != nil { // it is not reaped yet, so it is there
+		return errors.Join(err, findErr)
 	}
 	return err
 }
 
 // wait waits for the end of the first process and says how it was.
 func (s *Sandbox) wait() {
+	if err := keepBack(); err != nil {
+		slog.Error("keep memory back", "err", err)
+	}
 	watched := s.watchMemory()
-	timeUp := s.limitTime()
 	state, err := s.process.Wait()
-	s.exit.TimeLimit = timeUp()
+	s.exit.TimeLimit = s.end()
 	if state == nil {
 		slog.Error("wait for sandbox", "sandbox", s.spec.ID, "err", err)
 		s.exit.Status = 255
@@ -161,7 +174,6 @@ func (s *Sandbox) wait() {
 	if n := s.exit.Status - 128; n > 0 && n <= lastSignal {
 		s.exit.Signal = n
 	}
-	s.exit.Lived = time.Since(s.started)
 	s.limitsReached()
 	s.exit.Usage = s.measure()
 	s.destroy() // ends the watch: the kernel wakes it when the cgroup goes
@@ -177,7 +189,7 @@ func (s *Sandbox) watchMemory() <-chan struct{} {
 		close(watched)
 		return watched
 	}
-	events, err := s.container.NotifyOOM()
+	events, err := memoryEvents(s.cgroup.Path("memory"))
 	if err != nil {
 		// Its cgroup is gone already, or will be: the limit holds all the same.
 		slog.Debug("watch memory", "sandbox", s.spec.ID, "err", err)
@@ -186,7 +198,14 @@ func (s *Sandbox) watchMemory() <-chan struct{} {
 	}
 	go func() {
 		defer close(watched)
-		for range events {
+		defer events.Close()
+		for {
+			if _, err := events.Read(make([]byte, 8)); err != nil {
+				return
+			}
+			if _, err := os.Lstat(s.cgroup.Path("memory")); err != nil {
+				return // the last event is the cgroup's own end
+			}
 			if s.lostProcess() {
 				s.kill()
 			}
@@ -195,13 +214,32 @@ func (s *Sandbox) watchMemory() <-chan struct{} {
 	return watched
 }
 
+// memoryEvents is readable whenever the memory of a cgroup of version 1 is not enough.
+func memoryEvents(cgroup string) (*os.File, error) {
+	control, err := os.Open(filepath.Join(cgroup, "memory.oom_control"))
+	if err != nil {
+		return nil, err
+	}
+	defer control.Close()
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	events := os.NewFile(uintptr(fd), "eventfd")
+	if err := cgroups.WriteFile(cgroup, "cgroup.event_control", fmt.Sprint(fd, " ", control.Fd())); err != nil {
+		events.Close()
+		return nil, err
+	}
+	return events, nil
+}
+
 // lostProcess reports whether the kernel ends a process of this sandbox for
 // memory. Its event comes before the deed, and to every sandbox of a project at
 // its limit, though only one of them is hit.
 func (s *Sandbox) lostProcess() bool {
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(time.Millisecond) // what is left must not go on meanwhile
 	defer tick.Stop()
-	for range 200 {
+	for range 1000 {
 		kills, err := s.cgroup.OOMKillCount()
 		if err != nil || kills > 0 {
 			return err == nil
@@ -224,13 +262,15 @@ func exitStatus(state *os.ProcessState) int {
 }
 
 func (s *Sandbox) destroy() {
-	if s.container == nil {
+	if s.cgroup == nil {
 		return
 	}
-	if err := s.container.Destroy(); err != nil {
-		slog.Error("remove sandbox", "sandbox", s.spec.ID, "err", err)
+	// By path: the manager would forget them, and others may still ask.
+	for _, path := range s.cgroup.GetPaths() {
+		if err := cgroups.RemovePath(path); err != nil {
+			slog.Error("remove sandbox", "sandbox", s.spec.ID, "err", err)
+		}
 	}
-	s.container = nil
 }
 
 // cleanUp removes what the sandbox had on the host and gives its ids back.
@@ -238,9 +278,6 @@ func (s *Sandbox) cleanUp() {
 	s.destroy()
 	if s.lookup != nil {
 		s.lookup.Close()
-	}
-	if err := os.RemoveAll(s.rootDir()); err != nil {
-		slog.Error("remove sandbox", "sandbox", s.spec.ID, "err", err)
 	}
 	s.runtime.releaseRange(s.base)
 	close(s.done)

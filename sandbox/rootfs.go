@@ -12,20 +12,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownMounts are the mount points that every root has beside the spec's.
-var ownMounts = []string{"/proc", "/dev"}
-
-// makeRoot makes the folder that becomes the root: empty but for mount points and
-// links. It belongs to the host's root, whom no id inside maps to, so even before
-// it is made read-only nothing inside can write it.
-func makeRoot(root string, spec Spec, trees []tree) error {
-	if err := os.Mkdir(root, 0o755); err != nil {
-		return err
+// newRoot makes the root: a file system in memory that is empty but for mount points and
+// links. It belongs to the host's root, whom no id inside maps to, so even before it is made
+// read-only nothing inside can write it.
+func newRoot(spec Spec, trees []tree) (*os.File, error) {
+	root, err := newTmpfs("mode=755")
+	if err != nil {
+		return nil, err
 	}
-	for _, path := range ownMounts {
-		if err := os.Mkdir(filepath.Join(root, path), 0o755); err != nil {
-			return fmt.Errorf("make mount point %s: %w", path, err)
-		}
+	if err := fillRoot(fdPath(root), spec, trees); err != nil {
+		root.Close()
+		return nil, err
+	}
+	return root, nil
+}
+
+// fdPath names an open file.
+func fdPath(file *os.File) string {
+	return filepath.Join("/proc/self/fd", strconv.Itoa(int(file.Fd())))
+}
+
+func fillRoot(root string, spec Spec, trees []tree) error {
+	if err := os.Mkdir(filepath.Join(root, procPath), 0o755); err != nil {
+		return fmt.Errorf("make mount point %s: %w", procPath, err)
 	}
 	for i, t := range trees {
 		outer, rest := covering(t.target, trees[:i])
@@ -33,16 +42,13 @@ func makeRoot(root string, spec Spec, trees []tree) error {
 		case outer == nil:
 			rest = filepath.Join(root, t.target)
 		case outer.memory:
-			rest = filepath.Join("/proc/self/fd", strconv.Itoa(int(outer.file.Fd())), rest)
+			rest = filepath.Join(fdPath(outer.file), rest)
 		default:
 			continue // it must be there already: what the host shows stays as it is
 		}
 		if err := makeMountPoint(rest, t.dir); err != nil {
 			return fmt.Errorf("make mount point %s: %w", t.target, err)
 		}
-	}
-	if err := makeMountPoint(filepath.Join(root, launcherPath), false); err != nil {
-		return fmt.Errorf("make mount point %s: %w", launcherPath, err)
 	}
 	// The links come last: until now there was none to follow.
 	for _, link := range spec.Links {

@@ -4,8 +4,7 @@
 // enforce keeps the sandbox from starting. It reads nothing that a process inside
 // wrote.
 //
-// Runs in: daemon, and (Init) the first process of each sandbox until it executes
-// the launcher.
+// Runs in: daemon.
 package sandbox
 
 import (
@@ -15,23 +14,19 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
 )
 
-// emptyFile and emptyDir of Host.Dir show where something is hidden.
+// Of Host.Dir: the program that runs first, and what shows where something is hidden.
 const (
-	emptyFile = "empty-file"
-	emptyDir  = "empty-dir"
+	launcherFile = "mcp-gateway-launch"
+	emptyFile    = "empty-file"
+	emptyDir     = "empty-dir"
 )
-
-// launcherPath is where the launcher is inside.
-const launcherPath = "/run/mcp-gateway-launch"
 
 // Host is what all sandboxes of one daemon share.
 type Host struct {
@@ -109,24 +104,15 @@ type Runtime struct {
 	lifeline  *os.File // read end of a pipe whose write end ends with this process
 	writeEnd  *os.File
 	hierarchy *hierarchy
-	running   sync.WaitGroup
+	sources   sources
+	// capabilities is how many the kernel has.
+	capabilities int
+	running      sync.WaitGroup
 
 	mu      sync.Mutex
 	inUse   map[int]*os.File    // ranges of the uid pool, and their locks
 	filters map[string]*os.File // system-call filters by what they allow, open for reading only
 	closed  bool
-}
-
-// Init must be called by the program's init(), before anything else. In the
-// re-executed process that becomes a sandbox it never returns. Elsewhere it keeps
-// the main goroutine on the main thread: libcontainer moves threads into mount
-// namespaces and lets them end there, which the main thread can't, and /proc/self
-// would go on showing that namespace.
-func Init() {
-	if len(os.Args) > 1 && os.Args[1] == "init" {
-		libcontainer.Init()
-	}
-	runtime.LockOSThread()
 }
 
 // New prepares the host: checks that limits can be enforced, compiles the
@@ -143,17 +129,16 @@ func New(host Host) (*Runtime, error) {
 }
 
 func (r *Runtime) prepare() error {
-	for _, name := range []string{"roots", "state"} {
-		if err := os.Mkdir(filepath.Join(r.host.Dir, name), 0o711); err != nil {
-			return err
-		}
-	}
-	if err := copyLauncher(r.host.Launcher, r.launcher()); err != nil {
+	if err := copyLauncher(r.host.Launcher, filepath.Join(r.host.Dir, launcherFile)); err != nil {
 		return err
 	}
 	if err := makeEmpty(r.host.Dir); err != nil {
 		return err
 	}
+	if err := r.sources.open(r.host.Dir); err != nil {
+		return err
+	}
+	r.capabilities = countCapabilities()
 	// Compiled now, so that a host it can't be compiled on is known at once.
 	if _, err := r.filter(Syscalls{}); err != nil {
 		return err
@@ -162,8 +147,10 @@ func (r *Runtime) prepare() error {
 	if r.lifeline, r.writeEnd, err = os.Pipe(); err != nil {
 		return err
 	}
-	r.hierarchy, err = newHierarchy()
-	return err
+	if r.hierarchy, err = newHierarchy(); err != nil {
+		return err
+	}
+	return keepBack()
 }
 
 func makeEmpty(dir string) error {
@@ -187,8 +174,6 @@ func copyLauncher(from, to string) error {
 	return errors.Join(err, os.WriteFile(to, program, 0o700), os.Chmod(to, 0o755))
 }
 
-func (r *Runtime) launcher() string { return filepath.Join(r.host.Dir, "launch") }
-
 // SetProject sets the limits that all sandboxes of a project have together. Zero
 // fields are no limit.
 func (r *Runtime) SetProject(project string, limits Limits) error {
@@ -198,46 +183,8 @@ func (r *Runtime) SetProject(project string, limits Limits) error {
 	return nil
 }
 
-// Start starts a sandbox. It returns once the launcher runs inside; the server's
-// own program follows within a millisecond or two.
-func (r *Runtime) Start(spec Spec, stdio Stdio) (*Sandbox, error) {
-	s, err := r.start(spec, stdio)
-	if err != nil {
-		return nil, fmt.Errorf("start sandbox %q: %w", spec.ID, err)
-	}
-	return s, nil
-}
-
-func (r *Runtime) start(spec Spec, stdio Stdio) (*Sandbox, error) {
-	base, err := r.takeRange()
-	if err != nil {
-		return nil, err
-	}
-	s := &Sandbox{spec: spec, runtime: r, base: base, done: make(chan struct{})}
-	result := make(chan error)
-	go func() {
-		defer r.running.Done()
-		// The kernel ends a sandbox when the *thread* that started it ends
-		// (PR_SET_PDEATHSIG, prctl(2)), so it has a thread of its own.
-		runtime.LockOSThread()
-		err := s.launch(stdio)
-		if err == nil {
-			result <- nil
-			s.wait()
-		}
-		s.cleanUp()
-		if err != nil {
-			result <- err
-		}
-	}()
-	if err := <-result; err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// Close refuses new sandboxes, waits until the running ones have ended (stop them
-// before) and removes the cgroups.
+// Close refuses new sandboxes, waits until the running ones have ended (stop them, and
+// discard what is prepared, before) and removes the cgroups.
 func (r *Runtime) Close() error {
 	r.mu.Lock()
 	r.closed = true
@@ -249,6 +196,7 @@ func (r *Runtime) Close() error {
 			file.Close()
 		}
 	}
+	r.sources.close()
 	if r.hierarchy == nil {
 		return nil
 	}

@@ -11,15 +11,15 @@ import (
 )
 
 // keeper is the daemon as the audit log sees it.
-type keeper struct{ *peer.Client }
+type keeper struct{ *peer.Link }
 
 func (k keeper) Checkpoint(ctx context.Context, head chain.Head) (chain.Head, error) {
-	signed, err := k.Client.Checkpoint(ctx, head.Sequence, head.Hash)
+	signed, err := k.Link.Checkpoint(ctx, head.Chain, head.Sequence, head.Hash)
 	return chain.Head(signed), err
 }
 
 func (k keeper) Rotate(ctx context.Context, head chain.Head) (audit.Handover, error) {
-	log, file, err := k.Client.Rotate(ctx, head.Sequence, head.Hash)
+	log, file, err := k.Link.Rotate(ctx, head.Chain, head.Sequence, head.Hash)
 	return handover(log, file), err
 }
 

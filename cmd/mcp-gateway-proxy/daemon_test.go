@@ -26,6 +26,9 @@ type testDaemon struct {
 	served sync.WaitGroup
 	silent atomic.Bool // it does not say what runs
 
+	failing atomic.Bool  // it ends with the first request, as one does whose configuration is broken
+	dials   atomic.Int64 // connections so far
+
 	mu   sync.Mutex
 	conn *control.Conn
 }
@@ -55,25 +58,33 @@ func startDaemon(t *testing.T, p policy.Policy) *testDaemon {
 	return d
 }
 
+// serve serves one connection after the other, as long as there is one.
 func (d *testDaemon) serve(listener *net.UnixListener) {
-	socket, err := listener.AcceptUnix()
-	if err != nil {
-		return
-	}
-	conn, err := control.NewConn(socket)
-	if err != nil {
-		d.t.Error(err)
-		return
-	}
-	d.mu.Lock()
-	d.conn = conn
-	d.mu.Unlock()
 	for {
-		message, _, err := conn.Receive()
+		socket, err := listener.AcceptUnix()
 		if err != nil {
 			return
 		}
-		d.handle(message)
+		conn, err := control.NewConn(socket)
+		if err != nil {
+			d.t.Error(err)
+			return
+		}
+		d.mu.Lock()
+		d.conn = conn
+		d.mu.Unlock()
+		d.dials.Add(1)
+		for {
+			message, _, err := conn.Receive()
+			if err != nil {
+				break
+			}
+			if d.failing.Load() {
+				conn.Close()
+				break
+			}
+			d.handle(message)
+		}
 	}
 }
 
@@ -137,7 +148,13 @@ func (d *testDaemon) send(m control.Message, files ...*os.File) {
 	d.conn.Send(m, files...)
 }
 
-// hangUp ends the control connection, as a daemon that died would.
+// die is what a daemon does that is killed.
+func (d *testDaemon) die() {
+	d.hangUp()
+	d.opener.Die()
+}
+
+// hangUp ends the control connection.
 func (d *testDaemon) hangUp() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -18,6 +20,7 @@ import (
 	"mcpgateway/policy"
 	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/proxytest"
+	"mcpgateway/runtime/control"
 )
 
 // proxyVariable makes the test binary the proxy itself.
@@ -208,7 +211,7 @@ func newPolicy(t *testing.T, eager string) (p policy.Policy, key string) {
 		Generation: 1, Gateway: "test",
 		Servers: map[string]policy.Server{"echo": server, eager: eagerServer},
 		Keys:    []policy.Key{stored}, Authentication: proxytest.APIKeys(), Transports: []string{"http"},
-		Limits: policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 1 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
+		Limits: policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 1 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8, MaxConnections: 1024, MaxConnectionsPerCaller: 1024, MaxInstancesPerCaller: 8},
 	}, key
 }
 
@@ -265,15 +268,145 @@ func TestEagerServerThatFailsIsNamed(t *testing.T) {
 	}
 }
 
-func TestProxyEndsWithoutItsDaemon(t *testing.T) {
+// TestProxyOutlivesItsDaemon has the daemon be gone for a while. The proxy says so, looks for
+// another now and then, and goes on with it.
+func TestProxyOutlivesItsDaemon(t *testing.T) {
 	rules, key := newPolicy(t, "echo.eager")
+	rules.Metrics.Enabled = true
 	d := startDaemon(t, rules)
-	p := start(t, d.path)
+	p := start(t, d.path, "WATCHDOG_USEC=400000")
 	p.await("READY=1")
-	p.initialize("echo", key)
-	d.hangUp()
-	if err := p.cmd.Wait(); p.cmd.ProcessState.ExitCode() != 1 {
-		t.Errorf("the proxy ended with %v, want status 1", err)
+	if status, body := p.initialize("echo", key); status != http.StatusOK {
+		t.Fatalf("got %d %s", status, body)
+	}
+	before := d.dials.Load()
+	d.failing.Store(true)
+	d.die()
+	p.await("STATUS=waiting for the daemon: control connection: ")
+	if status, body := p.get(p.admin + "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "there is no daemon, which starts servers: ") {
+		t.Errorf("ready: got %d %q", status, body)
+	}
+	if status, _ := p.get(p.admin + "/healthz"); status != http.StatusOK {
+		t.Errorf("alive: got %d", status)
+	}
+	if _, body := p.get(p.admin + "/metrics"); !strings.Contains(body, "\nmcp_gateway_daemon_connected 0\n") {
+		t.Errorf("got metrics\n%s", body)
+	}
+	for range 3 { // which is to be told that the proxy works, for it does
+		p.await("WATCHDOG=1\nSTATUS=not ready: there is no daemon")
+	}
+	if dials := d.dials.Load() - before; dials < 2 || dials > 14 {
+		t.Errorf("it looked for a daemon %d times, want now and then", dials)
+	}
+	answered := make(chan int, 1)
+	go func() {
+		status, _ := p.initialize("echo", key)
+		answered <- status
+	}()
+	select {
+	case status := <-answered:
+		t.Errorf("got status %d before there was a daemon", status)
+	case <-time.After(300 * time.Millisecond):
+	}
+	d.failing.Store(false)
+	p.await("READY=1\nSTATUS=ready")
+	if status := <-answered; status != http.StatusOK {
+		t.Errorf("who waited: got status %d", status)
+	}
+	p.await("STATUS=ready: 2 servers, 2 instances, 2 sessions") // one is eager
+	if _, body := p.get(p.admin + "/readyz"); body != "ready\n" {
+		t.Errorf("got %q", body)
+	}
+	if _, body := p.get(p.admin + "/metrics"); !strings.Contains(body, "\nmcp_gateway_daemon_connected 1\n") {
+		t.Error("it is not connected, by its metrics")
+	}
+	if log := p.log.String(); strings.Count(log, "the daemon is gone") != 1 || strings.Count(log, "there is a daemon again") != 1 {
+		t.Errorf("got the log\n%s", log)
+	}
+}
+
+// TestProxyWaitsForItsDaemon starts it before there is one, as in containers.
+func TestProxyWaitsForItsDaemon(t *testing.T) {
+	rules, _ := newPolicy(t, "echo.eager")
+	d := startDaemon(t, rules)
+	hidden := d.path + ".later"
+	if err := os.Rename(d.path, hidden); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, d.path)
+	p.await("STATUS=waiting for the daemon: connect to the daemon at " + d.path)
+	if status, body := p.get(p.admin + "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "no policy yet") {
+		t.Errorf("ready: got %d %q", status, body)
+	}
+	if err := os.Rename(hidden, d.path); err != nil {
+		t.Fatal(err)
+	}
+	p.await("READY=1")
+	if log := p.log.String(); strings.Count(log, "waiting for the daemon") != 1 || strings.Contains(log, "there is a daemon again") {
+		t.Errorf("got the log\n%s", log)
+	}
+}
+
+// TestProxyEnds is about daemons that don't want this proxy any more.
+// TestStopAnswersCalls: a call that goes on when the proxy is stopped is told why it ends,
+// and one that was connected and had asked for nothing yet is served.
+func TestStopAnswersCalls(t *testing.T) {
+	rules, key := newPolicy(t, "echo.eager")
+	rules.Servers["silent"] = rules.Servers["echo"]
+	p := start(t, startDaemon(t, rules).path)
+	p.await("READY=1")
+	quiet, err := net.Dial("tcp", strings.TrimPrefix(p.http, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer quiet.Close()
+	answers := make(chan string, 1)
+	go func() {
+		status, body := p.initialize("silent", key)
+		answers <- fmt.Sprint(status, " ", body)
+	}()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(p.log.String(), "silent") { // until its instance starts
+		<-tick.C
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p.await("STOPPING=1")
+	fmt.Fprintf(quiet, "GET /servers/echo/mcp HTTP/1.1\r\nHost: %s\r\n\r\n", strings.TrimPrefix(p.http, "http://"))
+	if line, err := bufio.NewReader(quiet).ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 401 ") {
+		t.Errorf("who was connected got %q, %v, want an answer", line, err)
+	}
+	if got := <-answers; !strings.Contains(got, "shutting down") {
+		t.Errorf("the call in flight got %s, want to be told why", got)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("the proxy ended with %v, want status 0", err)
+	}
+}
+
+func TestProxyEnds(t *testing.T) {
+	for name, tt := range map[string]struct {
+		does func(*testDaemon)
+		want string
+	}{
+		"replaced": {func(d *testDaemon) {
+			d.send(control.Message{Kind: control.KindError, Code: control.CodeReplaced, Text: "another proxy"})
+		}, "another proxy"},
+		"another policy": {func(d *testDaemon) {
+			d.policy = []byte(`{"Generation":1,"news":true}`)
+			d.die()
+		}, "install the same of both"},
+	} {
+		rules, _ := newPolicy(t, "echo.eager")
+		d := startDaemon(t, rules)
+		p := start(t, d.path)
+		p.await("READY=1")
+		tt.does(d)
+		if err := p.cmd.Wait(); p.cmd.ProcessState.ExitCode() != 1 || !strings.Contains(p.log.String(), tt.want) {
+			t.Errorf("%s: the proxy ended with %v, want status 1, and %q in its log", name, err, tt.want)
+		}
 	}
 }
 

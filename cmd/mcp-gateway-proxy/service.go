@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -25,18 +26,27 @@ type service struct {
 	ready bool // it has been told
 }
 
-// announce tells when the gateway is ready, and waits.
+// announce tells when the gateway is ready, and from then on has what starts with the
+// gateway be started again with each daemon.
 func (s *service) announce(ctx context.Context, p *proxy.Proxy) error {
 	if err := p.Start(ctx); err != nil {
 		return err
 	}
 	s.log.Info("ready")
+	s.shed()
 	s.mu.Lock()
 	s.ready = true
 	s.mu.Unlock()
 	s.tell(daemon.SdNotifyReady + "\nSTATUS=ready")
-	<-ctx.Done()
-	return nil
+	return p.StartAgain(ctx)
+}
+
+// shed has memory go that only what was done just now needed.
+func (s *service) shed() {
+	debug.FreeOSMemory()
+	if err := leavePages(); err != nil {
+		s.log.Warn("pages of the program stay in memory that nobody needs", "err", err)
+	}
 }
 
 func (s *service) isReady() bool {
@@ -51,13 +61,18 @@ func (s *service) reloading(apply func() error) error {
 		return apply()
 	}
 	s.tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
-	defer s.tell(daemon.SdNotifyReady)
-	return apply()
+	err := apply()
+	s.shed()
+	state := daemon.SdNotifyReady
+	if err == nil {
+		state += "\nSTATUS=ready"
+	}
+	s.tell(state)
+	return err
 }
 
 // watch tells what the proxy does, and that it works, twice in the time that the service
-// manager waits for that. A proxy that is stuck, or whose daemon does not answer, says
-// nothing.
+// manager waits for that. A proxy that is stuck says nothing.
 func (s *service) watch(ctx context.Context, p *proxy.Proxy) error {
 	patience, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -80,7 +95,7 @@ func (s *service) watch(ctx context.Context, p *proxy.Proxy) error {
 }
 
 func (s *service) beat(parent context.Context, p *proxy.Proxy, wait time.Duration) {
-	ctx, cancel := context.WithTimeout(parent, wait)
+	ctx, cancel := context.WithTimeout(parent, wait/4) // so that it is told in time, whatever the daemon does
 	defer cancel()
 	v, err := p.Alive(ctx)
 	if err != nil {
@@ -90,7 +105,11 @@ func (s *service) beat(parent context.Context, p *proxy.Proxy, wait time.Duratio
 		return
 	}
 	state := daemon.SdNotifyWatchdog
-	if s.isReady() {
+	switch {
+	case !s.isReady():
+	case v.NotReady != nil:
+		state += "\nSTATUS=not ready: " + oneLine(v.NotReady.Error())
+	default:
 		state += fmt.Sprintf("\nSTATUS=ready: %d servers, %d instances, %d sessions", v.Servers, v.Instances, v.Sessions)
 	}
 	s.tell(state)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -26,6 +27,7 @@ done is said on standard error. It has no key in it unless you give one.`,
 	}
 	var t clients.Target
 	f := cmd.Flags()
+	state := stateFlag(cmd)
 	client := f.String("client", "", "for this `CLIENT`: "+orList(clients.Names()))
 	file := f.String("config", defaultConfig, "the gateway's configuration `FILE`")
 	f.StringVar(&t.URL, "url", "", "the gateway's `URL` (default: as its configuration says)")
@@ -42,7 +44,7 @@ done is said on standard error. It has no key in it unless you give one.`,
 			return misused("client %s is not known: use %s", quoted(*client), orList(clients.Names()))
 		}
 		t.Servers = args
-		if err := complete(&t, *file); err != nil {
+		if err := complete(&t, *file, *state, cmd.ErrOrStderr()); err != nil {
 			return err
 		}
 		text, notes, err := clients.Snippet(*client, t)
@@ -59,7 +61,7 @@ done is said on standard error. It has no key in it unless you give one.`,
 }
 
 // complete takes from the configuration what was not said.
-func complete(t *clients.Target, file string) error {
+func complete(t *clients.Target, file, state string, problems io.Writer) error {
 	if t.URL != "" && len(t.Servers) > 0 && !exists(file) {
 		return nil
 	}
@@ -76,7 +78,11 @@ func complete(t *clients.Target, file string) error {
 		t.Servers = slices.DeleteFunc(serverNames(cfg), func(name string) bool { return !cfg.Servers[name].Enabled })
 	}
 	if t.URL == "" {
-		t.URL, err = publicURL(&cfg.Transports.HTTP)
+		h := cfg.Transports.HTTP // with the port that it was assigned
+		if h.Port == 0 {
+			h.Port = rememberedPorts(portsOf(state), problems)["http"].Port
+		}
+		t.URL, err = publicURL(&h)
 	}
 	return err
 }

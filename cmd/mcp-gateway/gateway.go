@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mcpgateway/runtime/config"
+	"mcpgateway/runtime/ports"
 )
 
 // stopTimeout is how long a child has to end after SIGTERM before it is killed.
@@ -33,8 +34,9 @@ type gateway struct {
 	addresses  addresses
 	options    upOptions
 	account    account
-	bin        string // folder of the three binaries
+	bin        string // folder of this binary
 	dir        string // run-time folder, removed at the end
+	lock       *os.File
 	state      string
 	key        string // id of the throw-away key
 	clients    sockets
@@ -49,6 +51,7 @@ type gateway struct {
 	socketPath string
 	links      []string // to sockets, in the state folder
 	eager      []string // servers that start with the gateway
+	ports      ports.Memory
 }
 
 // end says that a child has ended.
@@ -85,43 +88,21 @@ func (g *gateway) prepare(cfg *config.Config) error {
 	if g.account, err = lookupAccount(g.options.proxyUser); err != nil {
 		return err
 	}
-	if err := sweep(); err != nil {
+	if err := sweep("/run"); err != nil {
 		return err
 	}
 	// Not below the state folder: the proxy and the sandboxes must be able to pass
 	// through all folders above it.
-	if g.dir, err = os.MkdirTemp("/run", "mcp-gateway-up-"); err != nil {
+	if g.dir, err = os.MkdirTemp("/run", upFolder); err != nil {
 		return err
 	}
-	if err := os.Chmod(g.dir, 0o755); err != nil {
+	if err := errors.Join(os.Chmod(g.dir, 0o755), g.holdFolder()); err != nil {
 		return err
 	}
 	if err := g.prepareState(cfg); err != nil {
 		return err
 	}
 	return g.prepareSockets(cfg)
-}
-
-// sweep removes the run-time folders of gateways that were killed. The daemon of
-// one that runs holds its lock; one that is about to start has no lock yet.
-func sweep() error {
-	folders, err := filepath.Glob("/run/mcp-gateway-up-*")
-	if err != nil {
-		return err
-	}
-	for _, folder := range folders {
-		lock, err := os.OpenFile(filepath.Join(folder, "daemon.lock"), unix.O_RDWR|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err != nil {
-			continue
-		}
-		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			err = os.RemoveAll(folder)
-		}
-		if err = errors.Join(err, lock.Close()); err != nil {
-			return fmt.Errorf("remove what a killed gateway left: %w", err)
-		}
-	}
-	return nil
 }
 
 func (g *gateway) prepareState(cfg *config.Config) (err error) {
@@ -162,7 +143,12 @@ func (g *gateway) prepareProxyState() error {
 }
 
 func (g *gateway) prepareSockets(cfg *config.Config) error {
-	if err := g.clients.listenAll(&cfg.Transports, &g.addresses); err != nil {
+	var remembered ports.Memory
+	if g.options.state != "" {
+		remembered = rememberedPorts(filepath.Join(g.state, portsFile), g.options.problems)
+	}
+	var err error
+	if g.ports, err = g.clients.listenAll(&cfg.Transports, remembered, &g.addresses); err != nil {
 		return err
 	}
 	if err := g.prepareControl(); err != nil {
@@ -172,7 +158,6 @@ func (g *gateway) prepareSockets(cfg *config.Config) error {
 		return fmt.Errorf("make operator's socket: %w", err)
 	}
 	path := filepath.Join(g.dir, "notify.sock")
-	var err error
 	if g.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}); err != nil {
 		return fmt.Errorf("make notification socket: %w", err)
 	}
@@ -222,7 +207,7 @@ func (g *gateway) prepareOperator() error {
 func (g *gateway) start() error {
 	var err error
 	g.daemon, err = g.spawn("mcp-gatewayd", nil, append(os.Environ(), "LISTEN_FDS=1", "LISTEN_FDNAMES=control"), []*os.File{g.control},
-		"-config", g.options.config, "-state-dir", g.state, "-runtime-dir", g.dir, "-proxy-user", g.account.name)
+		"-config", g.options.config, "-state-dir", g.state, "-runtime-dir", g.dir, "-launcher", program(g.bin, "mcp-gateway-launch"), "-proxy-user", g.account.name)
 	if err != nil {
 		return err
 	}
@@ -242,7 +227,7 @@ func (g *gateway) start() error {
 // spawn starts a binary that lies beside this one. The shell sets LISTEN_PID to
 // the process's own id, which nobody can know before it is there.
 func (g *gateway) spawn(name string, credential *syscall.Credential, env []string, files []*os.File, args ...string) (*exec.Cmd, error) {
-	path, err := g.reachable(filepath.Join(g.bin, name), credential)
+	path, err := g.reachable(program(g.bin, name), credential)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -431,6 +416,9 @@ func (g *gateway) cleanUp() error {
 	}
 	if g.dir != "" {
 		errs = append(errs, os.RemoveAll(g.dir))
+	}
+	if g.lock != nil {
+		g.lock.Close()
 	}
 	return errors.Join(errs...)
 }

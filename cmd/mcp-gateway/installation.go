@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,8 +16,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mcpgateway/proxy/report"
 	"mcpgateway/runtime/config"
 	"mcpgateway/runtime/doctor"
+	"mcpgateway/runtime/ports"
 )
 
 const (
@@ -44,20 +47,21 @@ func (i *installation) examine(ctx context.Context) []doctor.Finding {
 	i.configuration()
 	i.units(ctx)
 	i.daemon(ctx)
+	i.ports(ctx)
 	i.clock()
 	return i.findings
 }
 
-// binaries must lie beside each other, where nobody but root can change them.
+// binaries must be of one installation, where nobody but root can change them.
 func (i *installation) binaries(dir string) {
 	good := true
 	for _, name := range []string{"mcp-gatewayd", "mcp-gateway-proxy", "mcp-gateway-launch"} {
-		path := filepath.Join(dir, name)
+		path := program(dir, name)
 		info, err := os.Stat(path)
 		switch {
 		case err != nil:
 			good = false
-			i.find(doctor.Missing, name, "install all binaries of one version into "+dir, "is not beside this command: %v", err)
+			i.find(doctor.Missing, name, "install all programs of one version", "is neither in "+dir+" nor in libexec: %v", err)
 		case info.Mode()&0o111 == 0:
 			good = false
 			i.find(doctor.Missing, name, "chmod 755 "+path, "%s is not executable", path)
@@ -67,7 +71,7 @@ func (i *installation) binaries(dir string) {
 		}
 	}
 	if good {
-		i.find(doctor.OK, "binaries", "", "all are in %s, and root's", dir)
+		i.find(doctor.OK, "binaries", "", "all are there (%s), and root's", dir)
 	}
 }
 
@@ -165,6 +169,37 @@ func (i *installation) daemon(ctx context.Context) {
 		i.find(doctor.Note, "daemon", "run doctor as root", "can't be asked by this user")
 	default:
 		i.find(doctor.Warning, "daemon", "see its log (journalctl -u mcp-gatewayd)", "does not answer: %s", shown(err.Error()))
+	}
+}
+
+// ports tries whether transports can listen where the configuration says. What the gateway
+// itself has, it can.
+func (i *installation) ports(ctx context.Context) {
+	if i.read == nil {
+		return
+	}
+	var running report.Status
+	_ = askProxy(ctx, i.state, "/status", "", &running) // one that does not run has nothing
+	remembered, err := ports.Load(portsOf(i.state))
+	if err != nil {
+		i.find(doctor.Warning, "assigned ports", "remove the file, and restart the gateway", "%v: they are not used", err)
+	}
+	rules := portRules(&i.read.Transports, remembered)
+	rules.Own = func(h ports.Holder) bool {
+		return slices.ContainsFunc(socketUnits(), func(u socketUnit) bool { return u.name == namedHolder(h).Unit }) ||
+			slices.ContainsFunc(running.Listeners, func(l report.Listener) bool { return l.Address == h.Bound.String() })
+	}
+	listeners, err := rules.Open(wantedListeners(&i.read.Transports))
+	ports.Close(listeners)
+	switch {
+	case err == nil:
+		i.find(doctor.OK, "ports", "", "%d listeners can be where %s says", len(listeners), i.config)
+	case os.Geteuid() != 0: // the gateway's own sockets are not to be seen
+		i.find(doctor.Note, "ports", "run doctor as root", "some are taken, perhaps by the gateway: %v", err)
+	default:
+		for text := range strings.Lines(err.Error()) {
+			i.find(doctor.Missing, "ports", "after a change of transports under systemd: "+restartSockets, "%s", strings.TrimSpace(text))
+		}
 	}
 }
 

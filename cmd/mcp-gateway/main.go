@@ -5,11 +5,18 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	"mcpgateway/runtime/release"
 )
 
 func main() {
+	if filepath.Base(os.Args[0]) == generatorName {
+		generate(os.Args[1:])
+		return
+	}
 	status, line := exitStatus(newCommand().Execute())
 	if line != "" {
 		fmt.Fprintln(os.Stderr, "mcp-gateway:", line)
@@ -24,6 +31,7 @@ func newCommand() *cobra.Command {
 		Long: `Run MCP servers in sandboxes and reach them over the network.
 "mcp-gateway VERB --help" says what a verb does, "mcp-gateway help VERB" all of it.
 Exit status: 0 good, 1 error, 2 not understood, or the answer is no.`,
+		Version: release.Version(),
 		Example: "  mcp-gateway check mcp-gateway.yaml && mcp-gateway up --config mcp-gateway.yaml\n" +
 			"  mcp-gateway ps -o json",
 		SilenceErrors: true,

@@ -20,7 +20,9 @@ import (
 
 const (
 	defaultOperator = "/run/mcp-gateway/operator.sock"
-	operatorLink    = "operator.sock" // in the state folder
+	// containerOperator is where a proxy has it that can't write to the daemon's folder.
+	containerOperator = "/run/mcp-gateway-proxy/operator.sock"
+	operatorLink      = "operator.sock" // in the state folder
 
 	operatorWait = 2 * time.Minute // for an answer: a server may have to start
 	maxAnswer    = 64 << 20        // bytes of one
@@ -29,8 +31,10 @@ const (
 
 // operatorSocket finds the proxy's socket for operators, as controlSocket does.
 func operatorSocket(state string) string {
-	if link := filepath.Join(state, operatorLink); exists(link) {
-		return link
+	for _, path := range []string{filepath.Join(state, operatorLink), defaultOperator, containerOperator} {
+		if exists(path) {
+			return path
+		}
 	}
 	return defaultOperator
 }

@@ -2,16 +2,14 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"os"
-	"slices"
-	"strconv"
 	"strings"
 
 	"mcpgateway/policy"
 	"mcpgateway/runtime/config"
+	"mcpgateway/runtime/ports"
 )
 
 // addresses is what the ready file says. The address of a transport that is off is
@@ -32,23 +30,14 @@ type sockets struct {
 	files []*os.File
 }
 
-// listen makes a listener and returns its address.
-func (s *sockets) listen(name, address string, port int) (string, error) {
-	network := "tcp"
-	if ip, err := netip.ParseAddr(address); err == nil && ip.Is4() {
-		network = "tcp4" // or 0.0.0.0 would be every IPv6 address, too
-	}
-	listener, err := net.Listen(network, net.JoinHostPort(address, strconv.Itoa(port)))
+// take passes a listener on.
+func (s *sockets) take(l ports.Listener) error {
+	file, err := l.Socket.File()
 	if err != nil {
-		return "", err
+		return err
 	}
-	defer listener.Close()
-	file, err := listener.(*net.TCPListener).File()
-	if err != nil {
-		return "", err
-	}
-	s.names, s.files = append(s.names, name), append(s.files, file)
-	return listener.Addr().String(), nil
+	s.names, s.files = append(s.names, l.Name), append(s.files, file)
+	return nil
 }
 
 // listenOperator makes the socket that root asks the proxy at: nobody else can open it.
@@ -81,19 +70,27 @@ func (s *sockets) close() {
 	}
 }
 
-// listenAll makes the listeners of a configuration, and says where its transports are.
-func (s *sockets) listenAll(t *config.Transports, a *addresses) error {
-	listeners, bound := t.Listeners(), map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(listeners)) {
-		address, err := s.listen(name, listeners[name].Address, listeners[name].Port)
-		if err != nil {
-			return fmt.Errorf("open transports.%s: %w: name another port, or 0 for any free one", name, err)
-		}
-		bound[name] = address
-	}
-	admin, err := s.listen("admin", "127.0.0.1", 0)
+// listenAll makes the listeners of a configuration, where they were the last time if that
+// may be, and says where its transports are.
+func (s *sockets) listenAll(t *config.Transports, remembered ports.Memory, a *addresses) (ports.Memory, error) {
+	rules := portRules(t, remembered)
+	listeners, err := rules.Open(wantedListeners(t))
 	if err != nil {
-		return fmt.Errorf("open the admin listener: %w", err)
+		return nil, err
+	}
+	defer func() { ports.Close(listeners) }()
+	rules.First, rules.Last = 0, 0 // the range is for clients
+	admin, err := rules.Open([]ports.Wanted{{Name: ports.Admin, Address: netip.AddrFrom4([4]byte{127, 0, 0, 1})}})
+	if err != nil {
+		return nil, err
+	}
+	listeners = append(listeners, admin...)
+	bound := map[string]string{}
+	for _, l := range listeners {
+		if err := s.take(l); err != nil {
+			return nil, err
+		}
+		bound[l.Name] = l.Address.String()
 	}
 	if t.OnHTTP(t.WebSocket.Listener) {
 		bound["websocket"] = bound["http"]
@@ -101,9 +98,9 @@ func (s *sockets) listenAll(t *config.Transports, a *addresses) error {
 	if t.OnHTTP(t.SSE.Listener) {
 		bound["sse"] = bound["http"]
 	}
-	a.HTTP, a.GRPC, a.Admin = url("http", bound["http"], t.HTTP.TLS.PEM), bound["grpc"], url("http", admin, nil)
+	a.HTTP, a.GRPC, a.Admin = url("http", bound["http"], t.HTTP.TLS.PEM), bound["grpc"], url("http", bound[ports.Admin], nil)
 	a.WebSocket, a.SSE = url("ws", bound["websocket"], t.HTTP.TLS.PEM), url("http", bound["sse"], t.HTTP.TLS.PEM)
-	return nil
+	return ports.Remember(listeners), nil
 }
 
 func url(scheme, address string, tls *policy.TLS) string {

@@ -32,7 +32,7 @@ func TestAddresses(t *testing.T) {
 			}
 			var s sockets
 			var got addresses
-			if err := s.listenAll(&cfg.Transports, &got); err != nil {
+			if _, err := s.listenAll(&cfg.Transports, nil, &got); err != nil {
 				t.Fatal(err)
 			}
 			defer s.close()

@@ -22,7 +22,7 @@ func newStatusCommand() *cobra.Command {
 		Short: "Show the gateway at a glance: what runs, what is slow, what is broken",
 		Long: `Show the running gateway at a glance: whether it is ready, what is in force, how
 many servers run, the calls and errors of the last five minutes, and what is left
-alone because it fails. The exit status is 0 if it is ready, 3 if it is not or does
+alone because it fails. Of one that does not run it shows where it listened. The exit status is 0 if it is ready, 3 if it is not or does
 not run, and 1 on an error.`,
 		Example: "  mcp-gateway status\n  mcp-gateway status -o json | jq .servers",
 		Args:    cobra.NoArgs,
@@ -32,13 +32,16 @@ not run, and 1 on an error.`,
 		var s report.Status
 		err := askProxy(cmd.Context(), *state, "/status", "", &s)
 		var down *notRunningError
+		places := rememberedPorts(portsOf(*state), cmd.ErrOrStderr())
 		if errors.As(err, &down) {
 			fmt.Fprintln(cmd.ErrOrStderr(), "mcp-gateway:", err)
+			sayPlaces(cmd.ErrOrStderr(), places)
 			return &exitError{statusNotReady}
 		}
 		if err != nil {
 			return err
 		}
+		markAssigned(s.Listeners, places)
 		if err := form.print(cmd.OutOrStdout(), s, func(out io.Writer) error { return printStatus(out, s, time.Now()) }); err != nil {
 			return err
 		}
@@ -68,7 +71,7 @@ func printStatus(out io.Writer, s report.Status, now time.Time) error {
 		if i == 0 {
 			name = "listens"
 		}
-		row(name, l.Transport+" "+l.Address)
+		row(name, listenerText(l.Transport, l.Address, l.Assigned))
 	}
 	row("servers", serversIn(s))
 	row("sessions", fmt.Sprintf("%d, with %d calls in flight", s.Sessions, s.Load.InFlight))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -46,7 +47,7 @@ It says when the gateway is ready, and stops everything on Ctrl-C or SIGTERM.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.config, "config", "", "read the configuration from `FILE`")
-	f.StringVar(&o.state, "state", "", "keep API keys in `DIR` (default: a temporary one)")
+	f.StringVar(&o.state, "state", "", "keep API keys and assigned ports in `DIR` (default: a temporary one)")
 	f.StringVar(&o.readyFile, "ready-file", "", "write the addresses to `FILE` as JSON once the gateway is ready")
 	f.StringVar(&o.proxyUser, "proxy-user", "", "run the proxy as `USER` (default: mcp-gateway if there is one, else nobody)")
 	f.BoolVar(&o.withKey, "with-key", false, "make a key that ends with this gateway, and print it")
@@ -89,6 +90,11 @@ func up(ctx context.Context, out io.Writer, o upOptions) (err error) {
 			err = nil
 		}
 		return errors.Join(err, g.stop())
+	}
+	if o.state != "" { // not before: who does not get ready takes nothing from who runs
+		if err := rememberPorts(filepath.Join(o.state, portsFile), g.ports); err != nil {
+			return errors.Join(err, g.stop())
+		}
 	}
 	if o.readyFile != "" {
 		if err := writeReadyFile(o.readyFile, g.addresses); err != nil {

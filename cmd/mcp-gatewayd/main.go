@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	notify "github.com/coreos/go-systemd/v22/daemon"
@@ -35,7 +36,7 @@ const watchEvery = time.Second
 func main() {
 	log := logs.New("daemon", "mcp-gatewayd")
 	slog.SetDefault(slog.New(log))
-	// libcontainer's own warnings.
+	// The warnings of opencontainers/cgroups.
 	logrus.SetOutput(slog.NewLogLogger(log, slog.LevelWarn).Writer())
 	logrus.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true})
 	if err := run(log); err != nil {
@@ -57,7 +58,7 @@ func keepSecrets() error {
 }
 
 type flags struct {
-	config, stateDir, runtimeDir, launcher, proxyUser string
+	config, stateDir, runtimeDir, launcher, proxyUser, listen string
 }
 
 func parseFlags() flags {
@@ -67,6 +68,7 @@ func parseFlags() flags {
 	flag.StringVar(&f.runtimeDir, "runtime-dir", "/run/mcp-gateway", "keep what does not outlive the daemon in `DIR`")
 	flag.StringVar(&f.launcher, "launcher", "", "the mcp-gateway-launch `FILE` (default: beside this program)")
 	flag.StringVar(&f.proxyUser, "proxy-user", "mcp-gateway", "the `USER` that the proxy runs as")
+	flag.StringVar(&f.listen, "listen", "", "make the control socket at `PATH`, in the run-time folder, where no service manager does so, as in containers")
 	flag.Parse()
 	return f
 }
@@ -97,6 +99,9 @@ func run(log *logs.Handler) error {
 		return err
 	}
 	defer unlock()
+	if options.Listener, err = listen(f, options.ProxyUID); err != nil {
+		return err
+	}
 	d, err := daemon.New(options)
 	if err != nil {
 		return err
@@ -142,13 +147,9 @@ func newOptions(f flags) (daemon.Options, error) {
 		}
 		f.launcher = filepath.Join(filepath.Dir(self), "mcp-gateway-launch")
 	}
-	listener, err := inherited()
-	if err != nil {
-		return daemon.Options{}, err
-	}
 	return daemon.Options{
 		Config: f.config, Keys: filepath.Join(f.stateDir, "keys.json"), TokenKey: filepath.Join(f.stateDir, "jwt.key"), State: f.stateDir, Dir: filepath.Join(f.runtimeDir, "sandboxes"),
-		Launcher: f.launcher, ProxyUID: uid, Listener: listener, Retirement: retirement, WatchEvery: watchEvery,
+		Launcher: f.launcher, ProxyUID: uid, Retirement: retirement, WatchEvery: watchEvery,
 	}, nil
 }
 
@@ -160,11 +161,38 @@ func lookupUser(name string) (uid int, err error) {
 	return strconv.Atoi(found.Uid)
 }
 
+// listen takes over the control socket, or makes it in the run-time folder, whose lock
+// says that nobody listens on one that is there already.
+func listen(f flags, proxyUID int) (*net.UnixListener, error) {
+	if f.listen == "" {
+		return inherited()
+	}
+	dir, err := os.Stat(f.runtimeDir)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("make control socket: %w", err)
+	case os.Getenv("LISTEN_FDS") != "":
+		return nil, errors.New("the service manager passed a socket, and -listen names one as well: use either")
+	case filepath.Dir(f.listen) != filepath.Clean(f.runtimeDir):
+		return nil, fmt.Errorf("-listen %s: not in the run-time folder: name %s", f.listen, filepath.Join(f.runtimeDir, "control.sock"))
+	case dir.Sys().(*syscall.Stat_t).Uid != 0:
+		return nil, fmt.Errorf("run-time folder %s is not root's: give the daemon one of its own", f.runtimeDir)
+	}
+	_ = os.Remove(f.listen) // what can't be removed is in the way below
+	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: f.listen, Net: "unixpacket"})
+	if err != nil {
+		return nil, fmt.Errorf("make control socket: %w", err)
+	}
+	// The folder, a volume of a container, may be everybody's at first; root alone can
+	// connect until the socket is the proxy's.
+	return listener, errors.Join(os.Chmod(f.runtimeDir, 0o755), os.Chmod(f.listen, 0o600), os.Lchown(f.listen, proxyUID, 0))
+}
+
 // inherited takes over descriptor 3 as sd_listen_fds(3) says. go-systemd's package
 // for it would link crypto/tls into the daemon.
 func inherited() (*net.UnixListener, error) {
 	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) || os.Getenv("LISTEN_FDS") != "1" {
-		return nil, errors.New("the service manager passed no control socket, or more than that: start mcp-gatewayd.socket")
+		return nil, errors.New("the service manager passed no control socket, or more than that: start mcp-gatewayd.socket; without a service manager, use -listen")
 	}
 	const firstFD = 3
 	unix.CloseOnExec(firstFD)

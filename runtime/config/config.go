@@ -26,6 +26,8 @@ type Config struct {
 	Security         Security           `config:"security"`
 	RateLimit        GatewayRateLimit   `config:"rate_limit"`     // of security.rate_limit, if that is given
 	MaxConcurrent    MaxConcurrent      `config:"max_concurrent"` // requests in flight
+	MaxSessions      Room               `config:"max_sessions"`
+	MaxConnections   Room               `config:"max_connections"`
 	HealthCheck      HealthCheck        `config:"health_check"`
 	Resources        Resources          `config:"resources"` // defaults of every server
 	Audit            Audit              `config:"audit"`
@@ -87,10 +89,12 @@ type Server struct {
 	Replicas           int                     `config:"replicas" want:"1..4096"`                                // of a shared one; default 1
 	Strategy           policy.Strategy         `config:"strategy" want:"least-busy|round-robin|consistent-hash"` // of a shared one; default "least-busy"
 	Warm               int                     `config:"warm" want:"0..4096"`                                    // instances started before they are needed; default 0
+	Prepared           int                     `config:"prepared" want:"0..64"`                                  // sandboxes made ahead of the starts to come; default 1
 	Timeout            time.Duration           `config:"timeout" want:"10ms..24h"`                               // longest wait for one answer; default 60s
 	MaxTimeout         time.Duration           `config:"max_timeout" want:"10ms..240h"`                          // with progress; default 10 times timeout
 	IdleTimeout        time.Duration           `config:"idle_timeout" want:"10ms..24h"`                          // default 10m
 	FreezeAfter        time.Duration           `config:"freeze_after" want:"0|10ms..24h"`                        // default 1m; zero: never
+	ReclaimAfter       time.Duration           `config:"reclaim_after" want:"0|10ms..24h"`                       // of a frozen one; default 5m; zero: never
 
 	RateLimit      RateLimit       `config:"rate_limit"`
 	MaxConcurrent  int             `config:"max_concurrent" want:"0..1000000"` // requests in flight
@@ -148,13 +152,16 @@ type Transports struct {
 	GRPC      GRPC    `config:"grpc"`
 	WebSocket Channel `config:"websocket"`
 	SSE       Channel `config:"sse"`
+
+	PortRange     Ports   `config:"port_range"`     // for listeners whose port is 0; default: any
+	ReservedPorts []Ports `config:"reserved_ports"` // that those don't get
 }
 
 // Listener is where clients connect.
 type Listener struct {
 	Enabled bool   `config:"enabled"`
 	Address string `config:"address"`              // an IP address to bind; default "127.0.0.1"
-	Port    int    `config:"port" want:"0..65535"` // 0 (default): any free one
+	Port    int    `config:"port" want:"0..65535"` // 0 (default): a free one, of port_range if there is one
 }
 
 // Channel is WebSocket, or HTTP+SSE.

@@ -20,6 +20,7 @@ func (c *Config) setDefaults() {
 			Authentication: Authentication{Type: Texts{"api-key"}, Leeway: 30 * time.Second},
 			ToolPins:       ToolPins{Mode: policy.PinsOff}, HiddenText: policy.HiddenStrip,
 		},
+		MaxSessions: Room{Gateway: 16384}, MaxConnections: Room{Gateway: 16384},
 		Secrets:     Secrets{Refresh: 5 * time.Minute},
 		HealthCheck: HealthCheck{Enabled: true, Interval: 30 * time.Second, Timeout: 5 * time.Second},
 		Metrics:     policy.Metrics{Enabled: true},
@@ -41,8 +42,8 @@ func (c *Config) setDefaults() {
 func (s *Server) SetDefaults() {
 	*s = Server{
 		Project: "default", Enabled: true, Redact: true, Image: "host", Stdio: "socket", Profile: "default",
-		Replicas: 1, Strategy: policy.StrategyLeastBusy,
-		Timeout: time.Minute, IdleTimeout: 10 * time.Minute, FreezeAfter: time.Minute,
+		Replicas: 1, Strategy: policy.StrategyLeastBusy, Prepared: 1,
+		Timeout: time.Minute, IdleTimeout: 10 * time.Minute, FreezeAfter: time.Minute, ReclaimAfter: 5 * time.Minute,
 		RateLimit:      RateLimit{Enabled: true},
 		CircuitBreaker: CircuitBreaker{Enabled: true, Failures: 5, Window: time.Minute, OpenFor: 30 * time.Second, HalfOpen: 1},
 		Retry:          Retry{Attempts: 2, Backoff: 100 * time.Millisecond, MaxBackoff: 2 * time.Second},

@@ -31,6 +31,13 @@ type MaxConcurrent struct {
 	PerIdentity int `config:"per_identity" want:"0..1000000"`
 }
 
+// Room is how many of something there may be at a time, whoever's it is, and how many
+// one caller may have.
+type Room struct {
+	Gateway     int `config:"gateway" want:"1..1000000"`      // default 16384
+	PerIdentity int `config:"per_identity" want:"1..1000000"` // default: half of the sessions, a quarter of the connections
+}
+
 // CircuitBreaker is when a server's instance gets no more requests for a while.
 type CircuitBreaker struct {
 	Enabled        bool          `config:"enabled"`                    // default true
@@ -63,8 +70,11 @@ func (t *Tool) SetDefaults() { t.RateLimit.Enabled = true }
 // SetDefaults is that of a project.
 func (p *Project) SetDefaults() { p.RateLimit.Enabled = true }
 
-// gatewayLimits makes one of rate_limit and security.rate_limit, which mean the same.
+// gatewayLimits makes one of rate_limit and security.rate_limit, which mean the same,
+// and completes what is left to defaults.
 func (c *checker) gatewayLimits() {
+	c.room(document.At("max_sessions"), &c.config.MaxSessions, 2)
+	c.room(document.At("max_connections"), &c.config.MaxConnections, 4)
 	top, below := document.At("rate_limit"), document.At("security", "rate_limit")
 	c.gatewayRate(top, &c.config.RateLimit)
 	c.gatewayRate(below, &c.config.Security.RateLimit)
@@ -73,6 +83,14 @@ func (c *checker) gatewayLimits() {
 	}
 	if !c.Given(top) {
 		c.config.RateLimit = c.config.Security.RateLimit
+	}
+}
+
+// room gives one caller a part of it.
+func (c *checker) room(p document.Path, r *Room, part int) {
+	r.PerIdentity = cmp.Or(r.PerIdentity, (r.Gateway+part-1)/part)
+	if r.PerIdentity > r.Gateway {
+		c.Fail(p.Key("per_identity"), "is %d, above gateway, which is %d", r.PerIdentity, r.Gateway)
 	}
 }
 

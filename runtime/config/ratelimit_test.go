@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,8 @@ func TestLimitsAreComplete(t *testing.T) {
 	c, problems := limited(t, `
 rate_limit: {enabled: true, requests_per_second: 0.5, per_identity: {requests_per_second: 20.2}}
 max_concurrent: {gateway: 100, per_identity: 5}
+max_sessions: {gateway: 5}
+max_connections: {per_identity: 100}
 projects:
   alpha: {rate_limit: {requests_per_second: 7}, max_concurrent: 10}
 servers:
@@ -46,6 +49,9 @@ servers:
 	}
 	if got, want := c.RateLimit, (GatewayRateLimit{RateLimit{true, 0.5, 1}, RateLimit{true, 20.2, 21}}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got, want := []Room{c.MaxSessions, c.MaxConnections}, []Room{{5, 3}, {16384, 100}}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 	alpha := c.Projects["alpha"]
 	if want := (RateLimit{true, 7, 7}); alpha.RateLimit != want || alpha.MaxConcurrent != 10 {
@@ -112,6 +118,8 @@ func TestGatewayRateLimit(t *testing.T) {
 		{name: "none a second", text: "rate_limit: {enabled: true, requests_per_second: 0}", problem: "is 0, want 0.001 to 1000000"},
 		{name: "no number", text: "rate_limit: {enabled: true, requests_per_second: .nan}", problem: "want a number"},
 		{name: "negative", text: "rate_limit: {enabled: true, requests_per_second: 1, burst: -1}", problem: "is -1, want 1 to 1000000"},
+		{name: "more for one than for all", text: "max_sessions: {gateway: 9, per_identity: 10}", problem: "max_sessions.per_identity: is 10, above gateway, which is 9"},
+		{name: "no room", text: "max_connections: {gateway: 0}", problem: "is 0, want 1 to 1000000"},
 		{name: "below zero at a time", text: "max_concurrent: {gateway: -1}", problem: "is -1, want 0 to 1000000"},
 		{name: "project", text: "projects: {a: {rate_limit: {}}}", problem: "projects.a.rate_limit.requests_per_second: is missing: say how many, or write enabled: false"},
 		{name: "server", text: "servers: {s: {command: c, rate_limit: {burst: 5}}}", problem: "servers.s.rate_limit.requests_per_second: is missing"},

@@ -130,7 +130,7 @@ func TestProfileMistakes(t *testing.T) {
 	}{
 		{"unknown", "servers: {s: {command: c, profile: strickt}}", nil, `{}:1:36: servers.s.profile: is "strickt": did you mean "strict"?`},
 		{"both files", "a: 1\nservers: {s: {command: c}}", map[string]string{"x": "b = 1\n[limits]\npids_max = 1\n"},
-			"{}:1:1: a: unknown key: known here are version, gateway, projects, servers, transports, security, rate_limit, max_concurrent, health_check, resources, audit, service_discovery, sandbox, secrets, metrics, tracing, logging, usage\n" +
+			"{}:1:1: a: unknown key: known here are version, gateway, projects, servers, transports, security, rate_limit, max_concurrent, max_sessions, max_connections, health_check, resources, audit, service_discovery, sandbox, secrets, metrics, tracing, logging, usage\n" +
 				"[]/x.toml:1:1: b: unknown key: known here are description, extends, allow_weaker, filesystem, network, syscalls, capabilities, namespaces, limits, rlimits, environment, time, landlock, lsm\n" +
 				"[]/x.toml:3:12: limits.pids_max: is 1, want 0 or 2 to 4194304"},
 		{"above the profile", "servers:\n  s: {command: c, profile: strict, resources: {max_memory_mb: 257, max_cpu: 1.5, max_pids: 65}}", nil,

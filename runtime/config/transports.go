@@ -1,9 +1,11 @@
 package config
 
 import (
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"mcpgateway/policy"
@@ -28,6 +30,44 @@ func (t *Transports) Listeners() map[string]Listener {
 	return all
 }
 
+// Ports are TCP ports, from First to Last; the zero value is none. In a file they are
+// a text, "8100-8199", or one number.
+type Ports struct{ First, Last int }
+
+// Numeric lets one port be written as a number.
+func (*Ports) Numeric() {}
+
+// UnmarshalText reads "8100-8199" or "8100".
+func (p *Ports) UnmarshalText(text []byte) error {
+	ends := strings.SplitN(string(text), "-", 2)
+	low, err := strconv.ParseUint(ends[0], 10, 16)
+	high, errLast := strconv.ParseUint(ends[len(ends)-1], 10, 16)
+	if err != nil || errLast != nil || low == 0 || low > high {
+		return errors.New(`want ports of 1 to 65535, the lower first, as in "8100-8199", or one of them`)
+	}
+	*p = Ports{int(low), int(high)}
+	return nil
+}
+
+// Reserved reports whether no listener may get that port by itself.
+func (t *Transports) Reserved(port int) bool {
+	return slices.ContainsFunc(t.ReservedPorts, func(p Ports) bool { return p.First <= port && port <= p.Last })
+}
+
+// LoadTransports is Load for what transports listen on, and looks at nothing of the host
+// but the file: early at boot there is little else.
+func LoadTransports(path string, env func(string) (string, bool)) (*Transports, document.Errors, error) {
+	content, err := document.ReadFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := new(Config)
+	c.setDefaults()
+	checker := &checker{Report: document.Decode(path, content, env, c), config: c}
+	checker.listeners()
+	return &c.Transports, checker.Errors(), nil
+}
+
 func (c *checker) transports() {
 	t := &c.config.Transports
 	for i, origin := range t.HTTP.AllowedOrigins {
@@ -39,6 +79,11 @@ func (c *checker) transports() {
 	c.publicURL(document.At("transports", "http", "public_url"), &t.HTTP.PublicURL)
 	c.tls(document.At("transports", "http", "tls"), &t.HTTP.TLS)
 	c.tls(document.At("transports", "grpc", "tls"), &t.GRPC.TLS)
+	c.listeners()
+}
+
+func (c *checker) listeners() {
+	t := &c.config.Transports
 	all, open, taken := t.All(), t.Listeners(), make(map[int]document.Path)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		p, l := document.At("transports", name), all[name]
@@ -55,6 +100,15 @@ func (c *checker) transports() {
 		case opens:
 			taken[l.Port] = p
 		}
+	}
+	next := t.PortRange.First - 1
+	for _, l := range open { // each without a port of its own gets the next one that it may have
+		for more := l.Port == 0; more; more = next <= t.PortRange.Last && (taken[next] != "" || t.Reserved(next)) {
+			next++
+		}
+	}
+	if t.PortRange.Last > 0 && next > t.PortRange.Last {
+		c.Fail(document.At("transports", "port_range"), "has too few ports that are neither reserved nor another listener's: widen it")
 	}
 }
 

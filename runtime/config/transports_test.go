@@ -54,6 +54,104 @@ func TestListeners(t *testing.T) {
 	}
 }
 
+func TestPorts(t *testing.T) {
+	t.Parallel()
+	const want = `want ports of 1 to 65535, the lower first, as in "8100-8199", or one of them`
+	const few = "t.yaml:1:26: transports.port_range: has too few ports that are neither reserved nor another listener's: widen it"
+	both := "grpc: {enabled: true}"
+	for _, tt := range []struct {
+		name, transports string
+		low, high        int
+		reserved         string // the ports of 8100 to 8109 that are
+		err              string
+	}{
+		{"none", both, 0, 0, "", ""},
+		{"a range", `port_range: "8100-8199"`, 8100, 8199, "", ""},
+		{"without quotes", `port_range: 8100-8199`, 8100, 8199, "", ""},
+		{"one", `port_range: 8100`, 8100, 8100, "", ""},
+		{"below 1024", `port_range: "1-65535"`, 1, 65535, "", ""},
+		{"reserved", `port_range: 8100-8109, reserved_ports: [8103, "8105", 8107-8108]`, 8100, 8109, "3578", ""},
+		{"reserved alone", `reserved_ports: [8100]`, 0, 0, "0", ""},
+		{"just enough", `port_range: "8100-8102", reserved_ports: [8101], ` + both, 8100, 8102, "1", ""},
+		{"its own port may be reserved", `port_range: "8100-8100", reserved_ports: [8101], http: {port: 8101}, ` + both, 8100, 8100, "1", ""},
+		{"nobody wants one", `port_range: "8100-8100", reserved_ports: [8100], http: {port: 8101}`, 8100, 8100, "0", ""},
+
+		{"zero", `port_range: "0-10"`, 0, 0, "", "t.yaml:1:26: transports.port_range: " + want},
+		{"too high", `port_range: "1-65536"`, 0, 0, "", "t.yaml:1:26: transports.port_range: " + want},
+		{"reversed", `port_range: "9-8"`, 0, 0, "", "t.yaml:1:26: transports.port_range: " + want},
+		{"half", `port_range: "9-"`, 0, 0, "", "t.yaml:1:26: transports.port_range: " + want},
+		{"three ends", `port_range: "8-9-10"`, 0, 0, "", "t.yaml:1:26: transports.port_range: " + want},
+		{"spaces", `port_range: "8 - 9"`, 0, 0, "", "t.yaml:1:26: transports.port_range: " + want},
+		{"signed", `port_range: "+8"`, 0, 0, "", "t.yaml:1:26: transports.port_range: " + want},
+		{"a list", `port_range: [8, 9]`, 0, 0, "", "t.yaml:1:14: transports.port_range: is no text: put it in quotes"},
+		{"a wrong one", `reserved_ports: [8100, 70000]`, 0, 0, "", "t.yaml:1:37: transports.reserved_ports[1]: " + want},
+		{"no list", `reserved_ports: 8100`, 0, 0, "", "t.yaml:1:30: transports.reserved_ports: is 8100, want a list"},
+
+		{"too few", `port_range: "8100-8100", ` + both, 0, 0, "", few},
+		{"all reserved", `port_range: "8100-8109", reserved_ports: [8100-8108], ` + both, 0, 0, "", few},
+		{"another's", `port_range: "8100-8101", grpc: {enabled: true, port: 8100}, websocket: {enabled: true, port: 8101}`, 0, 0, "", few},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c, _, err := Parse("t.yaml", []byte("transports: {"+tt.transports+"}"), unset)
+			if got := fmt.Sprint(err); got != tt.err && (err != nil || tt.err != "") {
+				t.Fatalf("error:\ngot  %s\nwant %s", got, tt.err)
+			}
+			if err != nil {
+				return
+			}
+			reserved := ""
+			for port := 8100; port < 8110; port++ {
+				if c.Transports.Reserved(port) {
+					reserved += fmt.Sprint(port % 10)
+				}
+			}
+			if got := c.Transports.PortRange; got != (Ports{tt.low, tt.high}) || reserved != tt.reserved {
+				t.Errorf("got %v without %q, want %d to %d without %q", got, reserved, tt.low, tt.high, tt.reserved)
+			}
+		})
+	}
+}
+
+// TOML says the same.
+func TestPortsInTOML(t *testing.T) {
+	t.Parallel()
+	c, _, err := Parse("t.toml", []byte("[transports]\nport_range = \"8100-8199\"\nreserved_ports = [8110, \"8120-8129\"]"), unset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(c.Transports.PortRange, c.Transports.ReservedPorts), "{8100 8199} [{8110 8110} {8120 8129}]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// Early at boot the folders and the variables that a configuration names are not there.
+func TestLoadTransports(t *testing.T) {
+	t.Parallel()
+	placeholder := func(string) (string, bool) { return "unknown", true }
+	content := `
+transports:
+  port_range: 8100-8199
+  http: {port: 0, tls: {cert_file: /nowhere/cert.pem, key_file: /nowhere/key.pem}}
+  grpc: {enabled: true, port: 8443}
+projects: {alpha: {allowed_directories: [/nowhere]}}
+servers: {files: {project: alpha, command: cat, env: {KEY: "${KEY}", PASSWORD: "${file:/nowhere}"}, mounts: [/nowhere]}}
+`
+	got, mistakes, err := LoadTransports(write(t, "t.yaml", content), placeholder)
+	if err != nil || len(mistakes) > 0 {
+		t.Fatalf("got %v and %v", mistakes, err)
+	}
+	if got.PortRange != (Ports{8100, 8199}) || len(got.Listeners()) != 2 || got.GRPC.Port != 8443 {
+		t.Errorf("got %+v", got)
+	}
+	if _, mistakes, err = LoadTransports(write(t, "t.yaml", `{transports: {http: {port: "${PORT}"}}}`), placeholder); err != nil || len(mistakes) != 1 {
+		t.Errorf("an unknown port: got %v and %v", mistakes, err)
+	}
+	if _, _, err = LoadTransports("/nowhere/t.yaml", placeholder); err == nil {
+		t.Error("no file: want an error")
+	}
+}
+
 // certificates makes the files of a listener. What is in them plays no part.
 func certificates(t *testing.T) (dir string) {
 	t.Helper()

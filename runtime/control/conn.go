@@ -57,6 +57,16 @@ func peerOf(socket *net.UnixConn) (peer *unix.Ucred, err error) {
 // Close ends the connection; a blocked Receive returns. It may be called twice.
 func (c *Conn) Close() { c.socket.Close() }
 
+// Dismiss ends the connection. The peer gets a last message, if it has read the others:
+// nobody waits for it.
+func (c *Conn) Dismiss(last Message) {
+	packet, _ := json.Marshal(last) // messages can be marshalled
+	if raw, err := c.socket.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.Send(int(fd), packet, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) })
+	}
+	c.Close()
+}
+
 // sendTimeout is how long a peer may not read before the connection ends.
 const sendTimeout = 5 * time.Second
 

@@ -52,6 +52,7 @@ const MaxTrace = 64
 //	  code}                               new configuration was refused
 //	recorded{text}       proxy          the daemon wrote a line into its own audit log, and the policy
 //	                                    has records sent elsewhere, too
+//	error{code, text}    proxy          another proxy has taken its place: the last that it hears
 //
 // Any request may be answered with error{code, text} instead. A request that is
 // not in this table, or not for this peer, ends the connection.
@@ -117,6 +118,7 @@ const (
 	CodeRefused       Code = "refused" // the kernel did not do it; the text says why
 	CodeReload        Code = "reload"  // the new configuration is not valid; the old one stays
 	CodeVersion       Code = "version" // the peers speak different versions
+	CodeReplaced      Code = "replaced"
 )
 
 // ErrClosed is the error of every call after the connection has ended.
@@ -140,6 +142,9 @@ type Opened struct {
 	// Network is dns over udp, dns over tcp, and listeners of tcp, all of them in
 	// the sandbox's network namespace; empty for a server without network.
 	Network []*os.File
+	// Over is closed when the connection has ended that it came by, and the server with
+	// it; nil: nobody tells.
+	Over <-chan struct{}
 }
 
 // Close closes every descriptor. Stdin and Stdout may be one file, which takes it

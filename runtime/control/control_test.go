@@ -247,3 +247,36 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The last word comes behind the others, and nobody waits for a peer that does not read.
+func TestDismiss(t *testing.T) {
+	t.Parallel()
+	first, second := pair(t)
+	if err := first.Send(Message{Kind: KindReloaded}); err != nil {
+		t.Fatal(err)
+	}
+	first.Dismiss(Message{Kind: KindError, Code: CodeReplaced})
+	for _, want := range []Kind{KindReloaded, KindError} {
+		if got, _, err := second.Receive(); err != nil || got.Kind != want {
+			t.Errorf("got %+v, %v, want %q", got, err, want)
+		}
+	}
+	if _, _, err := second.Receive(); !errors.Is(err, io.EOF) {
+		t.Errorf("got %v, want the end", err)
+	}
+	deaf, _ := pair(t)
+	full := make(chan struct{})
+	go func() {
+		defer close(full)
+		for deaf.Send(Message{Kind: KindReloaded, Text: strings.Repeat("x", MaxMessage/2)}) == nil {
+			continue
+		}
+	}()
+	<-time.After(100 * time.Millisecond) // so that it waits
+	began := time.Now()
+	deaf.Dismiss(Message{Kind: KindError, Code: CodeReplaced})
+	<-full
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("it took %s", took)
+	}
+}

@@ -2,18 +2,21 @@ package control
 
 import "context"
 
-type correlationKey struct{}
+// CorrelationKey is where a context has the id, as a *string.
+type CorrelationKey struct{}
 
 // WithCorrelation has what is done under the context that it returns be done for the
 // client's request with this id.
 func WithCorrelation(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, correlationKey{}, id)
+	return context.WithValue(ctx, CorrelationKey{}, &id)
 }
 
 // Correlation is the id of the request that something is done for; "" for none.
 func Correlation(ctx context.Context) string {
-	id, _ := ctx.Value(correlationKey{}).(string)
-	return id
+	if id, there := ctx.Value(CorrelationKey{}).(*string); there {
+		return *id
+	}
+	return ""
 }
 
 // correlates reports whether a message's Trace can be the id of a request, or is none.

@@ -124,6 +124,7 @@ func New(options Options) (*Daemon, error) {
 // use puts a generation in force.
 func (d *Daemon) use(g *generation) {
 	d.current.Store(g)
+	d.restock(g)
 	if d.options.Logging != nil {
 		d.options.Logging(g.config.Logging)
 	}
@@ -206,7 +207,7 @@ func (d *Daemon) add(m *monitor) bool {
 	admins := 0
 	for other := range d.peers {
 		if m.role == roleProxy && other.role == roleProxy {
-			other.conn.Close()
+			other.conn.Dismiss(control.Message{Kind: control.KindError, Code: control.CodeReplaced, Text: "another proxy has taken the place of this one"})
 			m.follows = true
 		} else if other.role == roleAdmin {
 			admins++

@@ -17,8 +17,9 @@ import (
 	"mcpgateway/runtime/keys"
 )
 
-// maxMessageBytes is the longest line that the proxy takes from a server.
-const maxMessageBytes = 16 << 20
+// maxMessageBytes is the longest line that the proxy takes from a server: 32 MiB of an
+// answer, and what is around and escaped in it.
+const maxMessageBytes = 48 << 20
 
 // generation is one configuration in force: all of it, and the proxy's half.
 type generation struct {
@@ -89,13 +90,16 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 		},
 		GRPC: policy.GRPC{TLS: t.GRPC.TLS.PEM},
 		Limits: policy.Limits{
-			MaxBodyBytes:         int64(t.HTTP.MaxBodyMB) << 20,
-			MaxMessageBytes:      maxMessageBytes,
-			MaxSessions:          cfg.Gateway.MaxServers, // each has a sandbox
-			MaxSessionsPerCaller: (cfg.Gateway.MaxServers + 1) / 2,
-			Gateway:              quota(cfg.RateLimit.RateLimit, cfg.MaxConcurrent.Gateway),
-			PerIdentity:          quota(cfg.RateLimit.PerIdentity, cfg.MaxConcurrent.PerIdentity),
-			Projects:             map[string]policy.Quota{},
+			MaxBodyBytes:            int64(t.HTTP.MaxBodyMB) << 20,
+			MaxMessageBytes:         maxMessageBytes,
+			MaxSessions:             cfg.MaxSessions.Gateway,
+			MaxSessionsPerCaller:    cfg.MaxSessions.PerIdentity,
+			MaxConnections:          cfg.MaxConnections.Gateway,
+			MaxConnectionsPerCaller: cfg.MaxConnections.PerIdentity,
+			MaxInstancesPerCaller:   (cfg.Gateway.MaxServers + 1) / 2,
+			Gateway:                 quota(cfg.RateLimit.RateLimit, cfg.MaxConcurrent.Gateway),
+			PerIdentity:             quota(cfg.RateLimit.PerIdentity, cfg.MaxConcurrent.PerIdentity),
+			Projects:                map[string]policy.Quota{},
 		},
 		ToolLock:   policy.ToolLock{Name: filepath.Base(cfg.Security.ToolPins.File), Content: cfg.Security.ToolPins.Lock},
 		HiddenText: cfg.Security.HiddenText,
@@ -124,7 +128,7 @@ func proxyHalf(number uint64, cfg *config.Config, stored []policy.Key, salt stri
 			p.Servers[name] = policy.Server{
 				Project: s.Project, Program: program(s, salt), Revision: revision(s, salt), Eager: s.Eager,
 				Instances: s.Instances, Replicas: s.Replicas, Strategy: s.Strategy, Warm: s.Warm,
-				Timeout: s.Timeout, MaxTimeout: s.MaxTimeout, IdleTimeout: s.IdleTimeout, FreezeAfter: s.FreezeAfter,
+				Timeout: s.Timeout, MaxTimeout: s.MaxTimeout, IdleTimeout: s.IdleTimeout, FreezeAfter: s.FreezeAfter, ReclaimAfter: s.ReclaimAfter,
 				ToolPins: s.ToolPins, RequiredScopes: s.RequiredScopes, Network: network(s.Sandbox.Network), Secrets: matcher(name, s, salt),
 				Quota: quota(s.RateLimit, s.MaxConcurrent), Breaker: breaker(s.CircuitBreaker), Retry: policy.Retry(s.Retry), Tools: tools(s.Tools),
 				OnCrash: s.OnCrash, Restart: s.Restart, Objective: s.SLO,
@@ -172,8 +176,8 @@ func revision(s config.Server, salt string) string {
 	profile := s.Sandbox.Profile // without where its values come from
 	s.Env, s.Sandbox = nil, nil
 	// What the proxy does with instances.
-	s.Enabled, s.Eager, s.Instances, s.Replicas, s.Strategy, s.Warm = false, false, "", 0, "", 0
-	s.Timeout, s.MaxTimeout, s.IdleTimeout, s.FreezeAfter = 0, 0, 0, 0
+	s.Enabled, s.Eager, s.Instances, s.Replicas, s.Strategy, s.Warm, s.Prepared = false, false, "", 0, "", 0, 0
+	s.Timeout, s.MaxTimeout, s.IdleTimeout, s.FreezeAfter, s.ReclaimAfter = 0, 0, 0, 0, 0
 	s.RateLimit, s.MaxConcurrent, s.CircuitBreaker, s.Retry, s.Tools, s.ToolPins = config.RateLimit{}, 0, config.CircuitBreaker{}, config.Retry{}, nil, ""
 	s.OnCrash, s.Restart, s.SLO = "", policy.Restart{}, policy.Objective{}
 	return digest(salt, s, env, profile)

@@ -225,8 +225,8 @@ func (m *monitor) answerOpen(ctx context.Context, message control.Message) (repl
 	if err := m.daemon.book.Blocked(); err != nil {
 		return reply{}, &control.Error{Code: control.CodeLimit, Text: err.Error()}
 	}
-	revision := generation.revisions[message.Server]
-	i, streams, err := m.daemon.supervisor.open(ctx, m, message.Server, revision, server, m.daemon.image, generation.config.Gateway.MaxServers)
+	o := m.daemon.orderOf(generation, message.Server)
+	i, streams, err := m.daemon.supervisor.open(ctx, m, o)
 	if err != nil {
 		slog.WarnContext(ctx, "open refused", "server", message.Server, "project", server.Project, "err", err)
 		m.daemon.book.Refused(eventSandboxRefused, "server", message.Server, "correlation", message.Trace, "reason", err.Error())
@@ -234,7 +234,7 @@ func (m *monitor) answerOpen(ctx context.Context, message control.Message) (repl
 	}
 	network := i.Network()
 	return reply{
-		message: control.Message{Kind: control.KindOpened, Sandbox: i.ID(), Revision: revision, Network: len(network)},
+		message: control.Message{Kind: control.KindOpened, Sandbox: i.ID(), Revision: o.revision, Network: len(network)},
 		files:   append(streams, network...),
 		then:    func() { close(i.told) },
 	}, nil

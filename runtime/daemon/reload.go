@@ -56,7 +56,7 @@ func (d *Daemon) reloadLocked() (err error) {
 		return errors.New("sandbox.uid_pool can't change while the daemon runs: restart it")
 	}
 	if !maps.Equal(next.config.Transports.Listeners(), old.config.Transports.Listeners()) {
-		return errors.New("what transports listen on can't change while the gateway runs: restart it")
+		return errors.New("what transports listen on can't change while the gateway runs: start it anew (under systemd: systemctl daemon-reload && systemctl restart mcp-gateway-proxy.socket mcp-gatewayd)")
 	}
 	if err := d.supervisor.setProjects(next.config); err != nil {
 		return errors.Join(err, d.supervisor.setProjects(old.config))
@@ -139,6 +139,7 @@ func (d *Daemon) watch(ctx context.Context) {
 			return
 		}
 		d.supervisor.retire(d.current.Load().revisions)
+		d.restock(d.current.Load())
 		if !d.current.Load().config.Gateway.Watch {
 			continue
 		}

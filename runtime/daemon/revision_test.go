@@ -15,7 +15,7 @@ import (
 // is, and so is what will be added to a server's keys.
 func TestRevision(t *testing.T) {
 	t.Parallel()
-	proxysOwn := []string{"Enabled", "Eager", "Instances", "Replicas", "Strategy", "Warm", "Timeout", "MaxTimeout", "IdleTimeout", "FreezeAfter",
+	proxysOwn := []string{"Enabled", "Eager", "Instances", "Replicas", "Strategy", "Warm", "Prepared", "Timeout", "MaxTimeout", "IdleTimeout", "FreezeAfter", "ReclaimAfter",
 		"RateLimit", "MaxConcurrent", "CircuitBreaker", "Retry", "Tools", "ToolPins", "OnCrash", "Restart", "SLO"}
 	server := func() config.Server {
 		return config.Server{Env: map[string]secret.Value{"A": secret.New("b")}, Sandbox: new(profile.Effective)}

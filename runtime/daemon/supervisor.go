@@ -2,11 +2,13 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
-	"mcpgateway/images"
 	"mcpgateway/policy/profile"
 	"mcpgateway/runtime/config"
 	"mcpgateway/runtime/control"
@@ -27,9 +28,10 @@ const (
 	grace = 2 * time.Second
 
 	// A captured proxy must not wear out the host by starting servers: this many
-	// at once, and then so many a second.
+	// at once, or as many as there may be if that is more, and then so many a second.
 	startBurst  = 128
 	startPerSec = 20
+	mostServers = 4096
 )
 
 // supervisor has the running instances.
@@ -37,9 +39,15 @@ type supervisor struct {
 	runtime    *sandbox.Runtime
 	retirement time.Duration
 	book       *logbook.Book
+	tag        string // of its sandboxes' names: a proxy, and the audit log, outlive the daemon
+
+	mounts mountTable
 
 	mu        sync.Mutex
 	instances map[string]*instance
+	supplies  map[string]*supply // by server
+	preparing bool               // or about to
+	closed    bool
 	starting  int
 	lastID    uint64
 	starts    *rate.Limiter
@@ -61,7 +69,7 @@ type instance struct {
 }
 
 func newSupervisor(runtime *sandbox.Runtime, book *logbook.Book, retirement time.Duration) *supervisor {
-	return &supervisor{runtime: runtime, book: book, retirement: retirement, instances: map[string]*instance{}, starts: rate.NewLimiter(startPerSec, startBurst)}
+	return &supervisor{runtime: runtime, book: book, retirement: retirement, tag: strings.ToLower(rand.Text()[:5]), instances: map[string]*instance{}, supplies: map[string]*supply{}, starts: rate.NewLimiter(startPerSec, mostServers)}
 }
 
 // setProjects makes each project's cgroup and its ceiling.
@@ -76,12 +84,12 @@ func (s *supervisor) setProjects(cfg *config.Config) error {
 
 // open starts an instance for a peer and returns it and the peer's ends of its
 // streams. Once the peer has been told, told must be closed. Its errors are *control.Error.
-func (s *supervisor) open(ctx context.Context, owner *monitor, name, revision string, server config.Server, image *images.Image, most int) (*instance, []*os.File, error) {
-	id, err := s.reserve(name, most)
+func (s *supervisor) open(ctx context.Context, owner *monitor, o order) (*instance, []*os.File, error) {
+	id, err := s.reserve(o.name, o.most)
 	if err != nil {
 		return nil, nil, &control.Error{Code: control.CodeLimit, Text: err.Error()}
 	}
-	i, files, err := s.start(ctx, owner, id, name, revision, server, image)
+	i, files, err := s.start(ctx, owner, id, o)
 	if err != nil {
 		return nil, nil, &control.Error{Code: control.CodeStart, Text: err.Error()}
 	}
@@ -95,21 +103,23 @@ func (s *supervisor) reserve(server string, most int) (id string, err error) {
 	if len(s.instances)+s.starting >= most {
 		return "", fmt.Errorf("%d servers run, as many as gateway.max_servers allows", most)
 	}
+	s.starts.SetBurst(max(startBurst, most))
 	if !s.starts.Allow() {
-		return "", fmt.Errorf("%d servers were started in a short while: wait a moment", startBurst)
+		return "", fmt.Errorf("%d servers were started in a short while: wait a moment", s.starts.Burst())
 	}
 	s.starting++
-	s.lastID++
-	return fmt.Sprintf("%s-%d", server, s.lastID), nil
+	return s.nextIDLocked(server), nil
 }
 
-func (s *supervisor) start(ctx context.Context, owner *monitor, id, name, revision string, server config.Server, image *images.Image) (*instance, []*os.File, error) {
+func (s *supervisor) start(ctx context.Context, owner *monitor, id string, o order) (*instance, []*os.File, error) {
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.starting--
+		s.prepareLocked()
 	}()
-	spec, err := newSpec(id, server, image)
+	server := o.server
+	spec, err := newSpec(id, server, o.image)
 	defer closeMounts(spec)
 	if err != nil {
 		return nil, nil, err
@@ -119,20 +129,21 @@ func (s *supervisor) start(ctx context.Context, owner *monitor, id, name, revisi
 		return nil, nil, err
 	}
 	defer closeFiles(streams.own) // only the server shall hold them
-	box, err := s.runtime.Start(spec, streams.inside)
+	box, err := s.begin(ctx, o, spec, streams.inside)
 	if err != nil {
 		closeFiles(streams.outside)
 		return nil, nil, err
 	}
 	i := &instance{
-		Sandbox: box, owner: owner, server: name, revision: revision, longest: longest(server),
+		Sandbox: box, owner: owner, server: o.name, revision: o.revision, longest: longest(server),
 		project: server.Project, profile: &server.Sandbox.Profile, told: make(chan struct{}),
 	}
 	s.mu.Lock()
-	s.instances[id] = i
+	s.instances[box.ID()] = i
+	s.noteLocked(owner, o)
 	s.mu.Unlock()
-	slog.InfoContext(ctx, "server started", "server", name, "project", server.Project, "sandbox", id, "pid", box.PID(), "uid", box.UID())
-	s.book.Record(eventStarted, "server", name, "project", server.Project, "sandbox", id, "correlation", control.Correlation(ctx), "pid", box.PID(), "uid", box.UID())
+	slog.InfoContext(ctx, "server started", "server", o.name, "project", server.Project, "sandbox", box.ID(), "pid", box.PID(), "uid", box.UID())
+	s.book.Record(eventStarted, "server", o.name, "project", server.Project, "sandbox", box.ID(), "correlation", control.Correlation(ctx), "pid", box.PID(), "uid", box.UID())
 	s.watching.Go(func() { s.watch(ctx, i) })
 	return i, streams.outside, nil
 }
@@ -244,13 +255,19 @@ func (s *supervisor) list(by *monitor) []control.Sandbox {
 }
 
 // killAll ends every instance of a peer that is gone, and returns when nothing of
-// them is left.
+// them is left. What is prepared for it ends soon.
 func (s *supervisor) killAll(owner *monitor) {
 	s.mu.Lock()
 	var theirs []*instance
 	for _, i := range s.instances {
 		if i.owner == owner {
 			theirs = append(theirs, i)
+		}
+	}
+	for name, one := range s.supplies {
+		if one.owner == owner {
+			s.discardLocked(one, 0)
+			delete(s.supplies, name)
 		}
 	}
 	s.mu.Unlock()
@@ -261,9 +278,16 @@ func (s *supervisor) killAll(owner *monitor) {
 	killed.Wait()
 }
 
-// close waits for the last instance and removes the cgroups. All owners are gone
-// by now, and their instances with them.
+// close discards what is prepared, waits for the last instance and removes the cgroups.
+// All owners are gone by now, and their instances with them.
 func (s *supervisor) close() error {
 	defer s.watching.Wait()
+	s.mu.Lock()
+	s.closed = true
+	for _, one := range s.supplies {
+		s.discardLocked(one, 0)
+	}
+	s.mu.Unlock()
+	defer s.mounts.close()
 	return s.runtime.Close()
 }

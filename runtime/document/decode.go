@@ -44,7 +44,7 @@ type defaulter interface{ SetDefaults() }
 
 // decode fills v from n, which stands at key. A type that reads a text itself says
 // with its error what is wrong with it. It may be written in another way too if it
-// is a mapping or a number; of what is only ever a text, errors show nothing.
+// is a mapping or a number, or Numeric: then it gets a number's digits; of what is only ever a text, errors show nothing.
 func (d *decoder) decode(p Path, key, n *yaml.Node, v reflect.Value) {
 	holder, _ := v.Addr().Interface().(Holder)
 	n = d.resolve(p, key, n, holder)
@@ -53,7 +53,7 @@ func (d *decoder) decode(p Path, key, n *yaml.Node, v reflect.Value) {
 	}
 	switch target := v.Addr().Interface().(type) {
 	case encoding.TextUnmarshaler:
-		if isText(n) {
+		if _, numeric := target.(interface{ Numeric() }); isText(n) || numeric && n.ShortTag() == "!!int" {
 			if err := target.UnmarshalText([]byte(n.Value)); err != nil {
 				d.Fail(p, "%v", err)
 			}

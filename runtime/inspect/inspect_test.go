@@ -507,6 +507,17 @@ func TestPlanted(t *testing.T) {
 		{"a process outside of its cgroup", func(tr tree, _ *audit) {
 			tr.replace(inServer+"cgroup", "8:pids:/mcp-gateway-7460/project-default/one-2", "8:pids:/")
 		}, []string{"limits of the sandbox: cgroup of each process"}},
+		{"a cgroup that limits nothing of it", func(tr tree, _ *audit) {
+			for _, pid := range []string{first, server} {
+				tr.replace("proc/"+pid+"/cgroup", "8:pids:", "4:blkio:/\n3:cpuset,name=systemd:/\n8:pids:")
+			}
+		}, nil},
+		{"no cgroup for its i/o", func(tr tree, a *audit) {
+			for _, pid := range []string{first, server} {
+				tr.replace("proc/"+pid+"/cgroup", "8:pids:", "4:blkio:/\n3:cpuset,name=systemd:/\n8:pids:")
+			}
+			a.Profile.Limits.IOMax = []profile.IOMax{{Device: "/dev/none"}}
+		}, []string{"limits of the sandbox: cgroup", "limits of the sandbox: i/o of /dev/none", "limits of the sandbox: strangers in its cgroup"}},
 		{"a cgroup of another", func(tr tree, _ *audit) {
 			for _, pid := range []string{first, server} {
 				tr.replace("proc/"+pid+"/cgroup", "8:pids:/mcp-gateway-7460/project-default/one-2", "8:pids:/mcp-gateway-7460/project-default/two-1")

@@ -165,6 +165,7 @@ func (a *audit) checkCgroups() {
 	}
 	f := fact{section, "cgroup of each process", "that of the first", "cgroup", 5}
 	a.every(f, func(p process) []string { return []string{cmp.Or(a.elsewhere(p), f.want)} }, func(v string) bool { return v == f.want })
+	trees = a.limiting(trees)
 	outside := slices.DeleteFunc(slices.Clone(trees), func(h hierarchy) bool { return strings.HasSuffix(h.path, a.cgroupSuffix()) })
 	var places []string
 	for _, h := range outside {
@@ -179,6 +180,15 @@ func (a *audit) checkCgroups() {
 	a.checkDeviceRules(section, trees)
 	a.checkMembers(section, trees)
 	a.checkFreezer(section, trees)
+}
+
+// limiting are the trees in which a sandbox has a cgroup of its own: in the others of cgroup
+// v1, which limit nothing of it, it is where the daemon is.
+func (a *audit) limiting(trees []hierarchy) []hierarchy {
+	limits := func(controller string) bool {
+		return slices.Contains([]string{"", "memory", "cpu", "pids", "devices", "freezer"}, controller) || controller == "blkio" && len(a.Profile.Limits.IOMax) > 0
+	}
+	return slices.DeleteFunc(trees, func(h hierarchy) bool { return !slices.ContainsFunc(h.controllers, limits) })
 }
 
 // elsewhere are the cgroups of a process that are not the first one's.

@@ -280,11 +280,17 @@ func (a *audit) accounted(m mount, list []expected) bool {
 	case strings.HasPrefix(m.Target, "/proc/") || slices.Contains(a.Profile.Filesystem.Hidden, m.Target):
 		masked, err := a.masked(m.Target)
 		return masked && err == nil
-	case m.Type == "devtmpfs" && filepath.Dir(m.Target) == "/dev":
+	case filepath.Dir(m.Target) == "/dev" && (m.Type == "devtmpfs" || a.ofDev(m)):
 		_, known := devices[filepath.Base(m.Target)]
 		return known && m.Root == "/"+filepath.Base(m.Target)
 	}
 	return slices.ContainsFunc(list, func(e expected) bool { return e.source != "" && a.below(m, e) })
+}
+
+// ofDev reports whether a mount is of the file system that is at the host's /dev: in
+// a container that is a tmpfs.
+func (a *audit) ofDev(m mount) bool {
+	return slices.ContainsFunc(a.host, func(h mount) bool { return h.Target == "/dev" && h.Device == m.Device })
 }
 
 // below reports whether a mount came along with an expected one: the host has the

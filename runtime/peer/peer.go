@@ -7,7 +7,9 @@ package peer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 
@@ -38,9 +40,12 @@ type Client struct {
 	conn    *control.Conn
 	notices Notices
 
+	over chan struct{} // closed when the connection has ended
+
 	mu      sync.Mutex
 	lastID  uint64
 	waiting map[uint64]chan<- answer // nil after the connection has ended
+	chain   string                   // whose heads the daemon signs over this connection
 }
 
 type answer struct {
@@ -60,7 +65,7 @@ func Dial(ctx context.Context, path string, notices Notices) (*Client, error) {
 		conn.Close()
 		return nil, fmt.Errorf("greet the daemon at %s: %w", path, err)
 	}
-	return &Client{conn: conn, notices: notices, waiting: map[uint64]chan<- answer{}}, nil
+	return &Client{conn: conn, notices: notices, over: make(chan struct{}), waiting: map[uint64]chan<- answer{}}, nil
 }
 
 func greet(conn *control.Conn) error {
@@ -75,7 +80,7 @@ func greet(conn *control.Conn) error {
 	case reply.Kind == control.KindError:
 		return &control.Error{Code: reply.Code, Text: reply.Text}
 	case reply.Kind != control.KindHello || reply.Version != control.Version:
-		return fmt.Errorf("got %q version %d, want %q version %d", reply.Kind, reply.Version, control.KindHello, control.Version)
+		return &control.Error{Code: control.CodeVersion, Text: fmt.Sprintf("got %q version %d, want %q version %d", reply.Kind, reply.Version, control.KindHello, control.Version)}
 	}
 	return nil
 }
@@ -107,6 +112,7 @@ func (c *Client) abandon() {
 	c.conn.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	close(c.over)
 	for _, waiter := range c.waiting {
 		close(waiter)
 	}
@@ -136,6 +142,10 @@ func (c *Client) deliver(message control.Message, files []*os.File) error {
 		}
 		return nil
 	}
+	if message.Kind == control.KindError && message.ID == 0 {
+		closeAll(files)
+		return &control.Error{Code: message.Code, Text: message.Text}
+	}
 	c.mu.Lock()
 	waiter, ok := c.waiting[message.ID]
 	delete(c.waiting, message.ID)
@@ -155,6 +165,11 @@ func (c *Client) applyPolicy(message control.Message, files []*os.File) error {
 	if want := 1 + logs(message); len(files) != want {
 		closeAll(files)
 		return fmt.Errorf("policy %d came with %d descriptors, want %d", message.Generation, len(files), want)
+	}
+	if message.Log != nil {
+		c.mu.Lock()
+		c.chain = message.Log.Chain
+		c.mu.Unlock()
 	}
 	if c.notices.Policy == nil || c.notices.Audit == nil && len(files) > 1 {
 		closeAll(files[1:])
@@ -198,6 +213,10 @@ func (c *Client) call(ctx context.Context, request control.Message) (answer, err
 
 	if err := c.conn.Send(request); err != nil {
 		c.forget(request.ID)
+		var socket *net.OpError
+		if errors.As(err, &socket) { // which ends the connection
+			return answer{}, fmt.Errorf("%w: %w", control.ErrClosed, err)
+		}
 		return answer{}, fmt.Errorf("ask the daemon: %w", err)
 	}
 	select {
@@ -247,7 +266,7 @@ func (c *Client) Open(ctx context.Context, server, revision string) (control.Ope
 	if err != nil {
 		return control.Opened{}, err
 	}
-	opened := control.Opened{Sandbox: a.message.Sandbox, Revision: a.message.Revision}
+	opened := control.Opened{Sandbox: a.message.Sandbox, Revision: a.message.Revision, Over: c.over}
 	streams := len(a.files) - a.message.Network
 	if a.message.Network < 0 || streams != 2 && streams != 3 {
 		closeAll(a.files)
@@ -310,6 +329,14 @@ func (c *Client) List(ctx context.Context) ([]control.Sandbox, error) {
 func (c *Client) Reload(ctx context.Context) error {
 	_, err := c.call(ctx, control.Message{Kind: control.KindReload})
 	return err
+}
+
+// audits reports whether the daemon signs a chain's heads over this connection. It can't
+// tell itself: a head is a number and a hash.
+func (c *Client) audits(chain string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.chain == chain
 }
 
 // Checkpoint has a head of the audit log signed.

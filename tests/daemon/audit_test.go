@@ -27,6 +27,7 @@ import (
 	"mcpgateway/runtime/control"
 	"mcpgateway/runtime/logbook"
 	"mcpgateway/runtime/peer"
+	"mcpgateway/tests/hostids"
 )
 
 // auditor is a proxy that does nothing but audit.
@@ -71,7 +72,7 @@ func (g *gateway) auditor(t *testing.T) *auditor {
 		Recorded: func(line string) { a.Mirror(line) },
 	}
 	var err error
-	as(proxyUID, func() { a.Client, err = peer.Dial(t.Context(), g.socket, notices) })
+	hostids.As(proxyUID, func() { a.Client, err = peer.Dial(t.Context(), g.socket, notices) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,6 +279,173 @@ func TestAuditLog(t *testing.T) {
 	}
 }
 
+// outliving is a proxy that does nothing but audit, and outlives its daemons.
+type outliving struct {
+	*audit.Log
+	applied chan uint64
+	calls   int
+	end     func() // as a proxy does
+}
+
+func (g *gateway) outliving(t *testing.T) *outliving {
+	t.Helper()
+	o := &outliving{applied: make(chan uint64, 16)}
+	var next audit.Handover
+	link := peer.NewLink(g.socket, peer.Notices{
+		Audit: func(log control.Log, file *os.File) {
+			next = audit.Handover{File: file, Number: log.Number, Chain: log.Chain, After: (*chain.Head)(log.After)}
+		},
+		Policy: func(generation uint64, document []byte) error {
+			var p policy.Policy
+			if err := json.Unmarshal(document, &p); err != nil {
+				return err
+			}
+			o.Apply(p.Audit, next)
+			next = audit.Handover{}
+			o.applied <- generation
+			return nil
+		},
+	}, func(error) {})
+	o.Log = audit.New(linked{link}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	connected, disconnect := context.WithCancel(context.Background())
+	auditing, finish := context.WithCancel(context.Background())
+	running, written := make(chan error, 1), make(chan error, 1)
+	go hostids.As(proxyUID, func() { running <- link.Run(connected) })
+	go func() { written <- o.Run(auditing) }()
+	o.end = func() {
+		finish()
+		<-written
+		disconnect()
+		<-running
+	}
+	return o
+}
+
+// call writes records, and waits until a file has all of them.
+func (o *outliving) call(t *testing.T, file string, n int) {
+	t.Helper()
+	for range n {
+		(&auditor{Log: o.Log}).write(t, audit.Record{Event: audit.EventCall})
+	}
+	o.calls += n
+	for until := time.Now().Add(30 * time.Second); events(t, file)[audit.EventCall] < o.calls; soon() {
+		if time.Now().After(until) {
+			t.Fatalf("got %d of %d records", events(t, file)[audit.EventCall], o.calls)
+		}
+	}
+}
+
+// opens waits until so many chains, or files, have begun: what is queued before goes where
+// the log was.
+func (o *outliving) opens(t *testing.T, file string, n int) {
+	t.Helper()
+	for until := time.Now().Add(30 * time.Second); events(t, file)[chain.EventOpened] < n; soon() {
+		if time.Now().After(until) {
+			t.Fatalf("got %v, want %d to have begun", events(t, file), n)
+		}
+	}
+}
+
+// leave ends the daemon.
+func (g *gateway) leave(t *testing.T) {
+	t.Helper()
+	g.stop()
+	if err := <-g.ended; err != nil {
+		t.Fatal(err)
+	}
+	g.ended <- nil // for the cleanup
+}
+
+// TestAuditOutlivesDaemons has one proxy audit under several daemons, and while there is
+// none.
+func TestAuditOutlivesDaemons(t *testing.T) {
+	own := fresh(t)
+	file := filepath.Join(own, "log", "audit.log")
+	config := auditing(file, ", sync: always")
+	g := startIn(t, own, config)
+	o := g.outliving(t)
+	for range 3 {
+		if generation := within(t, o.applied); generation != 1 {
+			t.Errorf("got generation %d of a new daemon", generation)
+		}
+		o.call(t, file, 20)
+		g.leave(t)
+		o.call(t, file, 5) // into the file of the daemon that was
+		wantGood(t, verified(t, own, file))
+		g = startIn(t, own, config)
+	}
+	within(t, o.applied)
+	o.call(t, file, 1)
+	o.end()
+	r := verified(t, own, file)
+	wantGood(t, r)
+	for _, n := range r.Notes {
+		t.Errorf("at the end there is nothing to note: %s", n)
+	}
+	if opened := events(t, file)[chain.EventOpened]; opened != 4 {
+		t.Errorf("got %d chains, want 4, in one file: %v", opened, withBackups(t, file))
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What the second daemon's signatures vouch for was written before it came.
+	lines := bytes.SplitAfter(text, []byte("\n"))
+	if err := os.WriteFile(file, bytes.Join(slices.Delete(lines, 23, 24), nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if verified(t, own, file).Good() {
+		t.Error("a record was removed that was written without a daemon, and nothing is missed")
+	}
+}
+
+// TestAuditOfADaemonWithAnotherFile has the next daemon keep the log elsewhere, and another
+// not at all.
+func TestAuditOfADaemonWithAnotherFile(t *testing.T) {
+	own := fresh(t)
+	first, second := filepath.Join(own, "log", "audit.log"), filepath.Join(own, "log", "other.log")
+	g := startIn(t, own, auditing(first, ""))
+	o := g.outliving(t)
+	within(t, o.applied)
+	o.call(t, first, 20)
+	g.leave(t)
+	o.call(t, first, 5)
+	g = startIn(t, own, auditing(second, ""))
+	within(t, o.applied)
+	o.calls = 0
+	o.opens(t, second, 1)
+	o.call(t, second, 10)
+	g.leave(t)
+	g = startIn(t, own, servers)
+	within(t, o.applied)
+	if slot, err := o.Reserve(t.Context()); err != nil || slot != (audit.Slot{}) {
+		t.Errorf("got %+v, %v, want that nothing is recorded", slot, err)
+	}
+	g.leave(t)
+	startIn(t, own, auditing(second, ""))
+	within(t, o.applied)
+	o.opens(t, second, 2)
+	o.call(t, second, 3)
+	o.end()
+	wantGood(t, verified(t, own, second))
+	if got := events(t, first)[audit.EventCall]; got != 25 {
+		t.Errorf("got %d records in the first file, want 25", got)
+	}
+}
+
+// linked is the daemon of the moment.
+type linked struct{ *peer.Link }
+
+func (k linked) Checkpoint(ctx context.Context, head chain.Head) (chain.Head, error) {
+	signed, err := k.Link.Checkpoint(ctx, head.Chain, head.Sequence, head.Hash)
+	return chain.Head(signed), err
+}
+
+func (k linked) Rotate(ctx context.Context, head chain.Head) (audit.Handover, error) {
+	log, file, err := k.Link.Rotate(ctx, head.Chain, head.Sequence, head.Hash)
+	return audit.Handover{File: file, Number: log.Number, Chain: log.Chain, After: (*chain.Head)(log.After)}, err
+}
+
 // TestAuditRotation has files put aside and deleted, and proxies end in both ways.
 func TestAuditRotation(t *testing.T) {
 	own := fresh(t)
@@ -363,7 +531,7 @@ func TestAuditDescriptor(t *testing.T) {
 	files := make(chan *os.File, 1)
 	var client *peer.Client
 	var err error
-	as(proxyUID, func() {
+	hostids.As(proxyUID, func() {
 		client, err = peer.Dial(t.Context(), g.socket, peer.Notices{
 			Audit:  func(_ control.Log, file *os.File) { files <- file },
 			Policy: func(uint64, []byte) error { return nil },
@@ -396,7 +564,7 @@ func TestAuditDescriptor(t *testing.T) {
 			t.Errorf("it can be truncated to %d", to)
 		}
 	}
-	as(proxyUID, func() {
+	hostids.As(proxyUID, func() {
 		_, err = os.OpenFile(fmt.Sprintf("/proc/self/task/%d/fd/%d", unix.Gettid(), file.Fd()), os.O_RDWR, 0)
 	})
 	if err == nil {

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +22,7 @@ import (
 	"mcpgateway/runtime/control"
 	"mcpgateway/runtime/daemon"
 	"mcpgateway/runtime/peer"
-	"mcpgateway/sandbox"
+	"mcpgateway/tests/hostids"
 )
 
 const (
@@ -32,8 +31,6 @@ const (
 
 	watchEvery = 50 * time.Millisecond
 )
-
-func init() { sandbox.Init() }
 
 // dir is a folder below /run that everybody may pass through.
 var dir string
@@ -54,8 +51,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	build := exec.Command("go", "build", "-o", dir+"/", "mcpgateway/cmd/mcp-gateway-launch")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := exec.Command("../../cmd/mcp-gateway-launch/build.sh", filepath.Join(dir, "mcp-gateway-launch"))
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1
@@ -122,20 +118,6 @@ func startIn(t testing.TB, own, config string) *gateway {
 	return g
 }
 
-// as runs do on a thread with another uid, which the kernel tells the daemon.
-func as(uid int, do func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // the thread ends with the goroutine
-		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); errno != 0 {
-			panic(errno)
-		}
-		do()
-	}()
-	<-done
-}
-
 // proxy is a connected proxy.
 type proxy struct {
 	*peer.Client
@@ -166,7 +148,7 @@ func (g *gateway) connect(t testing.TB, uid int) *proxy {
 		Exited: func(e control.Exit) { p.exits <- e },
 	}
 	var err error
-	as(uid, func() { p.Client, err = peer.Dial(context.Background(), g.socket, notices) })
+	hostids.As(uid, func() { p.Client, err = peer.Dial(context.Background(), g.socket, notices) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,8 +321,8 @@ func TestOneProxy(t *testing.T) {
 	if err := second.Stop(t.Context(), opened.Sandbox); code(err) != control.CodeUnknown {
 		t.Errorf("got %v, want that it can't", err)
 	}
-	if err := within(t, first.ended); err == nil {
-		t.Error("the old proxy's connection ended without a reason")
+	if err := within(t, first.ended); code(err) != control.CodeReplaced {
+		t.Errorf("got %v for the end of the old proxy's connection, want why", err)
 	}
 	if _, err := io.ReadAll(opened.Stdout); err != nil { // to the end of the server
 		t.Error(err)
@@ -363,7 +345,7 @@ func (g *gateway) dial(t *testing.T, uid int) *control.Conn {
 	t.Helper()
 	var conn *control.Conn
 	var err error
-	as(uid, func() { conn, err = control.Dial(g.socket) })
+	hostids.As(uid, func() { conn, err = control.Dial(g.socket) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -439,7 +421,7 @@ func TestDescriptorsInRequests(t *testing.T) {
 	before := count()
 	for range 100 {
 		var conn *control.Conn
-		as(proxyUID, func() { conn, err = control.Dial(g.socket) })
+		hostids.As(proxyUID, func() { conn, err = control.Dial(g.socket) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -479,7 +461,7 @@ func TestNotPermitted(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var conn *control.Conn
 			var err error
-			as(tt.uid, func() { conn, err = control.Dial(g.socket) })
+			hostids.As(tt.uid, func() { conn, err = control.Dial(g.socket) })
 			if err != nil {
 				t.Fatal(err)
 			}

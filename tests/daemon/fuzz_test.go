@@ -7,6 +7,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"mcpgateway/tests/hostids"
 )
 
 // FuzzProtocol lets a captured proxy say anything, a packet per line. Whatever that
@@ -28,7 +30,7 @@ func FuzzProtocol(f *testing.F) {
 	f.Fuzz(func(t *testing.T, packets []byte) {
 		var conn *net.UnixConn
 		var err error
-		as(proxyUID, func() { conn, err = net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: g.socket, Net: "unixpacket"}) })
+		hostids.As(proxyUID, func() { conn, err = net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: g.socket, Net: "unixpacket"}) })
 		if err != nil {
 			t.Fatal(err)
 		}

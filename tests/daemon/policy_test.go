@@ -42,7 +42,7 @@ func TestPrograms(t *testing.T) {
 	}
 	want := policy.Server{
 		Project: "default", Program: name("b"), Revision: first.Servers["b"].Revision, Instances: policy.InstancesShared, Replicas: 2, Strategy: policy.StrategyRoundRobin, Warm: 1,
-		Timeout: time.Minute, MaxTimeout: 3 * time.Minute, IdleTimeout: 10 * time.Minute, FreezeAfter: time.Minute,
+		Timeout: time.Minute, MaxTimeout: 3 * time.Minute, IdleTimeout: 10 * time.Minute, FreezeAfter: time.Minute, ReclaimAfter: 5 * time.Minute,
 	}
 	got := first.Servers["b"]
 	want.ToolPins, want.Quota, want.Breaker, want.Retry, want.Tools = got.ToolPins, got.Quota, got.Breaker, got.Retry, got.Tools

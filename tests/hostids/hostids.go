@@ -26,23 +26,42 @@ const (
 
 // Claim returns the first id of a part that nobody else has before release, or before
 // this process ends.
-func Claim() (id int, release func(), err error) {
+func Claim() (id int, release func(), err error) { return ClaimFor(Ranges) }
+
+// ClaimFor does so for so many sandboxes: parts in a row.
+func ClaimFor(sandboxes int) (id int, release func(), err error) {
 	if err := os.MkdirAll(locks, 0o700); err != nil {
 		return 0, nil, err
 	}
+	var held []*os.File
+	release = func() {
+		for _, lock := range held {
+			lock.Close()
+		}
+		held = nil
+	}
+	wanted := (sandboxes + Ranges - 1) / Ranges
 	for part := range parts {
 		lock, err := os.OpenFile(filepath.Join(locks, strconv.Itoa(part)), os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
+			release()
 			return 0, nil, err
 		}
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return first + part*PerRange*Ranges, func() { lock.Close() }, nil
-		}
-		lock.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
+		switch err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+		case err == nil:
+			held = append(held, lock)
+		case errors.Is(err, unix.EWOULDBLOCK): // the row begins behind it
+			lock.Close()
+			release()
+		default:
+			lock.Close()
+			release()
 			return 0, nil, err
+		}
+		if len(held) == wanted {
+			return first + (part+1-wanted)*PerRange*Ranges, release, nil
 		}
 	}
-	return 0, nil, fmt.Errorf("all %d parts of the host's ids are in use", parts)
+	release()
+	return 0, nil, fmt.Errorf("there are no %d parts in a row of the host's ids that nobody uses", wanted)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -205,4 +206,66 @@ func TestReclaim(t *testing.T) {
 	if got := box.Memory(); got != 0 {
 		t.Errorf("got %d bytes after the end", got)
 	}
+}
+
+// What is killed while it becomes a sandbox leaves no process behind.
+func TestKilledWhileStarting(t *testing.T) {
+	stop, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		for kills := 0; ; {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for pid, comm := range children(t) {
+				// By then it has this program's name, or the launcher's.
+				if (strings.HasPrefix(comm, "sandbox") || strings.HasPrefix(comm, "mcp-gateway-lau")) && kills%3 != 2 {
+					_ = unix.Kill(pid, unix.SIGKILL)
+				}
+				kills++
+			}
+		}
+	}()
+	failed := 0
+	for range 12 {
+		box, err := tryStart(t, spec(t, "/usr/bin/true"))
+		if err != nil {
+			failed++
+			continue
+		}
+		<-box.Done()
+	}
+	close(stop)
+	<-over
+	if failed == 0 {
+		t.Fatal("nothing was killed while it started: this test shows nothing")
+	}
+	for pid, comm := range children(t) {
+		t.Errorf("left: process %d, %s", pid, comm)
+	}
+}
+
+// children gives the children of this process.
+func children(t *testing.T) map[int]string {
+	t.Helper()
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil || len(lists) == 0 {
+		t.Fatal("this kernel does not tell of children (CONFIG_PROC_CHILDREN)", err)
+	}
+	found := map[int]string{}
+	for _, list := range lists {
+		text, _ := os.ReadFile(list) // the thread may have ended
+		for _, child := range strings.Fields(string(text)) {
+			pid, err := strconv.Atoi(child)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if comm, err := os.ReadFile("/proc/" + child + "/comm"); err == nil {
+				found[pid] = strings.TrimSpace(string(comm))
+			}
+		}
+	}
+	return found
 }

@@ -273,7 +273,7 @@ func escapeByLoaderOfScripts(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(script, []byte("#!/proc/self/exe\n"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	launcher := filepath.Join(filepath.Dir(bin), "launch")
+	launcher := filepath.Join(filepath.Dir(bin), "mcp-gateway-launch")
 	before, err := os.ReadFile(launcher)
 	if err != nil {
 		t.Fatal(err)

@@ -87,7 +87,7 @@ grep -e Cap -e Seccomp: -e NoNew /proc/self/status; cat /proc/sys/kernel/hostnam
 func escapeByHostileMounts(t *testing.T) {
 	try := func(change func(s *sandbox.Spec)) (output, error) {
 		s := spec(t, "/bin/sh", "-c", vital)
-		s.Mounts = append(s.Mounts, sandbox.Mount{Source: filepath.Join(filepath.Dir(bin), "launch"), Target: "/srv/launcher"})
+		s.Mounts = append(s.Mounts, sandbox.Mount{Source: filepath.Join(filepath.Dir(bin), "mcp-gateway-launch"), Target: "/srv/launcher"})
 		change(&s)
 		box, err := tryStart(t, s)
 		if err != nil {

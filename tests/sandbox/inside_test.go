@@ -214,6 +214,14 @@ func TestNetworkIsEmpty(t *testing.T) {
 	}
 }
 
+// TestLoopback: programs inside reach each other by it.
+func TestLoopback(t *testing.T) {
+	const script = "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname(), 5); print('connected')"
+	if got := runToEnd(t, spec(t, "/usr/bin/python3", "-c", script)); got.stdout != "connected\n" {
+		t.Errorf("got %q, %s", got.stdout, got.stderr)
+	}
+}
+
 func TestLauncherIsOutOfReach(t *testing.T) {
 	got := shell(t, "kill -9 1; kill -STOP 1; cat /proc/1/environ; ls -l /proc/1/exe; echo still here")
 	if !strings.Contains(got.stdout, "still here") || strings.Contains(got.stdout, "PATH=") || strings.Contains(got.stdout, "->") {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -310,11 +311,12 @@ func TestHelperDaemon(t *testing.T) {
 func TestNothingIsLeft(t *testing.T) {
 	s := spec(t, "/bin/true")
 	runToEnd(t, s)
-	for _, name := range []string{"roots", "state"} {
-		if _, err := os.Stat(filepath.Join(filepath.Dir(bin), name, s.ID)); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s/%s is still there", name, s.ID)
+	_ = filepath.WalkDir(filepath.Dir(bin), func(path string, _ fs.DirEntry, _ error) error {
+		if strings.Contains(filepath.Base(path), s.ID) {
+			t.Errorf("%s is still there", path)
 		}
-	}
+		return nil
+	})
 	matches, err := filepath.Glob("/sys/fs/cgroup/*/*/*/" + s.ID)
 	if err != nil || len(matches) > 0 {
 		t.Errorf("cgroups %q, %v are still there", matches, err)
@@ -322,5 +324,27 @@ func TestNothingIsLeft(t *testing.T) {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil || strings.Contains(string(mounts), filepath.Dir(bin)) {
 		t.Errorf("the host has mounts of sandboxes, %v", err)
+	}
+}
+
+// TestDaemonWithManyDescriptors: those of a daemon with many sandboxes have numbers above
+// the limit that a sandbox gets.
+func TestDaemonWithManyDescriptors(t *testing.T) {
+	null, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for range 1100 {
+		fd, err := unix.Dup(int(null.Fd()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+	}
+	for range 20 {
+		if got := shell(t, "ulimit -n; ulimit -H -n"); got.stdout != "1024\n4096\n" {
+			t.Errorf("got %+v", got)
+		}
 	}
 }

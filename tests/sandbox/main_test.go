@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"mcpgateway/sandbox"
@@ -27,13 +29,17 @@ const (
 // each other.
 var uidStart = 0x70000000 + os.Getpid()%256*uidRanges*65536
 
-func init() { sandbox.Init() }
-
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	if os.Getuid() != 0 {
 		fmt.Fprintln(os.Stderr, "tests/sandbox: needs root: it makes namespaces, mounts and cgroups; run it with sudo")
+		return 1
+	}
+	// As a service may have it and them: no sandbox shall.
+	signal.Ignore(syscall.SIGHUP)
+	if err := syscall.Setgroups([]int{0, 4}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	// Below /run, which every user may pass through, as in production.
@@ -47,7 +53,8 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	bin = filepath.Join(dir, "bin")
-	for _, name := range []string{"cmd/mcp-gateway-launch", "tests/testserver", "tests/probe", "tests/attack"} {
+	launcher := filepath.Join(bin, "mcp-gateway-launch")
+	for _, name := range []string{"tests/testserver", "tests/probe", "tests/attack"} {
 		build := exec.Command("go", "build", "-o", bin+"/", "mcpgateway/"+name)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
@@ -55,9 +62,13 @@ func run(m *testing.M) int {
 			return 1
 		}
 	}
+	if out, err := exec.Command("../../cmd/mcp-gateway-launch/build.sh", launcher).CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build the launcher: %v\n%s", err, out)
+		return 1
+	}
 	sandboxes, err = sandbox.New(sandbox.Host{
 		Dir:      dir,
-		Launcher: filepath.Join(bin, "mcp-gateway-launch"),
+		Launcher: launcher,
 		UIDStart: uidStart,
 		UIDCount: uidRanges,
 	})

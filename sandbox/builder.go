@@ -1,0 +1,124 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// builder makes the mounts of one sandbox on a thread of its own: those that can be made
+// on the host while the first process is, and the whole in the namespaces of that process.
+type builder struct {
+	root   *os.File
+	trees  []tree
+	covers covers
+	made   chan struct{} // closed when the first process has been made, or could not be
+	result chan error
+}
+
+// build begins. Whoever calls it must close made, and wait for the result.
+func (s *Sandbox) build(stage *stage, rules *ruleset) *builder {
+	b := &builder{made: make(chan struct{}), result: make(chan error, 1)}
+	onThread(func() {
+		err := b.prepare(s)
+		<-b.made
+		if err == nil && s.process != nil {
+			err = b.complete(s, stage, rules)
+		}
+		b.close()
+		b.result <- err
+	})
+	return b
+}
+
+// prepare makes what is mounted nowhere yet.
+func (b *builder) prepare(s *Sandbox) (err error) {
+	if b.trees, err = s.detach(); err != nil {
+		return err
+	}
+	if b.root, err = newRoot(s.spec, b.trees); err != nil {
+		return fmt.Errorf("make root: %w", err)
+	}
+	b.covers, err = s.runtime.newCovers()
+	return err
+}
+
+// complete enters the sandbox, with the daemon's privileges, when its first process has
+// the file system of /proc, and finishes it from the inside.
+func (b *builder) complete(s *Sandbox, stage *stage, rules *ruleset) error {
+	proc, err := stage.hear()
+	if err != nil {
+		return err
+	}
+	defer proc.Close()
+	if err := enter(s.process); err != nil {
+		return err
+	}
+	if err := b.mount(s.spec, proc); err != nil {
+		return err
+	}
+	if err := rules.fill(b.root, s.spec, b.trees); err != nil {
+		return err
+	}
+	s.network, err = openNetwork(s.spec.Network)
+	return err
+}
+
+// mount makes the sandbox's file system that of the mount namespace that this thread is in.
+func (b *builder) mount(spec Spec, proc *os.File) error {
+	if err := pivot(b.root); err != nil {
+		return err
+	}
+	if err := attach(b.root, append([]tree{{file: proc, target: procPath, dir: true}}, b.trees...)); err != nil {
+		return err
+	}
+	if err := b.makeReadOnly(); err != nil {
+		return err
+	}
+	// The launcher enters it, and would not say which it is.
+	dir, err := unix.Openat2(int(b.root.Fd()), spec.Dir, &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	if err != nil {
+		return fmt.Errorf("working directory %s: %w", spec.Dir, err)
+	}
+	unix.Close(dir)
+	if err := b.covers.mask(b.root, maskedPaths); err != nil {
+		return err
+	}
+	return b.covers.hide(b.root, spec.Hidden)
+}
+
+// makeReadOnly makes what was to be written until now read-only.
+func (b *builder) makeReadOnly() error {
+	settings, err := openBeneath(b.root, readOnlyPath)
+	if err != nil {
+		return err
+	}
+	defer settings.Close()
+	copied, err := clone(settings)
+	if err != nil {
+		return err
+	}
+	defer copied.Close()
+	err = errors.Join(seal(copied), moveMount(copied, settings), seal(b.root))
+	for _, t := range b.trees {
+		if t.target == devPath {
+			err = errors.Join(err, seal(t.file))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("make read-only: %w", err)
+	}
+	return nil
+}
+
+func (b *builder) close() {
+	if b.root != nil {
+		b.root.Close()
+	}
+	for _, t := range b.trees {
+		t.file.Close()
+	}
+	b.covers.close()
+}
