@@ -7,9 +7,14 @@ import "time"
 type Limits struct {
 	MaxBodyBytes    int64 `json:"max_body_bytes"`    // one HTTP request body
 	MaxMessageBytes int64 `json:"max_message_bytes"` // one line from a server
-	MaxSessions     int   `json:"max_sessions"`      // handshake-era sessions at a time
-	// MaxSessionsPerCaller leaves sandboxes for others.
-	MaxSessionsPerCaller int `json:"max_sessions_per_caller"`
+
+	MaxSessions             int `json:"max_sessions"` // handshake-era sessions at a time
+	MaxSessionsPerCaller    int `json:"max_sessions_per_caller"`
+	MaxConnections          int `json:"max_connections"` // of HTTP and what goes over it; and of gRPC
+	MaxConnectionsPerCaller int `json:"max_connections_per_caller"`
+	// MaxInstancesPerCaller leaves sandboxes for others: it bounds a caller's instances
+	// that others don't share, and its sessions that have one for themselves.
+	MaxInstancesPerCaller int `json:"max_instances_per_caller"`
 
 	Gateway     Quota            `json:"gateway"`      // of all requests together
 	PerIdentity Quota            `json:"per_identity"` // of each caller's

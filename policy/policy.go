@@ -48,18 +48,19 @@ type Server struct {
 	Program string `json:"program"`
 	// Revision is another whenever anything has changed that a sandbox is made of,
 	// the values of its secrets among them, and says nothing else of them.
-	Revision    string        `json:"revision"`
-	Eager       bool          `json:"eager"`        // start and initialise one instance before the gateway is ready
-	Instances   Instances     `json:"instances"`    // who shares an instance
-	Replicas    int           `json:"replicas"`     // of a shared server, > 0
-	Strategy    Strategy      `json:"strategy"`     // which replica serves a request
-	Warm        int           `json:"warm"`         // instances kept started and initialised for those who come
-	Timeout     time.Duration `json:"timeout"`      // longest wait for one answer or for the next progress, > 0
-	MaxTimeout  time.Duration `json:"max_timeout"`  // longest wait for an answer whatever the progress, >= Timeout
-	IdleTimeout time.Duration `json:"idle_timeout"` // an instance without calls for so long is stopped, > 0
-	FreezeAfter time.Duration `json:"freeze_after"` // one without calls for so long is frozen until the next; 0: never
-	ToolPins    PinMode       `json:"tool_pins"`
-	Network     *Network      `json:"network,omitempty"`
+	Revision     string        `json:"revision"`
+	Eager        bool          `json:"eager"`         // start and initialise one instance before the gateway is ready
+	Instances    Instances     `json:"instances"`     // who shares an instance
+	Replicas     int           `json:"replicas"`      // of a shared server, > 0
+	Strategy     Strategy      `json:"strategy"`      // which replica serves a request
+	Warm         int           `json:"warm"`          // instances kept started for those who come
+	Timeout      time.Duration `json:"timeout"`       // longest wait for one answer or for the next progress, > 0
+	MaxTimeout   time.Duration `json:"max_timeout"`   // longest wait for an answer whatever the progress, >= Timeout
+	IdleTimeout  time.Duration `json:"idle_timeout"`  // an instance without calls for so long is stopped, > 0
+	FreezeAfter  time.Duration `json:"freeze_after"`  // one without calls for so long is frozen until the next; 0: never
+	ReclaimAfter time.Duration `json:"reclaim_after"` // a frozen one without calls for so long gives memory back; 0: never
+	ToolPins     PinMode       `json:"tool_pins"`
+	Network      *Network      `json:"network,omitempty"`
 	// RequiredScopes are what a token must have to be good for the server, beside those
 	// that all must have.
 	RequiredScopes []string `json:"required_scopes,omitempty"`

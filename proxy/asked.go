@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"mcpgateway/proxy/report"
 	"mcpgateway/proxy/tail"
 	"mcpgateway/proxy/usage"
+	"mcpgateway/runtime/release"
 )
 
 // asked is what operators are told of a proxy: an operator.Source.
@@ -63,7 +63,7 @@ func (p asked) Follow(server string, n int) (*tail.Reader, error) {
 func (p asked) Status() report.Status {
 	all := p.memory.recent.All()
 	s := report.Status{
-		Version: version(), Started: p.started, Listeners: p.listening(), Sessions: p.sessions.Count(), Load: loadOf(all),
+		Version: release.Version(), Started: p.started, Listeners: p.listening(), Sessions: p.sessions.Count(), Load: loadOf(all),
 		Servers: map[report.State]int{}, Instances: len(p.fleet.Running()), Places: p.places(), Warnings: []string{}, LastReload: p.reloaded.Load(),
 	}
 	if err := p.ready(); err != nil {
@@ -92,14 +92,6 @@ func nearlyUsedUp(quotas []quota.State, budgets map[string]policy.Budget) (warni
 		}
 	}
 	return warnings
-}
-
-// version is that of the program, as it was built.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return ""
 }
 
 // Servers gives those of the generation in force.

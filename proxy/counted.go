@@ -43,6 +43,9 @@ func (p counted) HealthChecks() []health.Count { return p.fleet.HealthChecks() }
 // States gives instances, and the breakers of their places.
 func (p counted) States() []fleet.State { return p.fleet.States() }
 
+// Connected reports whether there is a daemon.
+func (p counted) Connected() bool { return p.daemon.Away() == nil }
+
 // LostRecords is how many records the audit log has lost.
 func (p counted) LostRecords() uint64 { return p.audit.Lost() }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,12 +14,18 @@ import (
 	"mcpgateway/proxy/redactor"
 )
 
+// ErrForeign says that a policy was made by a daemon of another version than the proxy's:
+// another proxy must be started.
+var ErrForeign = errors.New("the daemon is of another version than the proxy: install the same of both")
+
 // parse refuses a policy that leaves something unbounded, or that no listener
 // could work by.
 func parse(generation uint64, document []byte) (*policy.Policy, error) {
 	var next policy.Policy
-	if err := json.Unmarshal(document, &next); err != nil {
-		return nil, err
+	decoder := json.NewDecoder(bytes.NewReader(document))
+	decoder.DisallowUnknownFields() // a rule that nobody obeys would be none
+	if err := decoder.Decode(&next); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrForeign, err)
 	}
 	if next.Generation != generation {
 		return nil, fmt.Errorf("the document is of generation %d", next.Generation)
@@ -58,8 +65,8 @@ func checkServer(s policy.Server) error {
 	instances := []policy.Instances{policy.InstancesDefault, policy.InstancesPerSession, policy.InstancesPerIdentity, policy.InstancesShared}
 	strategies := []policy.Strategy{policy.StrategyLeastBusy, policy.StrategyRoundRobin, policy.StrategyConsistentHash}
 	switch {
-	case s.Timeout <= 0 || s.IdleTimeout <= 0 || s.FreezeAfter < 0:
-		return errors.New("timeout and idle_timeout must be above 0, and freeze_after not below")
+	case s.Timeout <= 0 || s.IdleTimeout <= 0 || s.FreezeAfter < 0 || s.ReclaimAfter < 0:
+		return errors.New("timeout and idle_timeout must be above 0, freeze_after and reclaim_after not below")
 	case s.MaxTimeout < s.Timeout:
 		return errors.New("max_timeout must not be below timeout")
 	case !slices.Contains(instances, s.Instances):

@@ -9,7 +9,8 @@ import (
 
 // checkLimits refuses limits that limit nothing, or everything.
 func checkLimits(l policy.Limits) error {
-	if l.MaxBodyBytes <= 0 || l.MaxMessageBytes <= 0 || l.MaxSessions <= 0 || l.MaxSessionsPerCaller <= 0 {
+	least := min(int64(l.MaxSessions), int64(l.MaxSessionsPerCaller), int64(l.MaxConnections), int64(l.MaxConnectionsPerCaller), int64(l.MaxInstancesPerCaller))
+	if min(l.MaxBodyBytes, l.MaxMessageBytes, least) <= 0 {
 		return fmt.Errorf("limits must be above 0: %+v", l)
 	}
 	for name, q := range l.Projects {

@@ -43,21 +43,26 @@ type Proxy struct {
 	refused  chan struct{} // closed when the first was refused
 	reason   error         // why; read after that
 	warm     atomic.Bool   // the eager servers have started
+	applying atomic.Bool   // Apply is under way
 	started  time.Time
 	applied  atomic.Int64 // when the generation in force was, in nanoseconds
 	reloaded atomic.Pointer[report.Reload]
-	serving  atomic.Pointer[[]report.Listener]
+	serving  atomic.Pointer[Listeners]
 	audit    *audit.Log
 	handover audit.Handover // came for the next generation; without a file if none did
+	lost     bool           // the daemon whose policy is in force; like handover it is for who calls Apply
+	back     chan struct{}  // holds a token if there is another one since
 
 	connections connections
 }
 
-// Daemon is what the proxy wants of the daemon. A *peer.Client is one.
+// Daemon is what the proxy wants of the daemon. A *peer.Link is one.
 type Daemon interface {
 	backend.Opener
 	// List gives the proxy's own sandboxes that run.
 	List(ctx context.Context) ([]control.Sandbox, error)
+	// Away is why there is no daemon; nil if there is one.
+	Away() error
 }
 
 // Options are what a proxy is made of.
@@ -87,6 +92,7 @@ func New(o Options) *Proxy {
 		memory:      memory,
 		first:       make(chan struct{}),
 		refused:     make(chan struct{}),
+		back:        make(chan struct{}, 1),
 		audit:       o.Audit,
 		started:     time.Now(),
 		connections: newConnections(),
@@ -100,6 +106,8 @@ func New(o Options) *Proxy {
 // Apply puts a generation in force, a policy.Policy as JSON. An error leaves the
 // one before in force. Calls must come one at a time.
 func (p *Proxy) Apply(generation uint64, document []byte) error {
+	p.applying.Store(true)
+	defer p.applying.Store(false)
 	err := p.apply(generation, document)
 	if err != nil && p.current.Load() == nil && p.reason == nil {
 		p.reason = err
@@ -112,6 +120,9 @@ func (p *Proxy) apply(generation uint64, document []byte) error {
 	file := p.handover
 	p.handover = audit.Handover{}
 	next, err := parse(generation, document)
+	if l := p.serving.Load(); err == nil && p.lost && l != nil {
+		err = l.judge(next, p.log)
+	}
 	if err == nil && next.Audit != nil && file.File == nil {
 		err = errors.New("it wants an audit log, but no file came with it")
 	}
@@ -138,6 +149,9 @@ func (p *Proxy) apply(generation uint64, document []byte) error {
 	rules.Auth.Prepare()
 	if p.logging != nil {
 		p.logging(next.Logging)
+	}
+	if p.lost {
+		p.returned(generation)
 	}
 	p.log.Info("policy applied", "generation", generation, "servers", len(next.Servers), "keys", len(next.Keys))
 	return nil
@@ -194,12 +208,20 @@ func (p *Proxy) Start(ctx context.Context) error {
 	if err := p.Await(ctx); err != nil {
 		return err
 	}
+	if failures := p.warmUp(ctx, nil); len(failures) > 0 {
+		return errors.Join(failures...)
+	}
+	p.warm.Store(true)
+	return nil
+}
+
+// warmUp starts the eager servers, all at a time, but for those that run.
+func (p *Proxy) warmUp(ctx context.Context, running map[string]bool) (failures []error) {
 	current := p.current.Load()
 	var starting sync.WaitGroup
 	var mu sync.Mutex
-	var failures []error
 	for name, server := range current.Policy.Servers {
-		if !server.Eager {
+		if !server.Eager || running[name] {
 			continue
 		}
 		starting.Go(func() {
@@ -211,11 +233,7 @@ func (p *Proxy) Start(ctx context.Context) error {
 		})
 	}
 	starting.Wait()
-	if len(failures) > 0 {
-		return errors.Join(failures...)
-	}
-	p.warm.Store(true)
-	return nil
+	return failures
 }
 
 // ServeAdmin serves the health checks and metrics until ctx ends.

@@ -72,7 +72,7 @@ func newPolicy(t *testing.T, generation uint64, eager bool, servers ...string) (
 	}
 	p = policy.Policy{
 		Generation: generation, Keys: []policy.Key{stored}, Transports: []string{"http"}, Authentication: proxytest.APIKeys(), Servers: map[string]policy.Server{},
-		Limits: policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 1 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
+		Limits: policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 1 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8, MaxConnections: 1024, MaxConnectionsPerCaller: 1024, MaxInstancesPerCaller: 8},
 	}
 	for _, name := range servers {
 		p.Servers[name] = policy.Server{
@@ -183,10 +183,14 @@ func TestBadPolicyIsRefused(t *testing.T) {
 		{"no body limit", func(p *policy.Policy) { p.Limits.MaxBodyBytes = 0 }},
 		{"no message limit", func(p *policy.Policy) { p.Limits.MaxMessageBytes = 0 }},
 		{"no session limit", func(p *policy.Policy) { p.Limits.MaxSessions = 0 }},
+		{"no limit of instances", func(p *policy.Policy) { p.Limits.MaxInstancesPerCaller = 0 }},
+		{"no limit of connections", func(p *policy.Policy) { p.Limits.MaxConnections = 0 }},
+		{"no limit of a caller's connections", func(p *policy.Policy) { p.Limits.MaxConnectionsPerCaller = 0 }},
 		{"no session limit of a caller", func(p *policy.Policy) { p.Limits.MaxSessionsPerCaller = 0 }},
 		{"no timeout", server(func(s *policy.Server) { s.Timeout = 0 })},
 		{"no idle timeout", server(func(s *policy.Server) { s.IdleTimeout = 0 })},
 		{"a negative freeze", server(func(s *policy.Server) { s.FreezeAfter = -1 })},
+		{"a negative reclaim", server(func(s *policy.Server) { s.ReclaimAfter = -1 })},
 		{"a cap below the timeout", server(func(s *policy.Server) { s.MaxTimeout = s.Timeout - 1 })},
 		{"unknown instances", server(func(s *policy.Server) { s.Instances = "per-moon" })},
 		{"unknown strategy", server(func(s *policy.Server) { s.Strategy = "" })},

@@ -14,10 +14,13 @@ func (p *Proxy) readiness() httpfront.Readiness {
 }
 
 func (p *Proxy) ready() error {
-	switch {
-	case p.current.Load() == nil:
+	if p.current.Load() == nil {
 		return errors.New("no policy yet")
-	case !p.warm.Load():
+	}
+	if why := p.away(); why != nil {
+		return why
+	}
+	if !p.warm.Load() {
 		return errors.New("eager servers are starting")
 	}
 	return nil
@@ -41,6 +44,9 @@ func (p *Proxy) readyServer(name string) (why error, known bool) {
 	}
 	if _, known = current.Policy.Servers[name]; !known {
 		return nil, false
+	}
+	if why = p.away(); why != nil {
+		return why, true
 	}
 	return p.fleet.Ready(name), true
 }

@@ -20,6 +20,7 @@ import (
 	"mcpgateway/proxy/telemetry"
 	"mcpgateway/proxy/tracing"
 	"mcpgateway/proxy/usage"
+	"mcpgateway/runtime/control"
 )
 
 // memory is what outlives a generation, so that a new one forgets no caller, no limit
@@ -69,6 +70,11 @@ func (m *memory) happened(e fleet.Event) {
 	m.metrics.Instance(e)
 	if e.Kind == fleet.Restarted {
 		m.recent.Restarted(e.Server)
+	}
+	if e.Lost { // what it has used since the last sample nobody knows
+		for _, w := range m.watchers() {
+			w.Ended(control.Exit{Sandbox: e.Sandbox, Server: e.Server, Stopped: true})
+		}
 	}
 }
 

@@ -2,10 +2,12 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/health"
+	"mcpgateway/runtime/control"
 )
 
 // CheckHealth watches the instances that have nothing to do, until ctx ends.
@@ -41,7 +43,7 @@ func (p *Proxy) Sample(ctx context.Context) error {
 func (p *Proxy) sample(ctx context.Context, now time.Time) {
 	running, err := p.daemon.List(ctx)
 	if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !errors.Is(err, control.ErrClosed) {
 			p.log.Warn("what the servers use is not known at the moment", "err", err)
 		}
 		return

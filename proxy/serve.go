@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"mcpgateway/policy"
 	"mcpgateway/proxy/grpcfront"
@@ -17,6 +18,10 @@ import (
 // Listeners are where clients connect, by transport. HTTP serves WebSocket and
 // HTTP+SSE, too, if the policy says so.
 type Listeners struct{ HTTP, GRPC, WebSocket, SSE []net.Listener }
+
+// callWait is how long calls in flight may go on when the gateway stops. What has not
+// ended by then is told why: the fronts have a little more patience with answers.
+const callWait = 5 * time.Second
 
 // Serve serves clients until ctx ends, then stops every instance and returns
 // when nothing runs any more. It refuses listeners of a transport that is off in
@@ -30,7 +35,7 @@ func (p *Proxy) Serve(parent context.Context, l Listeners) error {
 			return err
 		}
 	}
-	listening := l.describe()
+	listening := l
 	p.serving.Store(&listening)
 	l = l.counted(p.connections)
 	web := httpfront.Listeners{HTTP: l.HTTP, WebSocket: l.WebSocket, SSE: l.SSE}
@@ -41,11 +46,28 @@ func (p *Proxy) Serve(parent context.Context, l Listeners) error {
 	serving.Go(func() {
 		stop(grpcfront.New(p.current.Load, grpcfront.Readiness{Gateway: p.ready, Server: p.readyServer}, p.log).Serve(ctx, l.GRPC...))
 	})
+	ended := make(chan struct{})
+	var ending sync.WaitGroup
+	ending.Go(func() { p.endCalls(ctx, ended) })
 	serving.Wait()
+	close(ended)
+	ending.Wait()
 	if parent.Err() != nil {
 		return nil
 	}
 	return context.Cause(ctx)
+}
+
+// endCalls ends the calls that go on for too long after the end of ctx, unless all have ended.
+func (p *Proxy) endCalls(ctx context.Context, ended <-chan struct{}) {
+	<-ctx.Done()
+	patience := time.NewTimer(callWait)
+	defer patience.Stop()
+	select {
+	case <-patience.C:
+		p.fleet.Close()
+	case <-ended:
+	}
 }
 
 // describe says where clients connect.
@@ -64,7 +86,7 @@ func (l Listeners) describe() (all []report.Listener) {
 // listening is where clients connect, once they may.
 func (p *Proxy) listening() []report.Listener {
 	if l := p.serving.Load(); l != nil {
-		return append([]report.Listener{}, *l...)
+		return append([]report.Listener{}, l.describe()...)
 	}
 	return []report.Listener{}
 }

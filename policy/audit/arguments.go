@@ -2,8 +2,6 @@ package audit
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"slices"
@@ -24,9 +22,8 @@ func (s *settings) appendArguments(dst []byte, r *Record) []byte {
 	if len(r.Arguments) == 0 {
 		return dst
 	}
-	var sum [sha256.Size]byte
 	dst = append(dst, `,"arguments_digest":"`...)
-	dst = hex.AppendEncode(dst, s.digest(sum[:0], r.Arguments))
+	dst = s.appendDigest(dst, r.Arguments)
 	dst = append(dst, '"')
 	if !s.KeepsArguments(r.Server, r.Name) {
 		return dst

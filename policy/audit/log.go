@@ -59,8 +59,8 @@ func (h Handover) Close() {
 type Log struct {
 	keeper  Keeper
 	log     *slog.Logger
-	slots   chan struct{} // one for each record that was promised and is not written
-	queue   chan *entry   // as long as slots: who has a slot never waits
+	slots   *slots // one for each record that was promised and is not written
+	queue   *queue
 	blocked atomic.Bool   // the file can't be written, and the rule is block
 	lost    atomic.Uint64 // records, since the start
 	now     atomic.Pointer[settings]
@@ -76,7 +76,7 @@ type Log struct {
 // settings are what Write needs of the configuration. They never change.
 type settings struct {
 	*policy.Audit
-	digests sync.Pool // of hash.Hash
+	digests sync.Pool // of *digest
 }
 
 // change is a configuration that the writer has yet to take.
@@ -85,17 +85,11 @@ type change struct {
 	file   Handover
 }
 
-// entry is the members of a record on its way to the writer.
-type entry struct {
-	members []byte
-	slot    bool // it holds one
-}
-
 // New returns a log that is off until Apply. Run writes it.
 func New(keeper Keeper, log *slog.Logger) *Log {
 	return &Log{
 		keeper: keeper, log: log,
-		slots: make(chan struct{}, maxSlots), queue: make(chan *entry, maxSlots),
+		slots: newSlots(maxSlots), queue: newQueue(),
 		entries: sync.Pool{New: func() any { return new(entry) }},
 		poke:    make(chan struct{}, 1),
 		foreign: make(chan string, maxForeign),
@@ -113,7 +107,7 @@ func (l *Log) Apply(p *policy.Audit, file Handover) {
 	var s *settings
 	if p != nil {
 		s = &settings{Audit: p}
-		s.digests.New = func() any { return hmac.New(sha256.New, p.DigestKey) }
+		s.digests.New = func() any { return &digest{Hash: hmac.New(sha256.New, p.DigestKey)} }
 	}
 	l.nextMu.Lock()
 	if l.next != nil {
@@ -122,10 +116,7 @@ func (l *Log) Apply(p *policy.Audit, file Handover) {
 	l.next = &change{p, file}
 	l.nextMu.Unlock()
 	l.now.Store(s)
-	select {
-	case l.poke <- struct{}{}:
-	default:
-	}
+	signal(l.poke)
 }
 
 // Lost is how many records could not be written since the start.
@@ -148,17 +139,10 @@ func (l *Log) Reserve(ctx context.Context) (Slot, error) {
 	if l.blocked.Load() {
 		return Slot{}, ErrBlocked
 	}
-	select {
-	case l.slots <- struct{}{}:
-		return Slot{l}, nil
-	default:
+	if err := l.slots.acquire(ctx); err != nil {
+		return Slot{}, err
 	}
-	select {
-	case l.slots <- struct{}{}:
-		return Slot{l}, nil
-	case <-ctx.Done():
-		return Slot{}, context.Cause(ctx)
-	}
+	return Slot{l}, nil
 }
 
 // Write writes the record, once; it does not wait. The record may be changed
@@ -176,13 +160,13 @@ func (s Slot) Write(r *Record) {
 	e.slot = true
 	e.members = r.append(e.members[:0])
 	e.members = rules.appendArguments(e.members, r)
-	s.log.queue <- e
+	s.log.queue.add(e)
 }
 
 // Release gives the slot back: there is nothing to write.
 func (s Slot) Release() {
 	if s.log != nil {
-		<-s.log.slots
+		s.log.slots.release()
 	}
 }
 
@@ -198,13 +182,19 @@ func (l *Log) Mirror(line string) {
 	}
 }
 
-// digest is the keyed digest of arguments, HMAC-SHA-256.
-func (s *settings) digest(dst, arguments []byte) []byte {
-	h, _ := s.digests.Get().(hash.Hash)
-	defer s.digests.Put(h)
-	h.Reset()
-	_, _ = h.Write(arguments) // it never fails
-	return h.Sum(dst)
+// digest makes the keyed digests of arguments, HMAC-SHA-256.
+type digest struct {
+	hash.Hash
+	sum [sha256.Size]byte
+}
+
+// appendDigest appends the digest of arguments, in hexadecimal.
+func (s *settings) appendDigest(dst, arguments []byte) []byte {
+	d, _ := s.digests.Get().(*digest)
+	defer s.digests.Put(d)
+	d.Reset()
+	_, _ = d.Write(arguments) // it never fails
+	return hex.AppendEncode(dst, d.Sum(d.sum[:0]))
 }
 
 // Digest is what a record holds of a call's arguments.

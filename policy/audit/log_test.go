@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -235,7 +236,7 @@ func TestReserveWaitsForRoom(t *testing.T) {
 func BenchmarkReserveAndWrite(b *testing.B) {
 	r := Record{
 		Event: EventCall, Correlation: "0123456789abcdef", Subject: "key:abcdef", User: "alice", Method: policy.MethodAPIKey,
-		Source: "192.0.2.1", Transport: "http", Project: "alpha", Server: "files", Instance: "files-7", MCPMethod: "tools/call",
+		Source: netip.MustParseAddr("192.0.2.1"), Transport: "http", Project: "alpha", Server: "files", Instance: "files-7", MCPMethod: "tools/call",
 		Name: "read_file", Decision: Allow, Rule: "developers", Status: "ok", Duration: time.Millisecond, BytesIn: 300, BytesOut: 4000,
 		Arguments: []byte(`{"path":"/srv/projects/alpha/README.md"}`),
 	}
@@ -292,7 +293,7 @@ func TestStopDuringAReplacement(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- l.Run(ctx) }()
 	write(t, l, Record{Event: EventCall})
-	for len(l.slots) > 0 { // until it is written
+	for l.slots.free.Load() < maxSlots { // until it is written
 		<-time.After(time.Millisecond)
 	}
 	other := filepath.Join(k.dir, "other.log")

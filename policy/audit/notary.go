@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mcpgateway/policy/chain"
+	"mcpgateway/runtime/control"
 )
 
 const (
@@ -23,10 +24,14 @@ type notary struct {
 	heads  chan chain.Head // the newest that may be signed
 
 	mu   sync.Mutex
-	last uint64 // sequence of the head that was signed last
+	last chain.Head // of what was signed last, or is to be
 }
 
 var errStale = errors.New("a later head was signed meanwhile")
+
+// away reports whether an error says that there is no daemon at the moment. The next one
+// has another chain signed, which vouches for this one.
+func away(err error) bool { return errors.Is(err, control.ErrClosed) }
 
 // run has the heads signed that come, until ctx ends.
 func (n *notary) run(ctx context.Context) {
@@ -35,7 +40,7 @@ func (n *notary) run(ctx context.Context) {
 		select {
 		case head := <-n.heads:
 			_, err := n.checkpoint(ctx, head)
-			if err != nil && !errors.Is(err, errStale) && ctx.Err() == nil && time.Since(complained) >= complainPause {
+			if err != nil && !errors.Is(err, errStale) && !away(err) && ctx.Err() == nil && time.Since(complained) >= complainPause {
 				n.log.Error("the audit log is not signed", "err", err)
 				complained = time.Now()
 			}
@@ -59,12 +64,12 @@ func (n *notary) offer(head chain.Head) {
 func (n *notary) checkpoint(ctx context.Context, head chain.Head) (chain.Head, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if head.Sequence < n.last {
+	if head.Chain == n.last.Chain && head.Sequence < n.last.Sequence {
 		return chain.Head{}, errStale
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keeperTimeout)
 	defer cancel()
-	n.last = head.Sequence
+	n.last = head
 	return n.keeper.Checkpoint(ctx, head)
 }
 
@@ -74,6 +79,6 @@ func (n *notary) rotate(ctx context.Context, head chain.Head) (Handover, error) 
 	defer n.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keeperTimeout)
 	defer cancel()
-	n.last = head.Sequence
+	n.last = head
 	return n.keeper.Rotate(ctx, head)
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/json"
+	"net/netip"
 	"strconv"
 	"time"
 	"unicode"
@@ -36,7 +37,7 @@ type Record struct {
 	Subject     string // of the identity; unique
 	User        string // the name for people
 	Method      policy.Method
-	Source      string // the client's address
+	Source      netip.Addr // of the client
 	Transport   string
 	Project     string
 	Server      string
@@ -66,39 +67,57 @@ func (r *Record) append(dst []byte) []byte {
 	if when.IsZero() {
 		when = time.Now()
 	}
-	dst = append(dst, `"time":"`...)
-	dst = when.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
-	dst = append(dst, `","event":`...)
-	dst = appendText(dst, r.Event, maxText)
-	for _, m := range [...]struct {
-		key, text string
-		most      int
-	}{
-		{`,"correlation":`, r.Correlation, maxText},
-		{`,"trace":`, r.Trace, maxText},
-		{`,"subject":`, r.Subject, 2 * maxText},
-		{`,"user":`, r.User, maxText},
-		{`,"auth":`, string(r.Method), maxText},
-		{`,"source":`, r.Source, maxText},
-		{`,"transport":`, r.Transport, maxText},
-		{`,"project":`, r.Project, maxText},
-		{`,"server":`, r.Server, maxText},
-		{`,"instance":`, r.Instance, maxText},
-		{`,"method":`, r.MCPMethod, maxText},
-		{`,"name":`, r.Name, 2 * maxText},
-		{`,"decision":`, r.Decision, maxText},
-		{`,"rule":`, r.Rule, maxText},
-		{`,"status":`, r.Status, maxText},
-		{`,"reason":`, r.Reason, maxReason},
-	} {
-		if m.text != "" {
-			dst = append(dst, m.key...)
-			dst = appendText(dst, m.text, m.most)
-		}
-	}
+	dst = appendTime(append(dst, `"time":"`...), when)
+	dst = appendText(append(dst, `","event":`...), r.Event, maxText)
+	dst = appendMember(dst, `,"correlation":`, r.Correlation, maxText)
+	dst = appendMember(dst, `,"trace":`, r.Trace, maxText)
+	dst = appendMember(dst, `,"subject":`, r.Subject, 2*maxText)
+	dst = appendMember(dst, `,"user":`, r.User, maxText)
+	dst = appendMember(dst, `,"auth":`, string(r.Method), maxText)
+	dst = appendAddress(dst, `,"source":`, r.Source)
+	dst = appendMember(dst, `,"transport":`, r.Transport, maxText)
+	dst = appendMember(dst, `,"project":`, r.Project, maxText)
+	dst = appendMember(dst, `,"server":`, r.Server, maxText)
+	dst = appendMember(dst, `,"instance":`, r.Instance, maxText)
+	dst = appendMember(dst, `,"method":`, r.MCPMethod, maxText)
+	dst = appendMember(dst, `,"name":`, r.Name, 2*maxText)
+	dst = appendMember(dst, `,"decision":`, r.Decision, maxText)
+	dst = appendMember(dst, `,"rule":`, r.Rule, maxText)
+	dst = appendMember(dst, `,"status":`, r.Status, maxText)
+	dst = appendMember(dst, `,"reason":`, r.Reason, maxReason)
 	dst = appendNumber(dst, `,"duration_us":`, r.Duration.Microseconds())
 	dst = appendNumber(dst, `,"bytes_in":`, r.BytesIn)
 	return appendNumber(dst, `,"bytes_out":`, r.BytesOut)
+}
+
+// appendTime appends a time as 2006-01-02T15:04:05.000000Z.
+func appendTime(dst []byte, when time.Time) []byte {
+	when = when.UTC()
+	dst = when.AppendFormat(dst, time.RFC3339) // which package time is quick at
+	dst[len(dst)-1] = '.'
+	for unit := 100 * time.Millisecond; unit >= time.Microsecond; unit /= 10 {
+		dst = append(dst, '0'+byte(time.Duration(when.Nanosecond())/unit%10))
+	}
+	return append(dst, 'Z')
+}
+
+// appendMember appends a member, unless it is empty.
+func appendMember(dst []byte, key, text string, most int) []byte {
+	if text == "" {
+		return dst
+	}
+	return appendText(append(dst, key...), text, most)
+}
+
+func appendAddress(dst []byte, key string, address netip.Addr) []byte {
+	switch {
+	case !address.IsValid():
+		return dst
+	case address.Zone() != "": // any text
+		return appendMember(dst, key, address.String(), maxText)
+	}
+	dst = append(append(dst, key...), '"')
+	return append(address.AppendTo(dst), '"')
 }
 
 func appendNumber(dst []byte, key string, n int64) []byte {
@@ -118,6 +137,9 @@ func appendText(dst []byte, text string, most int) []byte {
 		text = text[:most]
 	}
 	dst = append(dst, '"')
+	if !cut && isPlain(text) { // nearly always
+		return append(append(dst, text...), '"')
+	}
 	plain := 0 // text[plain:i] is as it will be
 	for i := range len(text) {
 		switch c := text[i]; {
@@ -134,6 +156,17 @@ func appendText(dst []byte, text string, most int) []byte {
 		dst = append(dst, "…"...)
 	}
 	return append(dst, '"')
+}
+
+// isPlain reports whether a text is of ASCII that prints, and stands in a JSON string as it
+// is.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // appendPrintable appends JSON, or what stands in one of its strings, and escapes

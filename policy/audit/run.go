@@ -32,13 +32,14 @@ func (l *Log) Run(ctx context.Context) error {
 func (l *Log) step(ctx context.Context, w *writer) {
 	timer := time.NewTimer(w.wait(time.Now()))
 	defer timer.Stop()
-	queue := l.queue
+	some := l.queue.some
 	if w.file == nil || w.stuck() {
-		queue = nil // what waits there has its slots
+		some = nil // what waits there has its slots
 	}
 	select {
-	case first := <-queue:
-		l.write(w, first, time.Now())
+	case <-some:
+		l.gather(ctx, w)
+		l.write(w, time.Now())
 	case <-l.poke:
 		l.take(ctx, w)
 	case line := <-l.foreign:
@@ -56,29 +57,47 @@ func (l *Log) step(ctx context.Context, w *writer) {
 		w.due(now)
 	}
 	l.blocked.Store(w.stuck())
+	l.queue.remind()
+}
+
+// gather waits for more to write at once, unless there is enough of it, or what is written
+// is to be on the disk as soon as can be.
+func (l *Log) gather(ctx context.Context, w *writer) {
+	if w.rules.Sync == policy.SyncAlways || l.queue.length.Load() >= maxBatch {
+		return
+	}
+	timer := time.NewTimer(maxLag)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-l.queue.many:
+	case <-ctx.Done():
+	}
 }
 
 // stuck reports whether calls must wait until lines can be written.
 func (w *writer) stuck() bool { return w.failing != nil && w.rules.OnFull != policy.OnFullDrop }
 
-// write writes an entry, and what is queued behind it.
-func (l *Log) write(w *writer, first *entry, now time.Time) {
-	if w.failing != nil {
-		w.lose(first)
-		return
-	}
-	w.addGap(now)
-	w.add(first)
-	for w.batch.Len() < maxBatch {
-		select {
-		case e := <-l.queue:
-			w.add(e)
-		default:
-			w.flush(now)
-			return
+// write writes what is queued, as much as goes at once, and returns how much that was.
+func (l *Log) write(w *writer, now time.Time) (taken int64) {
+	failing := w.failing != nil
+	for taken < maxBatch && (failing || w.batch.Len() < maxBatch) {
+		e := l.queue.take()
+		if e == nil {
+			break
 		}
+		taken++
+		if failing {
+			w.lose(e)
+			continue
+		}
+		w.addGap(now)
+		w.add(e)
 	}
-	w.flush(now)
+	if !failing && taken > 0 {
+		w.flush(now)
+	}
+	return taken
 }
 
 // lose counts a record that can't be written.
@@ -96,7 +115,7 @@ func (w *writer) loses(n uint64) {
 // written takes back an entry.
 func (l *Log) written(e *entry) {
 	if e.slot {
-		<-l.slots
+		l.slots.release()
 		l.entries.Put(e)
 	}
 }
@@ -127,16 +146,12 @@ func (l *Log) take(ctx context.Context, w *writer) {
 
 // drain writes what is queued now.
 func (l *Log) drain(w *writer, now time.Time) {
-	for range len(l.queue) {
-		if w.file == nil || w.stuck() {
+	for left := l.queue.length.Load(); left > 0 && w.file != nil && !w.stuck(); {
+		taken := l.write(w, now)
+		if taken == 0 {
 			return
 		}
-		select {
-		case e := <-l.queue:
-			l.write(w, e, now)
-		default:
-			return
-		}
+		left -= taken
 	}
 }
 
@@ -169,7 +184,7 @@ func (l *Log) finish(ctx context.Context, w *writer) {
 		now := time.Now()
 		w.flush(now)
 		l.drain(w, now)
-		w.loses(uint64(len(l.queue)))
+		w.loses(uint64(max(0, l.queue.length.Load())))
 		w.shut(ctx, now)
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 const (
 	maxBatch      = 512                    // records that are written at once
+	maxLag        = 5 * time.Millisecond   // for which one waits for others to be written with
 	retryPause    = 250 * time.Millisecond // between attempts to write what could not be
 	rotatePause   = 10 * time.Second       // after the daemon gave no other file
 	complainPause = time.Minute            // between lines about one trouble
@@ -146,6 +147,9 @@ func (w *writer) rotate(ctx context.Context, now time.Time) {
 	}
 	w.rotateFrom = now.Add(rotatePause)
 	next, err := w.notary.rotate(ctx, w.batch.Head())
+	if away(err) {
+		return
+	}
 	if err != nil {
 		w.log.Error("the audit log has no other file: it grows on", "bytes", w.size, "err", err)
 		return
@@ -154,8 +158,13 @@ func (w *writer) rotate(ctx context.Context, now time.Time) {
 	w.open(next, next.After, nil, now)
 }
 
-// replace takes a file that came with a configuration. The chain goes on in it.
+// replace takes a file that came with a configuration. The chain goes on in it, unless
+// there is another daemon now.
 func (w *writer) replace(ctx context.Context, next Handover, now time.Time) {
+	if next.File != nil && w.batch.ID != "" && next.Chain != w.batch.ID {
+		w.begin(next, now)
+		return
+	}
 	if next.File == nil || w.file != nil && (next.Number < w.number || sameFile(w.file, next.File)) {
 		next.Close()
 		return
@@ -171,6 +180,24 @@ func (w *writer) replace(ctx context.Context, next Handover, now time.Time) {
 		}
 		after = &signed
 	}
+	w.open(next, after, left, now)
+}
+
+// begin begins another chain, by a handover of a daemon that signs nothing of the one
+// before. In the same file that names the last record, signed or not, so that what is
+// signed from now on vouches for it. The first line of a file must name what was signed.
+func (w *writer) begin(next Handover, now time.Time) {
+	left := w.batch.Rewind()
+	after := next.After
+	if w.file != nil {
+		w.sync(now)
+	}
+	if w.file != nil && w.batch.Sequence > 0 && sameFile(w.file, next.File) && fileSize(next.File) > 0 {
+		head := w.batch.Head()
+		after = &head
+	}
+	w.batch.Chain = chain.Chain{}
+	w.unsigned, w.signed, w.rotateFrom = time.Time{}, 0, time.Time{}
 	w.open(next, after, left, now)
 }
 

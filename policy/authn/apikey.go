@@ -26,17 +26,32 @@ const (
 
 // ParseAPIKey splits the text of a key. Its errors are *Error, and do not quote the text.
 func ParseAPIKey(text string) (id, secret string, err error) {
-	parts := strings.SplitN(text, "_", 3)
-	if len(parts) != 3 || parts[0] != keyPrefix || len(parts[1]) != keyIDLen || len(parts[2]) != keySecretLen {
+	prefix, rest, _ := strings.Cut(text, "_")
+	id, secret, _ = strings.Cut(rest, "_")
+	switch {
+	case prefix != keyPrefix || len(id) != keyIDLen || len(secret) != keySecretLen:
 		return "", "", invalid("%s: want %s_ID_SECRET", badKey, keyPrefix)
-	}
-	if strings.Trim(parts[1], "0123456789abcdefghijklmnopqrstuvwxyz") != "" {
+	case !isOf(id, isLowerOrDigit):
 		return "", "", invalid("%s: its id has other characters than lower-case letters and digits", badKey)
-	}
-	if _, err := base64.RawURLEncoding.DecodeString(parts[2]); err != nil {
+	case !isOf(secret, isBase64URL):
 		return "", "", invalid("%s: its secret is not base64url", badKey)
 	}
-	return parts[1], parts[2], nil
+	return id, secret, nil
+}
+
+func isOf(text string, allowed func(byte) bool) bool {
+	for i := range len(text) {
+		if !allowed(text[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func isLowerOrDigit(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' }
+
+func isBase64URL(c byte) bool {
+	return isLowerOrDigit(c) || c >= 'A' && c <= 'Z' || c == '-' || c == '_'
 }
 
 // NewAPIKey makes a key: the part to be stored, and the text for its holder,
@@ -63,15 +78,24 @@ func NewAPIKey(name string, servers, projects []string, expires time.Time) (poli
 
 // APIKeys are the keys of one policy generation. It is immutable.
 type APIKeys struct {
-	byID map[string]policy.Key
+	byID map[string]apiKey
 	now  func() time.Time
+}
+
+// apiKey is a key and whose it is.
+type apiKey struct {
+	hash   [sha256.Size]byte
+	holder policy.Identity
 }
 
 // NewAPIKeys returns the keys to check against. With none, everybody is refused.
 func NewAPIKeys(keys []policy.Key) *APIKeys {
-	byID := make(map[string]policy.Key, len(keys))
+	byID := make(map[string]apiKey, len(keys))
 	for _, key := range keys {
-		byID[key.ID] = key
+		byID[key.ID] = apiKey{key.Hash, policy.Identity{
+			Subject: "key:" + key.ID, Name: key.Name, Method: policy.MethodAPIKey,
+			Servers: key.Servers, Projects: key.Projects, Key: key.Name, Expires: key.Expires,
+		}}
 	}
 	return &APIKeys{byID: byID, now: time.Now}
 }
@@ -83,23 +107,21 @@ func (k *APIKeys) identify(text string) (policy.Identity, error) {
 	if err != nil {
 		return policy.Identity{}, err
 	}
-	// An unknown id is compared with the zero Key: it costs the same hash.
+	// An unknown id is compared with the zero key: it costs the same hash.
 	key, known := k.byID[id]
-	matched := matches(key, secret)
-	switch {
+	matched := matches(key.hash, secret)
+	switch expires := key.holder.Expires; {
 	case !known || !matched:
 		return policy.Identity{}, invalid(badKey)
-	case !key.Expires.IsZero() && !k.now().Before(key.Expires):
+	case !expires.IsZero() && !k.now().Before(expires):
 		return policy.Identity{}, &Error{Kind: Expired, Text: "the API key has expired"}
 	}
-	return policy.Identity{
-		Subject: "key:" + id, Name: key.Name, Method: policy.MethodAPIKey,
-		Servers: key.Servers, Projects: key.Projects, Key: key.Name, Expires: key.Expires,
-	}, nil
+	return key.holder, nil
 }
 
-// matches reports whether secret is the key's secret, in constant time.
-func matches(key policy.Key, secret string) bool {
-	sum := sha256.Sum256([]byte(secret))
-	return subtle.ConstantTimeCompare(sum[:], key.Hash[:]) == 1
+// matches reports whether a secret is the one of a hash, in constant time.
+func matches(hash [sha256.Size]byte, secret string) bool {
+	var onStack [keySecretLen]byte
+	sum := sha256.Sum256(append(onStack[:0], secret...))
+	return subtle.ConstantTimeCompare(sum[:], hash[:]) == 1
 }

@@ -26,7 +26,7 @@ func TestNewAPIKeyIsParsed(t *testing.T) {
 		if err != nil {
 			t.Fatalf("parse %q: %v", text, err)
 		}
-		if id != key.ID || !matches(key, secret) {
+		if id != key.ID || !matches(key.Hash, secret) {
 			t.Fatalf("got id %q, want %q with a matching secret", id, key.ID)
 		}
 	}

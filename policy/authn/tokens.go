@@ -62,7 +62,8 @@ func (t *tokens) published() bool { return len(t.keys) == 0 && !t.policy.Own }
 // as long as its key is still one.
 func (a *Authenticator) token(ctx context.Context, text string, r Request) (policy.Identity, error) {
 	t := a.tokens
-	digest := sha256.Sum256([]byte(text))
+	var onStack [1 << 10]byte // enough for most
+	digest := sha256.Sum256(append(onStack[:0], text...))
 	v := t.cache.get(digest)
 	if v != nil && v.source != nil {
 		set, err := v.source.current(ctx)

@@ -79,4 +79,12 @@ func (b *Batch) Rewind() (left [][]byte) {
 	return left
 }
 
-func (b *Batch) clear() { b.lines, b.parts, b.written = b.lines[:0], b.parts[:0], 0 }
+// maxKept bounds the room that an empty batch keeps, in bytes.
+const maxKept = 1 << 20
+
+func (b *Batch) clear() {
+	if cap(b.lines) > maxKept {
+		b.lines = nil
+	}
+	b.lines, b.parts, b.written = b.lines[:0], b.parts[:0], 0
+}

@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -15,8 +16,9 @@ type bucket struct {
 	limiter *rate.Limiter // nil: full
 	by      policy.Rate   // of the limiter
 	last    time.Time     // the latest time that was seen
-	inside  int           // requests in flight
 	gone    bool          // it was forgotten: another has its name
+
+	inside atomic.Int64 // requests in flight; whoever adds one has mu
 }
 
 // bound is a bucket and what it is held to. The zero bound bounds nothing.
@@ -32,7 +34,7 @@ const busyRetry = time.Second
 
 // lackingLocked is why a request can't be let in now; nil if it can. mu must be held.
 func (b *bound) lackingLocked(now time.Time) *Error {
-	if most := b.quota.Concurrent; most > 0 && b.bucket.inside >= most {
+	if most := b.quota.Concurrent; most > 0 && b.bucket.inside.Load() >= int64(most) {
 		return &Error{What: b.what, Limit: b.quota, Concurrent: true, RetryAfter: busyRetry}
 	}
 	if wait := b.bucket.waitLocked(b.quota.Rate, now); wait > 0 {
@@ -65,7 +67,7 @@ func (b *bucket) takeLocked(by *policy.Rate, now time.Time) {
 	if by != nil {
 		b.limiter.AllowN(b.laterLocked(now), 1)
 	}
-	b.inside++
+	b.inside.Add(1)
 }
 
 // laterLocked keeps time from going back, for which the limiter would pay twice:
@@ -77,11 +79,7 @@ func (b *bucket) laterLocked(now time.Time) time.Time {
 	return b.last
 }
 
-func (b *bucket) leave() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.inside--
-}
+func (b *bucket) leave() { b.inside.Add(-1) }
 
 // forget marks the bucket as gone if that takes nothing from anybody and gives
 // nobody anything: nobody is in flight, and it is as full as a new one.
@@ -89,7 +87,7 @@ func (b *bucket) forget(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	full := b.limiter == nil || b.limiter.TokensAt(b.laterLocked(now)) >= float64(b.by.Burst)
-	b.gone = full && b.inside == 0
+	b.gone = full && b.inside.Load() == 0
 	return b.gone
 }
 

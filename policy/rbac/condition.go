@@ -37,6 +37,7 @@ const (
 type condition struct {
 	whole   cel.Program
 	partial cel.Program // for requests of which not everything is known
+	timed   bool        // it may come to something else at another time
 }
 
 // fault is a mistake in a condition, at a place in its text counted from 1.
@@ -93,7 +94,15 @@ func (c *compiler) compile(text string) (*condition, []fault) {
 	if err != nil {
 		return nil, []fault{{1, 1, err.Error()}}
 	}
-	return &condition{whole, partial}, nil
+	return &condition{whole, partial, namesTime(checked.NativeRep())}, nil
+}
+
+// namesTime reports whether a condition looks at the time.
+func namesTime(checked *ast.AST) (named bool) {
+	ast.PostOrderVisit(checked.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		named = named || e.Kind() == ast.IdentKind && e.AsIdent() == "now"
+	}))
+	return named
 }
 
 // identityFields are what conditions may say of a caller.

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"mcpgateway/policy"
 )
@@ -27,8 +28,9 @@ type Engine struct {
 
 	actions, projects, servers, tools, resources, prompts *index
 
-	denies, conditional, unnamed, ofResources set
-	scratch                                   sync.Pool // of *scratch
+	denies, conditional, timed, unnamed, ofResources set
+	denySome                                         set       // what denies something, and not everything
+	scratch                                          sync.Pool // of *scratch
 }
 
 // rule is a permission of a role.
@@ -174,7 +176,9 @@ func (e *Engine) index() {
 	e.tools = newIndex(size, func(i int) []string { return e.rules[i].Tools }, unnamed)
 	e.resources = newIndex(size, func(i int) []string { return e.rules[i].Resources }, unnamed)
 	e.prompts = newIndex(size, func(i int) []string { return e.rules[i].Prompts }, unnamed)
-	e.denies, e.conditional, e.unnamed, e.ofResources = newSet(size), newSet(size), newSet(size), newSet(size)
+	for _, s := range []*set{&e.denies, &e.conditional, &e.timed, &e.unnamed, &e.ofResources, &e.denySome} {
+		*s = newSet(size)
+	}
 	for i := range e.rules {
 		r := &e.rules[i]
 		if r.Denies() {
@@ -182,6 +186,12 @@ func (e *Engine) index() {
 		}
 		if r.when != nil {
 			e.conditional.add(i)
+			if r.when.timed {
+				e.timed.add(i)
+			}
+		}
+		if r.Denies() && (!unnamed(i) || !slices.Contains(r.Actions, "*")) {
+			e.denySome.add(i)
 		}
 		if unnamed(i) {
 			e.unnamed.add(i)
@@ -199,23 +209,31 @@ func (e *Engine) index() {
 	}
 }
 
-// MayUse reports whether there may be anything of a server that a caller may use.
-func (e *Engine) MayUse(id *policy.Identity, project, server string) bool {
-	return e.Decide(&Request{Identity: id, Project: project, Server: server, Action: "ping"}).Allowed
+// MayUse reports whether there may be anything of a server that a caller may use at a
+// time. If the answer is the same at every time, always is true.
+func (e *Engine) MayUse(id *policy.Identity, project, server string, now time.Time) (may, always bool) {
+	d, always := e.decide(&Request{Identity: id, Project: project, Server: server, Action: "ping", Now: now})
+	return d.Allowed, always
 }
 
 // Decide says whether a request is allowed.
 func (e *Engine) Decide(r *Request) Decision {
+	d, _ := e.decide(r)
+	return d
+}
+
+// decide says also whether it is so at every time.
+func (e *Engine) decide(r *Request) (d Decision, always bool) {
 	if r.Identity == nil || r.Identity.Subject == "" {
-		return Decision{Rule: "the caller is nobody"}
+		return Decision{Rule: "the caller is nobody"}, true
 	}
 	s, _ := e.scratch.Get().(*scratch)
 	defer e.scratch.Put(s)
 	what := r.subject()
 	if !e.find(r, what, s) {
-		return Decision{Rule: "no role of the caller holds here"}
+		return Decision{Rule: "no role of the caller holds here"}, true
 	}
-	return e.judge(r, what, s.found)
+	return e.judge(r, what, s.found), !s.found.meets(e.timed)
 }
 
 // find leaves in s.found the rules that match a request, but for their conditions.
@@ -248,7 +266,7 @@ func (e *Engine) keepNames(what subject, s *scratch) {
 	}
 	switch what.kind {
 	case kindAnything:
-		e.anything(s)
+		s.found.less(e.denySome) // and keep what allows something, and what denies everything
 	case kindOther:
 		s.found.and(e.unnamed)
 	case kindTool:
@@ -261,16 +279,6 @@ func (e *Engine) keepNames(what subject, s *scratch) {
 		e.resource(what.name, s)
 	case kindTemplate:
 		e.template(what.name, s)
-	}
-}
-
-// anything keeps what allows something, and what denies everything.
-func (e *Engine) anything(s *scratch) {
-	for i := s.found.next(0); i >= 0; i = s.found.next(i + 1) {
-		r := &e.rules[i]
-		if r.Denies() && (!e.unnamed.has(i) || !slices.Contains(r.Actions, "*")) {
-			s.found.remove(i)
-		}
 	}
 }
 
@@ -320,7 +328,7 @@ func (e *Engine) judge(r *Request, what subject, found set) Decision {
 			allow = w*64 + bits.TrailingZeros64(allows)
 		}
 	}
-	in := input{request: r, subject: what}
+	var in *input // which few need
 	unmet := -1
 	for _, denies := range [...]bool{true, false} {
 		if !denies && allow >= 0 {
@@ -330,7 +338,10 @@ func (e *Engine) judge(r *Request, what subject, found set) Decision {
 			if !e.conditional.has(i) || e.denies.has(i) != denies {
 				continue
 			}
-			switch answer := e.rules[i].when.evaluate(&in); {
+			if in == nil {
+				in = &input{request: r, subject: what}
+			}
+			switch answer := e.rules[i].when.evaluate(in); {
 			case denies && (answer == holds || answer == fails):
 				return Decision{false, e.rules[i].text}
 			case !denies && (answer == holds || answer == depends):

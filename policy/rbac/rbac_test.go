@@ -325,12 +325,19 @@ roles:
       - {actions: [tools/call], servers: [e], when: 'project == "q"'}
       - {actions: [tools/call], servers: [f]}
       - {effect: deny, actions: ["*"], servers: [f], tools: ["*"]}
+      - {actions: [tools/call], servers: [h], when: '[1].exists(n, n == 1 && now < timestamp("2030-01-01T00:00:00Z"))'}
+      - {actions: [tools/call], servers: [i]}
+      - {effect: deny, actions: ["*"], servers: [i], when: 'now.getFullYear() == 2029'}
 bindings: [{role: r, keys: [k]}]
 `)
 	id := &policy.Identity{Subject: "key:1", Key: "k"}
-	for server, want := range map[string]bool{"a": true, "b": false, "c": true, "d": false, "e": false, "f": true, "g": false} {
-		if got := e.MayUse(id, "p", server); got != want {
-			t.Errorf("%s: got %v, want %v", server, got, want)
+	for server, want := range map[string]bool{"a": true, "b": false, "c": true, "d": false, "e": false, "f": true, "g": false, "h": false, "i": true} {
+		now := time.Date(2030, 1, 2, 0, 0, 0, 0, time.UTC)
+		got, always := e.MayUse(id, "p", server, now)
+		before, _ := e.MayUse(id, "p", server, now.AddDate(-1, 0, 0))
+		timed := server == "h" || server == "i"
+		if got != want || before == got && timed || always == timed {
+			t.Errorf("%s: got %v, before that %v, and %v that it is always so, want %v", server, got, before, always, want)
 		}
 	}
 }

@@ -18,6 +18,22 @@ func (s set) and(other set) {
 	}
 }
 
+func (s set) less(other set) {
+	for i := range s {
+		s[i] &^= other[i]
+	}
+}
+
+// meets reports whether something is in both.
+func (s set) meets(other set) bool {
+	for i := range s {
+		if s[i]&other[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 func (s set) or(other set) {
 	for i := range s {
 		s[i] |= other[i]

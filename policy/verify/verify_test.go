@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,18 @@ func (b *book) proxy() {
 	*b.last() = b.calls.AppendOpened(*b.last(), chain.Calls, b.now, b.signed, len(*b.last()) == 0)
 }
 
+// again begins a chain because another daemon has come. The proxy, which has stayed, names
+// its last record, signed or not.
+func (b *book) again() {
+	b.ids++
+	last := b.calls.Head()
+	b.calls = chain.Chain{ID: fmt.Sprintf("chain%d", b.ids)}
+	if err := b.calls.Follow(last); err != nil {
+		b.t.Fatal(err)
+	}
+	*b.last() = b.calls.AppendOpened(*b.last(), chain.Calls, b.now, &last, false)
+}
+
 func (b *book) call(n int) {
 	for range n {
 		*b.last() = b.calls.Append(*b.last(), []byte(`"event":"call","name":"a\"b"`))
@@ -90,6 +103,10 @@ func whole(t testing.TB) *book {
 	b.call(2)
 	b.sign()
 	b.proxy()
+	b.call(2)
+	b.sign()
+	b.call(2) // nobody signs them
+	b.again()
 	b.call(2)
 	b.sign()
 	return b
@@ -147,7 +164,7 @@ func TestWholeLogIsGood(t *testing.T) {
 	t.Parallel()
 	b := whole(t)
 	r := b.check(t.TempDir(), b.logs())
-	if !r.Good() || len(r.Notes) > 0 || r.Records != 12+6 {
+	if !r.Good() || len(r.Notes) > 0 || r.Records != 17+7 {
 		t.Errorf("got %d records, problems\n%snotes\n%s", r.Records, texts(r.Problems), texts(r.Notes))
 	}
 }
@@ -267,9 +284,15 @@ func TestAlterationsAreNamed(t *testing.T) {
 		{"truncated", func(_ *book, l *logs) {
 			l.calls[1] = edit(l.calls[1], func(x [][]byte) [][]byte { return x[:len(x)-1] })
 		},
-			"1:6: record 2: the chain ends here, but record 3 was there when it was signed on 2026-01-02 03:04:09Z: record 3 is missing, removed or truncated\n"},
+			"1:12: record 2: the chain ends here, but record 3 was there when it was signed on 2026-01-02 03:04:10Z: record 3 is missing, removed or truncated\n"},
 		{"last chain removed", func(_ *book, l *logs) { l.calls[1] = edit(l.calls[1], func(x [][]byte) [][]byte { return x[:3] }) },
-			"1:3: record 3 of chain chain2 was signed on 2026-01-02 03:04:09Z, and nothing of that chain is here: the end of the log is missing\n"},
+			"1:3: record 3 of chain chain3 was signed on 2026-01-02 03:04:10Z, and nothing of that chain is here: the end of the log is missing\n"},
+		{"rewritten where nothing was signed", func(b *book, l *logs) {
+			l.calls[1] = edit(l.calls[1], func(x [][]byte) [][]byte { x[8] = b.forge(x[7], 4); return x })
+		}, "1:11: record 1: does not follow the record before it: either is not the one that was written\n"},
+		{"added where nothing was signed", func(b *book, l *logs) {
+			l.calls[1] = edit(l.calls[1], func(x [][]byte) [][]byte { return slices.Insert(x, 9, b.forge(x[8], 5)) })
+		}, "1:12: record 1: goes on from record 5 of chain chain2, which ends here with 6\n"},
 		{"backup removed", func(_ *book, l *logs) { l.calls[0] = nil },
 			"0: the daemon put this file aside and did not delete it, but it is not here: all of its records are missing\n"},
 		{"rewritten without the key", func(b *book, l *logs) {
@@ -312,6 +335,17 @@ func TestAlterationsAreNamed(t *testing.T) {
 	}
 }
 
+// forge makes a record that follows another one, which is the nth of its chain.
+func (b *book) forge(line []byte, n uint64) []byte {
+	end := bytes.LastIndexByte(bytes.TrimSpace(line), '"')
+	forged := chain.Chain{}
+	if err := forged.Follow(chain.Head{Hash: string(line[end-chain.HashLength : end])}); err != nil {
+		b.t.Fatal(err)
+	}
+	forged.Sequence = n
+	return forged.Append(nil, []byte(`"event":"call","name":"another"`))
+}
+
 func edit(content []byte, change func([][]byte) [][]byte) []byte {
 	lines := bytes.SplitAfter(content, []byte("\n"))
 	return bytes.Join(change(lines[:len(lines)-1]), nil)
@@ -345,7 +379,14 @@ func TestWithoutAnAttacker(t *testing.T) {
 			return b.logs()
 		}, ""},
 		{"running", func(b *book) logs { b.call(2); return b.logs() }, "records 4 to 5 are not signed yet"},
-		{"a chain without a signature", func(b *book) logs { b.proxy(); return b.logs() }, "what chain chain3 has is not signed yet"},
+		{"a chain without a signature", func(b *book) logs { b.proxy(); return b.logs() }, "what chain chain4 has is not signed yet"},
+		{"another daemon, twice", func(b *book) logs {
+			b.call(1)
+			b.again()
+			b.again()
+			b.sign()
+			return b.logs()
+		}, ""},
 		{"cut now", func(b *book) logs { b.call(1); *b.last() = (*b.last())[:len(*b.last())-20]; return b.logs() }, "half a record"},
 		{"rotated away", func(b *book) logs {
 			b.record(chain.EventDeleted, `"file":"/log/0"`)

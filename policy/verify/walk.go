@@ -213,8 +213,13 @@ func (w *walker) judgeStart(l line, e event) {
 	for i := len(w.passed) - 1; i >= 0; i-- {
 		before := w.passed[i]
 		if e.After != nil && before.chain == e.After.Chain {
-			if before.last < e.After.Sequence {
+			// What is not signed is the last record that there was.
+			unsigned := e.After.Signature == ""
+			switch {
+			case before.last < e.After.Sequence, unsigned && before.last > e.After.Sequence:
 				w.problem(l.sequence, "goes on from record %d of chain %s, which ends here with %d", e.After.Sequence, before.chain, before.last)
+			case unsigned && before.chain == w.chain && w.hash != "" && w.hash != e.After.Hash:
+				w.problem(l.sequence, "does not follow the record before it: either is not the one that was written")
 			}
 			return
 		}

@@ -10,27 +10,35 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Bounds are those of all connections, of the strangers of one address, who have
-// shown no valid key yet, and of one caller, who may have a quarter of all.
+// Bounds are those of all connections, of those of one caller, and of the strangers of
+// one address, who have shown no valid key yet.
 type Bounds struct {
-	slots        chan struct{}
+	room         func() (all, each int)
 	maxStrangers int
 
 	mu        sync.Mutex
+	left      sync.Cond // somebody has
+	open      int
 	strangers map[netip.Prefix]int
 	callers   map[string]int
 }
 
-// New returns bounds for listeners that have them in common.
-func New(most, strangers int) *Bounds {
-	return &Bounds{slots: make(chan struct{}, most), maxStrangers: strangers, strangers: map[netip.Prefix]int{}, callers: map[string]int{}}
+// New returns bounds for listeners that have them in common. room says how many
+// connections there may be in all and of each caller, whenever one more comes.
+func New(room func() (all, each int), strangers int) *Bounds {
+	b := &Bounds{room: room, maxStrangers: strangers, strangers: map[netip.Prefix]int{}, callers: map[string]int{}}
+	b.left.L = &b.mu
+	return b
 }
+
+// Fixed is room that is always the same; one caller may have all of it.
+func Fixed(all int) func() (int, int) { return func() (int, int) { return all, all } }
 
 // Limit makes a listener take part in the bounds.
 func (b *Bounds) Limit(l net.Listener) net.Listener { return &limited{l, b} }
@@ -42,11 +50,11 @@ type limited struct {
 
 // Accept waits for a free place, and closes what a stranger has too many of.
 func (l *limited) Accept() (net.Conn, error) {
-	l.bounds.slots <- struct{}{}
+	l.bounds.take()
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
-			<-l.bounds.slots
+			l.bounds.giveBack()
 			return nil, err
 		}
 		from := source(conn.RemoteAddr())
@@ -66,7 +74,7 @@ const silence = time.Minute
 // by itself it tries for a quarter of an hour, and a stream that nobody reads
 // would take a session's messages meanwhile. What can't be set is no harm.
 func hurry(conn net.Conn) {
-	socket, ok := conn.(syscall.Conn)
+	socket, ok := Socket(conn)
 	if !ok {
 		return
 	}
@@ -79,6 +87,21 @@ func hurry(conn net.Conn) {
 	})
 }
 
+// Socket finds what carries a connection in plain text, which the proxy's listeners have
+// wrapped. TLS has none that anybody else may touch.
+func Socket(conn net.Conn) (*net.TCPConn, bool) {
+	for {
+		switch known := conn.(type) {
+		case *net.TCPConn:
+			return known, true
+		case interface{ Plain() net.Conn }:
+			conn = known.Plain()
+		default:
+			return nil, false
+		}
+	}
+}
+
 // source is who an address is counted as: of IPv6, everybody has a /64.
 func source(a net.Addr) netip.Prefix {
 	tcp, ok := a.(*net.TCPAddr)
@@ -88,6 +111,30 @@ func source(a net.Addr) netip.Prefix {
 	address := tcp.AddrPort().Addr().Unmap().WithZone("")
 	prefix, _ := address.Prefix(min(address.BitLen(), 64))
 	return prefix
+}
+
+// take waits for a free place.
+func (b *Bounds) take() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for {
+		if all, _ := b.room(); b.open < all {
+			break
+		}
+		b.left.Wait()
+	}
+	b.open++
+}
+
+func (b *Bounds) giveBack() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.giveBackLocked()
+}
+
+func (b *Bounds) giveBackLocked() {
+	b.open--
+	b.left.Broadcast()
 }
 
 func (b *Bounds) enter(from netip.Prefix) bool {
@@ -105,26 +152,29 @@ type counted struct {
 	net.Conn
 	bounds *Bounds
 	from   netip.Prefix
+	caller atomic.Pointer[string] // nil: a stranger; set once, with bounds.mu held
 
-	// Guarded by bounds.mu:
-	caller string // "": a stranger
-	closed bool
+	closed bool // guarded by bounds.mu
 }
 
 // know makes a stranger one who is known, and reports false if that one has too many
 // connections.
 func (c *counted) know(caller string) bool {
+	if c.caller.Load() != nil { // as for each request but a connection's first
+		return true
+	}
 	b := c.bounds
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if c.caller != "" || c.closed {
+	if c.caller.Load() != nil || c.closed {
 		return true
 	}
-	if b.callers[caller] >= cap(b.slots)/4 {
+	if _, each := b.room(); b.callers[caller] >= each {
 		return false
 	}
 	b.callers[caller]++
-	c.caller = caller
+	known := caller // so that the parameter is not moved to the heap for each request
+	c.caller.Store(&known)
 	b.forgetLocked(c.from)
 	return true
 }
@@ -134,6 +184,9 @@ func (b *Bounds) forgetLocked(from netip.Prefix) {
 		delete(b.strangers, from)
 	}
 }
+
+// Plain is the connection itself.
+func (c *counted) Plain() net.Conn { return c.Conn }
 
 func (c *counted) Close() error {
 	defer c.leave()
@@ -149,23 +202,31 @@ func (c *counted) leave() {
 		return
 	}
 	c.closed = true
-	<-b.slots
-	if c.caller == "" {
+	b.giveBackLocked()
+	caller := c.caller.Load()
+	if caller == nil {
 		b.forgetLocked(c.from)
 		return
 	}
-	if b.callers[c.caller]--; b.callers[c.caller] == 0 {
-		delete(b.callers, c.caller)
+	if b.callers[*caller]--; b.callers[*caller] == 0 {
+		delete(b.callers, *caller)
 	}
 }
 
-// Known says that a connection, or the one below its TLS, is that of a caller who has
+// Known says that a connection, or the one below it, is that of a caller who has
 // shown a valid key. It reports false, and nothing changes, if that caller has too
 // many of them.
 func Known(conn net.Conn, caller string) bool {
-	if secured, ok := conn.(*tls.Conn); ok {
-		conn = secured.NetConn()
+	for {
+		switch known := conn.(type) {
+		case *counted:
+			return known.know(caller)
+		case *tls.Conn:
+			conn = known.NetConn()
+		case interface{ Plain() net.Conn }:
+			conn = known.Plain()
+		default:
+			return true
+		}
 	}
-	c, ok := conn.(*counted)
-	return !ok || c.know(caller)
 }

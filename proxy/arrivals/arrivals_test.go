@@ -5,8 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"sync/atomic"
-	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +20,7 @@ func TestStrangersAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	most := New(8, 2)
+	most := New(Fixed(8), 2)
 	limited := most.Limit(l)
 	dial := func() net.Conn {
 		t.Helper()
@@ -70,18 +70,18 @@ func TestStrangersAreBounded(t *testing.T) {
 	if err := <-ended; err == nil {
 		t.Error("got one accepted")
 	}
-	if got := len(most.slots); got != 3 {
+	if got := most.open; got != 3 {
 		t.Errorf("got %d places taken by three connections", got)
 	}
 }
 
-// One caller can't take every place either: who has a quarter of all stays a stranger
-// with any more.
+// One caller can't take every place either: who has all that one may have stays a
+// stranger with any more.
 func TestCallersAreBounded(t *testing.T) {
 	t.Parallel()
-	b := New(8, 8)
+	b := New(func() (int, int) { return 8, 2 }, 8)
 	arrive := func() *counted {
-		b.slots <- struct{}{}
+		b.take()
 		b.enter(netip.Prefix{})
 		near, far := net.Pipe()
 		t.Cleanup(func() { far.Close() })
@@ -104,8 +104,8 @@ func TestCallersAreBounded(t *testing.T) {
 	for _, c := range []*counted{first, second, third, other} {
 		c.Close()
 	}
-	if len(b.slots) != 0 || len(b.callers) != 0 || len(b.strangers) != 0 {
-		t.Errorf("got %d places, %v and %v left", len(b.slots), b.callers, b.strangers)
+	if b.open != 0 || len(b.callers) != 0 || len(b.strangers) != 0 {
+		t.Errorf("got %d places, %v and %v left", b.open, b.callers, b.strangers)
 	}
 }
 
@@ -122,12 +122,16 @@ func TestDeadConnectionsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer far.Close()
-	conn, err := New(1, 1).Limit(Count(l, new(atomic.Int64))).Accept()
+	conn, err := New(Fixed(1), 1).Limit(Count(l, new(atomic.Int64))).Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	raw, err := conn.(*counted).Conn.(syscall.Conn).SyscallConn()
+	socket, ok := Socket(conn)
+	if !ok {
+		t.Fatal("got no socket")
+	}
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,5 +157,31 @@ func TestSource(t *testing.T) {
 	}
 	if got := source(&net.UnixAddr{}); got.IsValid() {
 		t.Errorf("got %s", got)
+	}
+}
+
+// A bound that is raised holds for who comes next.
+func TestRoomChanges(t *testing.T) {
+	t.Parallel()
+	var all atomic.Int64
+	all.Store(1)
+	b := New(func() (int, int) { return int(all.Load()), 1 }, 8)
+	b.take()
+	all.Store(2)
+	b.take()
+	taken := make(chan struct{})
+	go func() {
+		defer close(taken)
+		b.take()
+	}()
+	select {
+	case <-taken:
+		t.Fatal("got a third place of two")
+	case <-time.After(10 * time.Millisecond):
+	}
+	b.giveBack()
+	<-taken
+	if b.open != 2 {
+		t.Errorf("got %d places taken, want 2", b.open)
 	}
 }

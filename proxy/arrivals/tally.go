@@ -1,11 +1,9 @@
 package arrivals
 
 import (
-	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 )
 
 // Count makes a listener count the connections that are open.
@@ -38,10 +36,5 @@ func (c *tallied) Close() error {
 	return c.Conn.Close()
 }
 
-// SyscallConn is that of the connection itself.
-func (c *tallied) SyscallConn() (syscall.RawConn, error) {
-	if own, ok := c.Conn.(syscall.Conn); ok {
-		return own.SyscallConn()
-	}
-	return nil, errors.ErrUnsupported
-}
+// Plain is the connection itself.
+func (c *tallied) Plain() net.Conn { return c.Conn }

@@ -13,7 +13,7 @@ func TestCount(t *testing.T) {
 		t.Fatal(err)
 	}
 	var open atomic.Int64
-	limited := New(8, 8).Limit(Count(l, &open))
+	limited := New(Fixed(8), 8).Limit(Count(l, &open))
 	var accepted []net.Conn
 	for range 2 {
 		far, err := net.Dial("tcp", l.Addr().String())

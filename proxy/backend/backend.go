@@ -29,6 +29,9 @@ type Opener interface {
 	Stop(ctx context.Context, sandbox string) error
 	Freeze(ctx context.Context, sandbox string) error
 	Thaw(ctx context.Context, sandbox string) error
+	// Reclaim has the kernel take bytes of memory back from one; with zero, all that it
+	// can do without.
+	Reclaim(ctx context.Context, sandbox string, bytes int64) error
 }
 
 // Network serves the network of an instance, through descriptors that it takes
@@ -45,6 +48,7 @@ type Spec struct {
 	MaxTimeout      time.Duration // longest wait for an answer, whatever the progress; Timeout if it is less
 	IdleTimeout     time.Duration // an instance unused for so long is stopped, > 0
 	FreezeAfter     time.Duration // an instance unused for so long is frozen; 0: never
+	ReclaimAfter    time.Duration // one that is frozen and unused for so long gives memory back; 0: never
 	MaxMessageBytes int           // longest line of the server, > 0
 	// Tools are those with times of their own, by name.
 	Tools  map[string]policy.Tool

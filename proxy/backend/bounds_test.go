@@ -33,8 +33,8 @@ func TestOutboxWaitsForRoom(t *testing.T) {
 	go func() { waiting <- o.put(t.Context(), m, nil) }()
 	for range 2 {
 		<-o.filled
-		if lines, ok := o.take(nil); !ok || len(lines) != len(m.Raw())+1 {
-			t.Errorf("got %d bytes, %v, want %d", len(lines), ok, len(m.Raw())+1)
+		if lines := o.take(); len(lines) != len(m.Raw())+1 {
+			t.Errorf("got %d bytes, want %d", len(lines), len(m.Raw())+1)
 		}
 	}
 	if err := <-waiting; err != nil {
@@ -47,8 +47,8 @@ func TestOutboxWaitsForRoom(t *testing.T) {
 	if err := o.put(t.Context(), m, nil); !errors.Is(err, errSession) {
 		t.Errorf("got error %v after the end, want %v", err, errSession)
 	}
-	if _, ok := o.take(nil); ok {
-		t.Error("got lines after the end")
+	if lines := o.take(); lines != nil || !o.ended() {
+		t.Errorf("got %d bytes after the end", len(lines))
 	}
 }
 

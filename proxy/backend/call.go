@@ -16,7 +16,7 @@ import (
 // and last of all, always, one response: the server's, or one that says why
 // there is none.
 type Call struct {
-	*link.Queue
+	link.Queue
 	conn   *Conn
 	id     uint64 // toward the server
 	method string
@@ -29,10 +29,9 @@ type Call struct {
 	failure error // why the gateway itself ended it; set before the response
 
 	// Guarded by conn.mu:
-	timer       *time.Timer // nil without a limit
 	started     time.Time
 	limit       time.Duration
-	deadline    time.Time // of the timer
+	deadline    time.Time // when it has taken too long; zero without a limit
 	clientID    []byte
 	clientToken []byte
 	detached    bool // nobody reads the queue
@@ -88,10 +87,10 @@ func (c *Call) Pause(longest time.Duration) {
 	c.waitLocked(longest)
 }
 
-// waitLocked sets the timer. conn.mu must be held.
+// waitLocked sets the deadline. conn.mu must be held.
 func (c *Call) waitLocked(d time.Duration) {
 	c.deadline = time.Now().Add(d)
-	c.timer.Reset(d)
+	c.conn.alarm.setLocked(c.deadline)
 }
 
 // Resume gives the server its time anew.
@@ -102,17 +101,14 @@ func (c *Call) Resume() {
 	c.waitLocked(c.limit)
 }
 
-// finish gives the call its response. The caller must have taken the call out of
+// finish gives the call its response, of which nobody else has a part. The caller must have taken the call out of
 // the table, so that this happens once.
 func (c *Call) finish(response mcp.Message) {
 	c.conn.mu.Lock()
-	if c.timer != nil {
-		c.timer.Stop()
-	}
 	id := c.clientID
 	c.conn.mu.Unlock()
 	if response.ID() != nil {
-		response = response.WithID(id)
+		response = response.Readdressed(id)
 	}
 	if c.method == mcp.MethodListen {
 		if span := response.InResult("_meta", mcp.MetaSubscription); !span.Empty() {
@@ -128,14 +124,8 @@ func (c *Call) failAs(why mcp.Failure, text string) {
 	c.finish(mcp.NewFailure([]byte("0"), why, text))
 }
 
-// expire ends a call that took too long.
-func (c *Call) expire() {
-	c.conn.mu.Lock()
-	limit := c.limit
-	c.conn.mu.Unlock()
-	if c.conn.take(c.id) == nil {
-		return
-	}
+// late ends a call that took longer than limit, which nobody else can end any more.
+func (c *Call) late(limit time.Duration) {
 	c.conn.sendCancelled(c.id, "timeout")
 	c.failAs(mcp.FailureLate, c.conn.lateText(c.method, limit))
 }
@@ -146,7 +136,7 @@ func (c *Call) expire() {
 func (c *Call) extendLocked(d time.Duration) {
 	elapsed := time.Since(c.started)
 	d = min(d, c.longest-elapsed)
-	if c.timer == nil || time.Now().Add(d).Before(c.deadline) {
+	if c.deadline.IsZero() || time.Now().Add(d).Before(c.deadline) {
 		return
 	}
 	c.limit = (elapsed + d).Round(time.Millisecond)
@@ -179,7 +169,8 @@ func (*Conn) link(call *Call, err error) (link.Call, error) {
 // Ask sends a request as it is but for its id and progress token, and says what
 // its caller is to get.
 func (c *Conn) Ask(ctx context.Context, request mcp.Message, wants Wants) (*Call, error) {
-	call := &Call{Queue: link.NewQueue(), conn: c, method: request.Method(), wants: wants, clientID: request.ID(), started: time.Now()}
+	call := &Call{conn: c, method: request.Method(), wants: wants, clientID: request.ID(), started: time.Now()}
+	call.Init()
 	call.timeout, call.longest = c.spec().waits(request)
 	span := request.Param("_meta", "progressToken")
 	if !span.Empty() {
@@ -190,16 +181,15 @@ func (c *Conn) Ask(ctx context.Context, request mcp.Message, wants Wants) (*Call
 		return nil, err
 	}
 	link.Serve(ctx, c.Sandbox())
-	id := strconv.AppendUint(nil, call.id, 10)
+	var digits [20]byte
+	id := strconv.AppendUint(digits[:0], call.id, 10)
 	if c.mode != ofSession && call.token != nil {
 		request = request.Replace(span, id)
 	}
 	err := c.put(ctx, request, id, call.timeout)
 	var ended *link.EndedError
 	if err != nil && !errors.As(err, &ended) { // else the call is answered with the cause of the end
-		if c.take(call.id) != nil && call.timer != nil {
-			call.timer.Stop()
-		}
+		c.take(call.id)
 		return nil, err
 	}
 	return call, nil
@@ -231,7 +221,7 @@ func (c *Conn) register(call *Call, task bool) error {
 		return link.ErrBusy
 	}
 	c.lastID++
-	c.lastUsed = time.Now()
+	c.lastUsed = call.started
 	c.tasks = c.tasks || task
 	call.id = c.lastID
 	if c.mode != ofSession && call.token != nil {
@@ -239,8 +229,8 @@ func (c *Conn) register(call *Call, task bool) error {
 		call.token = strconv.AppendUint(nil, call.id, 10)
 	}
 	if call.method != mcp.MethodListen || c.mode != stateless { // which is answered when it ends
-		call.limit, call.deadline = call.timeout, time.Now().Add(call.timeout)
-		call.timer = time.AfterFunc(call.timeout, call.expire)
+		call.limit, call.deadline = call.timeout, call.started.Add(call.timeout)
+		c.alarm.setLocked(call.deadline)
 	}
 	c.calls[call.id] = call
 	return nil
@@ -265,6 +255,10 @@ func (c *Conn) roomLocked(owner string) bool {
 func (c *Conn) take(id uint64) *Call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.takeLocked(id)
+}
+
+func (c *Conn) takeLocked(id uint64) *Call {
 	call := c.calls[id]
 	if call == nil {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ const (
 	ofSession mode = iota // the one client of a handshake-era session, whose messages pass as they are
 	ofGateway             // the gateway, in the handshake era, in the name of whoever calls
 	stateless             // nobody: each request stands for itself
+	untouched             // it has not been told: nothing was written to it, nor read
 )
 
 // role is what a Conn is for.
@@ -39,17 +41,21 @@ type role struct {
 // concurrently.
 type Conn struct {
 	settings atomic.Pointer[Spec] // changed by adjust alone
-	role
-	log    *slog.Logger
-	secret *redactor.Redactor
-	files  control.Opened
-	exit   <-chan control.Exit
-	outbox *outbox
-	asking chan []byte // the gateway's own questions, which wait for a server that runs
-	idle   *time.Timer
-	done   chan struct{}
-	hello  mcp.Message // the server's answer to initialize or server/discover, if the gateway asked
+	role                          // set for good when begun is closed, under mu
+	begun    chan struct{}
+	log      *slog.Logger
+	secret   *redactor.Redactor
+	files    control.Opened
+	exit     <-chan control.Exit
+	outbox   *outbox
+	long     *long
+	asking   chan []byte // the gateway's own questions, which wait for a server that runs
+	idle     *time.Timer
+	ending   chan struct{} // closed when it has begun to end
+	done     chan struct{}
+	hello    mcp.Message // the server's answer to initialize or server/discover, if the gateway asked
 
+	known      atomic.Bool // see Ended
 	greeted    atomic.Bool // it was started, and answered if it was asked
 	startedFor string      // the id of the request, for the log
 
@@ -62,6 +68,7 @@ type Conn struct {
 
 	mu        sync.Mutex
 	calls     map[uint64]*Call
+	alarm     alarm
 	probes    map[uint64]chan<- mcp.Message
 	abandoned time.Time // until when it may be busy with calls that their clients gave up
 	lastID    uint64
@@ -81,7 +88,7 @@ type Conn struct {
 func (c *Conn) spec() *Spec { return c.settings.Load() }
 
 // newConn takes over an opened server.
-func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role, log *slog.Logger) (*Conn, error) {
+func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role, longs *longs, log *slog.Logger) (*Conn, error) {
 	secret, err := redactor.New(spec.Secrets)
 	if err != nil {
 		return nil, err
@@ -89,10 +96,12 @@ func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role
 	c := &Conn{
 		secret:   secret,
 		role:     as,
+		begun:    make(chan struct{}),
 		log:      log.With("server", spec.Server, "project", spec.Project, "sandbox", opened.Sandbox),
 		files:    opened,
 		exit:     exit,
 		outbox:   newOutbox(),
+		ending:   make(chan struct{}),
 		asking:   make(chan []byte),
 		probes:   map[uint64]chan<- mcp.Message{},
 		done:     make(chan struct{}),
@@ -102,6 +111,12 @@ func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role
 		started:  time.Now(),
 	}
 	c.settings.Store(&spec)
+	c.long = &long{all: longs, conn: c, most: int64(spec.MaxMessageBytes)}
+	c.alarm.timer = time.AfterFunc(math.MaxInt64, c.expire)
+	c.outbox.try, c.outbox.broken = trier(opened.Stdin), c.closedInput
+	if as.mode != untouched {
+		close(c.begun)
+	}
 	c.mu.Lock() // the timer may fire before it is assigned
 	c.idle = time.AfterFunc(spec.IdleTimeout, c.checkIdle)
 	c.mu.Unlock()
@@ -183,6 +198,7 @@ func (c *Conn) run(opener Opener, network Network) {
 	// Until the sandbox is gone: a server may have something to send as it stops.
 	connected, disconnect := context.WithCancel(context.Background())
 	defer disconnect()
+	helpers.Go(func() { c.followDaemon(connected) })
 	helpers.Go(func() { c.serveNetwork(connected, network) })
 	helpers.Go(func() { c.write(connected, opener) })
 	helpers.Go(func() { tail = c.drainStderr(c.files.Stderr) })
@@ -212,9 +228,27 @@ func (c *Conn) serveNetwork(ctx context.Context, network Network) {
 	}
 }
 
-// read serves the server's output and returns why it ended.
+// begin gives an untouched instance what it is for, and reports whether it was to be had.
+func (c *Conn) begin(as role, correlation string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mode != untouched || c.ended != nil || c.draining != nil {
+		return false
+	}
+	c.role, c.startedFor, c.held, c.lastUsed = as, correlation, false, time.Now()
+	close(c.begun)
+	return true
+}
+
+// read serves the server's output, once it is known whose it is, and returns why it ended.
 func (c *Conn) read() error {
-	lines := mcp.NewLineReader(c.files.Stdout, c.spec().MaxMessageBytes)
+	select {
+	case <-c.begun:
+	case exit := <-c.exit:
+		return &exitError{exit}
+	}
+	lines := mcp.NewLineReader(c.files.Stdout, int(c.long.most))
+	lines.Long = c.long
 	for {
 		line, err := lines.Read()
 		if err != nil {
@@ -229,14 +263,20 @@ func (c *Conn) cause(readErr error) error {
 	if err := c.Err(); err != nil {
 		return err
 	}
+	var exited *exitError
+	if errors.As(readErr, &exited) {
+		return exited
+	}
 	if errors.Is(readErr, mcp.ErrTooLong) {
-		return &overError{fmt.Sprintf("server %q was stopped: it sent a line of more than %d bytes, its limit", c.spec().Server, c.spec().MaxMessageBytes)}
+		return &overError{fmt.Sprintf("server %q was stopped: it sent a line of more than %d bytes, its limit", c.spec().Server, c.long.most)}
 	}
 	timer := time.NewTimer(exitWait)
 	defer timer.Stop()
 	select {
 	case exit := <-c.exit:
 		return &exitError{exit}
+	case <-c.files.Over:
+		return &LostError{c.spec().Server}
 	case <-timer.C:
 		return &hungUpError{fmt.Sprintf("server %q was stopped: it closed its input or output", c.spec().Server)}
 	}
@@ -250,6 +290,9 @@ func (c *Conn) shut(cause error) {
 }
 
 func (c *Conn) shutLocked(cause error) {
+	if c.mode == untouched && c.ended == nil {
+		close(c.begun)
+	}
 	c.endLocked(cause)
 	// Interrupts the reader, which does the rest.
 	expire(c.files.Stdout, time.Unix(1, 0))
@@ -275,6 +318,7 @@ func (c *Conn) end(cause error) {
 	}
 	c.mu.Unlock()
 	c.idle.Stop()
+	c.alarm.timer.Stop()
 	c.outbox.close(cause)
 	c.forgetQuestions(calls)
 	for _, call := range calls {
@@ -287,6 +331,9 @@ func (c *Conn) end(cause error) {
 
 // stop makes sure that the sandbox is gone.
 func (c *Conn) stop(opener Opener) {
+	if c.Lost() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopWait)
 	defer cancel()
 	err := opener.Stop(ctx, c.files.Sandbox)

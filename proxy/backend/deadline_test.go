@@ -71,7 +71,7 @@ func TestPausedCallDoesNotExpire(t *testing.T) {
 // nothing else.
 func TestToolsHaveTimesOfTheirOwn(t *testing.T) {
 	const (
-		short, long = 200 * time.Millisecond, time.Minute
+		short, long = time.Second, time.Minute // also for a process that starts
 		token       = `,"_meta":{"progressToken":1}`
 	)
 	for _, test := range []struct {
@@ -80,12 +80,12 @@ func TestToolsHaveTimesOfTheirOwn(t *testing.T) {
 		tool       policy.Tool   // slow
 		want       string
 	}{
-		{"shorter", `"name":"slow","arguments":{"n":600}`, long, policy.Tool{Timeout: short, MaxTimeout: short}, "within 200ms"},
-		{"shorter, in other letters", `"name":"\u0073low","arguments":{"n":600}`, long, policy.Tool{Timeout: short, MaxTimeout: short}, "within 200ms"},
-		{"longer", `"name":"slow","arguments":{"n":5}`, short, policy.Tool{Timeout: long, MaxTimeout: long}, `"done"`},
-		{"with progress", `"name":"slow","arguments":{"n":9}` + token, long, policy.Tool{Timeout: 500 * time.Millisecond, MaxTimeout: long}, `"done"`},
-		{"over its cap", `"name":"slow","arguments":{"n":600}` + token, long, policy.Tool{Timeout: short, MaxTimeout: 400 * time.Millisecond}, "within 400ms"},
-		{"another tool", `"name":"wait"`, short, policy.Tool{Timeout: long, MaxTimeout: long}, "within 200ms"},
+		{"shorter", `"name":"slow","arguments":{"n":600}`, long, policy.Tool{Timeout: short, MaxTimeout: short}, "within 1s"},
+		{"shorter, in other letters", `"name":"\u0073low","arguments":{"n":600}`, long, policy.Tool{Timeout: short, MaxTimeout: short}, "within 1s"},
+		{"longer", `"name":"slow","arguments":{"n":15}`, short, policy.Tool{Timeout: long, MaxTimeout: long}, `"done"`},
+		{"with progress", `"name":"slow","arguments":{"n":15}` + token, long, policy.Tool{Timeout: short, MaxTimeout: long}, `"done"`},
+		{"over its cap", `"name":"slow","arguments":{"n":600}` + token, long, policy.Tool{Timeout: short, MaxTimeout: 1500 * time.Millisecond}, "within 1.5s"},
+		{"another tool", `"name":"wait"`, short, policy.Tool{Timeout: long, MaxTimeout: long}, "within 1s"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			request := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{` + test.call + `}}`
@@ -104,5 +104,40 @@ func TestToolsHaveTimesOfTheirOwn(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// All calls have one timer: each ends at its own time, whichever began first and whatever
+// has been answered meanwhile.
+func TestCallsEndAtTheirOwnTimes(t *testing.T) {
+	pool, _ := newPool(t)
+	s := spec("echo")
+	s.Tools = map[string]policy.Tool{"wait": {Timeout: 300 * time.Millisecond}, "again": {Timeout: 10 * time.Millisecond}}
+	conn := start(t, pool, s)
+	ask := func(id, tool string) *Call {
+		c, err := conn.Ask(t.Context(), parse(t, `{"jsonrpc":"2.0","id":`+id+`,"method":"tools/call","params":{"name":"`+tool+`"}}`), Wants{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	long := ask("1", "nobody knows this one, who waits")
+	long.Pause(time.Hour)
+	first := ask("2", "wait")
+	wait(t, ask("3", "again")) // its time passes when it is answered, or not
+	second := ask("4", "wait")
+	for i, c := range []*Call{first, second} {
+		began := c.started
+		if got := string(wait(t, c)[0].Raw()); !strings.Contains(got, "within 300ms") {
+			t.Errorf("call %d: got %s", i, got)
+		}
+		if took := time.Since(began); took < 300*time.Millisecond {
+			t.Errorf("call %d: ended after %s", i, took)
+		}
+	}
+	conn.mu.Lock()
+	defer conn.mu.Unlock()
+	if len(conn.calls) == 1 && !conn.alarm.at.Equal(long.deadline) {
+		t.Errorf("got the alarm set for %s, want the deadline of the call that is left, %s", conn.alarm.at, long.deadline)
 	}
 }

@@ -19,6 +19,9 @@ func (c *Conn) dispatch(line []byte) {
 		c.discard(line, err)
 		return
 	}
+	if len(line) > mcp.LongLine {
+		m = m.HeldBy(c.long.hold)
+	}
 	if m.Method() == mcp.MethodToolsChanged {
 		c.changes.Add(1)
 		c.toolsChanged()
@@ -145,7 +148,7 @@ func (c *Conn) targetLocked(method string) (*link.Queue, *Call) {
 	if newest == nil || (count > 1 && c.listening) {
 		return c.inbox, nil
 	}
-	return newest.Queue, newest
+	return &newest.Queue, newest
 }
 
 // newestLocked finds the newest call that suits, and how many do.

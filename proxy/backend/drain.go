@@ -26,6 +26,11 @@ func (e *UnhealthyError) Error() string {
 // Leaving reports whether the instance takes no more calls: it drains, or has ended,
 // or is about to.
 func (c *Conn) Leaving() bool {
+	select {
+	case <-c.files.Over: // and followDaemon may not have noticed yet
+		c.shut(&LostError{c.spec().Server})
+	default:
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ended != nil || c.draining != nil

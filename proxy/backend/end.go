@@ -1,7 +1,10 @@
 package backend
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"mcpgateway/runtime/control"
@@ -51,10 +54,43 @@ func (c *Conn) Revision() string { return c.files.Revision }
 
 // endLocked keeps the first cause of the end. c.mu must be held.
 func (c *Conn) endLocked(cause error) {
-	if c.ended == nil {
-		c.ended, c.endedAt = cause, time.Now()
+	if c.ended != nil {
+		return
+	}
+	c.ended, c.endedAt = cause, time.Now()
+	close(c.ending)
+	var lost *LostError
+	if errors.As(cause, &lost) {
+		c.known.Store(true) // before any call ends
 	}
 }
+
+// LostError says that an instance has ended with the daemon that started it.
+type LostError struct{ server string }
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("server %q has ended with the gateway's daemon, which started it; the next call starts it again", e.server)
+}
+
+// Lost reports whether the instance has ended, or is about to, with its daemon.
+func (c *Conn) Lost() bool {
+	var lost *LostError
+	return errors.As(c.Err(), &lost)
+}
+
+// followDaemon ends the instance with its daemon. What is left of it must not be waited
+// for: a daemon that is killed can't end what it has frozen.
+func (c *Conn) followDaemon(ctx context.Context) {
+	select {
+	case <-c.files.Over:
+		c.shut(&LostError{c.spec().Server})
+	case <-ctx.Done():
+	}
+}
+
+// Ended is whether the instance's end is known at its place, or is no fault of it: for
+// who counts such ends.
+func (c *Conn) Ended() *atomic.Bool { return &c.known }
 
 // exitError is the end of a process, as the daemon tells it.
 type exitError struct{ control.Exit }
@@ -78,6 +114,7 @@ func classify(err error) (cause Cause, failed bool) {
 	var hungUp *hungUpError
 	var changed *ChangedError
 	var refused *RefusedError
+	var lost *LostError
 	switch {
 	case errors.As(err, &exit):
 		return causeOf(exit.Exit)
@@ -85,7 +122,7 @@ func classify(err error) (cause Cause, failed bool) {
 		return CauseLimit, true
 	case errors.As(err, &hungUp):
 		return CauseExit, true
-	case errors.As(err, &changed), errors.As(err, &refused):
+	case errors.As(err, &changed), errors.As(err, &refused), errors.As(err, &lost):
 		return CauseStopped, false
 	case Final(err):
 		return CauseStopped, false

@@ -55,6 +55,43 @@ func TestIdleInstanceIsFrozen(t *testing.T) {
 	}
 }
 
+// TestFrozenInstanceGivesMemoryBack: once for each time that it is frozen.
+func TestFrozenInstanceGivesMemoryBack(t *testing.T) {
+	pool, opener := newPool(t)
+	events := make(chan string)
+	tell := func(event string) {
+		select {
+		case events <- event:
+		case <-t.Context().Done():
+		}
+	}
+	opener.Halting = func(freeze bool) error {
+		tell(map[bool]string{true: "freeze", false: "thaw"}[freeze])
+		return nil
+	}
+	opener.Reclaiming = func(sandbox string) { tell("reclaim " + sandbox) }
+	s := spec("echo")
+	s.FreezeAfter, s.ReclaimAfter = 10*time.Millisecond, 30*time.Millisecond
+	conn := start(t, pool, s)
+	for range 2 {
+		for _, want := range []string{"freeze", "reclaim " + conn.Sandbox()} {
+			if got := <-events; got != want {
+				t.Fatalf("got %q, want %q", got, want)
+			}
+		}
+		c, err := conn.Call(t.Context(), parse(t, `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"again"}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := <-events; got != "thaw" {
+			t.Fatalf("got %q, want a thaw", got)
+		}
+		if response := wait(t, c)[0]; response.Err() != nil {
+			t.Errorf("got %s", response.Raw())
+		}
+	}
+}
+
 // TestCallsMeetTheFreeze: what comes while the server is being frozen waits, in its
 // order.
 func TestCallsMeetTheFreeze(t *testing.T) {

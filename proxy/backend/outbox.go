@@ -3,25 +3,45 @@ package backend
 import (
 	"context"
 	"sync"
+	"time"
 
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/telemetry"
 )
 
-// outbox collects lines for a server's standard input. Callers wait for room
-// under their own context; the writer takes all that is there at once.
+// outbox collects lines for a server's standard input. Callers wait for room under
+// their own context. Whoever adds a line to an empty one writes it, with what others add
+// meanwhile, as far as the server takes it at once; it is the writer's turn for the rest,
+// and for all while the server is halted.
 type outbox struct {
-	filled chan struct{} // holds a token if there may be bytes or an end, or the writer shall look
+	filled chan struct{} // holds a token if the writer shall look
+	// try writes what is taken at once, and returns how much that is. nil: nobody but the
+	// writer writes.
+	try func(lines []byte) (int, error)
+	// broken is told of an error of try.
+	broken func()
 
 	mu      sync.Mutex
 	pending []byte
+	spare   []byte        // room for pending
 	lines   int           // in pending
-	room    chan struct{} // closed when the writer takes; nil if nobody waits
+	used    bool          // some of them are not the gateway's own questions
+	writing bool          // somebody is
+	turn    bool          // it is the writer's
+	last    time.Time     // when lines were written that count as use
+	room    chan struct{} // closed when lines are taken; nil if nobody waits
 	end     error
 }
 
-func newOutbox() *outbox { return &outbox{filled: make(chan struct{}, 1)} }
+const (
+	// maxTurns is how often one caller writes what others have added.
+	maxTurns = 4
+	// maxSpare is how much room an outbox keeps that is empty.
+	maxSpare = 16 << 10
+)
+
+func newOutbox() *outbox { return &outbox{filled: make(chan struct{}, 1), last: time.Now()} }
 
 // put adds a message as one line, with another id unless id is nil.
 func (o *outbox) put(ctx context.Context, m mcp.Message, id []byte) error {
@@ -51,16 +71,25 @@ func (o *outbox) wait(ctx context.Context, room <-chan struct{}, m mcp.Message, 
 // offer is put without the wait: if room is not nil, nothing was added, and it is
 // closed when another try may do better.
 func (o *outbox) offer(m mcp.Message, id []byte) (room <-chan struct{}, err error) {
+	mine, room, err := o.add(m, id)
+	if mine {
+		o.flush()
+	}
+	return room, err
+}
+
+// add is offer without the write, which is the caller's to do if it is mine.
+func (o *outbox) add(m mcp.Message, id []byte) (mine bool, room <-chan struct{}, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.end != nil {
-		return nil, &link.EndedError{Cause: o.end}
+		return false, nil, &link.EndedError{Cause: o.end}
 	}
 	if len(o.pending) > 0 && len(o.pending)+len(m.Raw()) > maxOutbox {
 		if o.room == nil {
 			o.room = make(chan struct{})
 		}
-		return o.room, nil
+		return false, o.room, nil
 	}
 	if id == nil {
 		o.pending = append(o.pending, m.Raw()...)
@@ -69,31 +98,154 @@ func (o *outbox) offer(m mcp.Message, id []byte) (room <-chan struct{}, err erro
 	}
 	o.pending = append(o.pending, '\n')
 	o.lines++
-	o.wakeLocked()
-	return nil, nil
+	o.used = true
+	return o.beginLocked(), nil, nil
+}
+
+// beginLocked makes the write the caller's, or the writer's.
+func (o *outbox) beginLocked() (mine bool) {
+	switch {
+	case o.writing: // who does writes this, too
+		return false
+	case o.turn || o.try == nil:
+		o.wakeLocked()
+		return false
+	}
+	o.writing = true
+	return true
+}
+
+// flush writes what is there, as far as it is taken at once.
+func (o *outbox) flush() {
+	for range maxTurns {
+		lines := o.take()
+		if lines == nil {
+			return
+		}
+		n, err := o.try(lines)
+		if err != nil {
+			o.broken()
+		}
+		if n < len(lines) {
+			o.leave(lines, n)
+			return
+		}
+		o.give(lines)
+	}
+	o.leave(nil, 0)
 }
 
 // tell adds a message if there is room at once, and drops it if not: for what
 // nobody waits for.
 func (o *outbox) tell(m mcp.Message) { _, _ = o.offer(m, nil) }
 
-// take returns all bytes that are there, after filled gave a token; ok is false
-// after the end. used is a buffer that may be filled again.
-func (o *outbox) take(used []byte) (lines []byte, ok bool) {
-	if cap(used) > maxOutbox {
-		used = nil
-	}
+// question adds a line of the gateway's own, which does not count as use.
+func (o *outbox) question(line []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.end != nil {
-		return nil, false
+		return
 	}
-	lines, o.pending, o.lines = o.pending, used[:0], 0
-	o.freeLocked()
-	return lines, true
+	o.pending = append(o.pending, line...)
+	o.lines++
+	o.wakeLocked()
 }
 
-// len is how many messages the writer has not taken.
+// take returns all bytes that are there, for who is writing; nil if there are none, and
+// then nobody is any more.
+func (o *outbox) take() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.pending) == 0 {
+		o.writing = false
+		return nil
+	}
+	if o.used {
+		o.last = time.Now()
+	}
+	lines := o.pending
+	o.pending, o.spare, o.lines, o.used = o.spare[:0], nil, 0, false
+	o.freeLocked()
+	return lines
+}
+
+// give gives the room of lines that are written back.
+func (o *outbox) give(lines []byte) {
+	if cap(lines) > maxSpare {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.spare = lines[:0]
+}
+
+// leave has the writer write what is left of lines, and what else there is.
+func (o *outbox) leave(lines []byte, written int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.writing = false
+	if o.end != nil {
+		return
+	}
+	if written < len(lines) {
+		o.pending = append(lines[written:], o.pending...)
+		o.lines++
+	}
+	if len(o.pending) > 0 {
+		o.turn = true
+		o.wakeLocked()
+	}
+}
+
+// seize makes it the writer's turn if there is nothing to write; until release, nothing
+// is written but by it.
+func (o *outbox) seize() (ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.writing || len(o.pending) > 0 || o.end != nil {
+		return false
+	}
+	o.turn = true
+	return true
+}
+
+// release ends the writer's turn, unless there is something to write.
+func (o *outbox) release() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.turn = len(o.pending) > 0
+	if o.turn {
+		o.wakeLocked()
+	}
+}
+
+// begin makes the writer the one who writes; ok is false if somebody else does, who leaves
+// it the rest.
+func (o *outbox) begin() (ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.writing {
+		return false
+	}
+	o.writing = true
+	return true
+}
+
+// ended reports whether nothing more is to be written.
+func (o *outbox) ended() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.end != nil
+}
+
+// lastUsed is when something was written last that counts as use.
+func (o *outbox) lastUsed() time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.last
+}
+
+// len is how many messages are not on their way.
 func (o *outbox) len() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -113,7 +265,7 @@ func (o *outbox) close(cause error) {
 	defer o.mu.Unlock()
 	if o.end == nil {
 		o.end = cause
-		o.pending, o.lines = nil, 0
+		o.pending, o.spare, o.lines = nil, nil, 0
 		o.freeLocked()
 		o.wakeLocked()
 	}

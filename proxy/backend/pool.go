@@ -19,11 +19,15 @@ type Pool struct {
 	// Ended gets each instance that has ended, whoever had it; must be set before the
 	// first starts. nil: nobody wants to know.
 	Ended func(*Conn)
+	// Untouched gives up an instance of a server that StartUntouched has started, for the
+	// caller, and nil if there is none; must be set before the first starts.
+	Untouched func(server string) *Conn
 
 	opener  Opener
 	network Network
 	log     *slog.Logger
 	exits   exits
+	longs   longs
 	running sync.WaitGroup
 	closing chan struct{}
 
@@ -37,7 +41,10 @@ type Pool struct {
 
 // NewPool returns an empty pool.
 func NewPool(opener Opener, network Network, log *slog.Logger) *Pool {
-	return &Pool{opener: opener, network: network, log: log, closing: make(chan struct{}), conns: map[*Conn]struct{}{}, barred: map[string]error{}}
+	return &Pool{
+		Untouched: func(string) *Conn { return nil },
+		opener:    opener, network: network, log: log, closing: make(chan struct{}), conns: map[*Conn]struct{}{}, barred: map[string]error{},
+	}
 }
 
 // Bar lets no instance of a server be used, for a cause that callers are told: those
@@ -96,17 +103,28 @@ func (p *Pool) StartStateless(ctx context.Context, spec Spec, wait time.Duration
 	return p.greeted(ctx, spec, role{mode: stateless}, func(c *Conn) error { return c.discover(ctx, wait) })
 }
 
+// StartUntouched starts an instance ahead. Nothing is written to it, so that any of the
+// other starts can have it in the place of one that it would have to wait for: see
+// Untouched. It is held.
+func (p *Pool) StartUntouched(ctx context.Context, spec Spec) (*Conn, error) {
+	return p.greeted(ctx, spec, role{mode: untouched}, func(c *Conn) error {
+		c.Hold(true)
+		return nil
+	})
+}
+
 // greeted starts an instance by what is said of its server now. If that changes
-// meanwhile it begins anew.
+// meanwhile, or the daemon ends, it begins anew.
 func (p *Pool) greeted(ctx context.Context, spec Spec, as role, greet func(*Conn) error) (*Conn, error) {
 	var conn *Conn
 	var err error
 	for range maxStarts {
 		var changed *ChangedError
+		var lost *LostError
 		if conn, err = p.startOnce(ctx, spec, as, greet); err == nil {
 			return conn, nil
 		}
-		if !errors.As(err, &changed) {
+		if !errors.As(err, &changed) && !errors.As(err, &lost) {
 			break
 		}
 	}
@@ -118,26 +136,54 @@ func (p *Pool) startOnce(ctx context.Context, spec Spec, as role, greet func(*Co
 	if err != nil {
 		return nil, err
 	}
-	began := time.Now()
-	opened, err := p.open(ctx, newest.Server, newest.Revision)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := p.adopt(ctx, opened, spec, as)
-	if err != nil {
-		return nil, err
+	began, became := time.Now(), "instance put to use, which was started ahead"
+	conn := p.take(ctx, newest, as)
+	if conn == nil {
+		became = "instance started"
+		if conn, err = p.startCold(ctx, newest, as); err != nil {
+			return nil, err
+		}
 	}
 	conn.toolsChanged() // to those of the new instance
 	if err = greet(conn); err == nil {
 		err = conn.drains()
 	}
+	if err != nil && conn.Lost() {
+		err = conn.Err()
+	}
 	if err != nil {
 		conn.shut(err)
 		return nil, err
 	}
-	conn.greeted.Store(true)
-	conn.log.InfoContext(ctx, "instance started", "took", time.Since(began))
+	conn.greeted.Store(as.mode != untouched)
+	conn.log.InfoContext(ctx, became, "took", time.Since(began))
 	return conn, nil
+}
+
+// take has an instance that was started ahead begin; nil if there is none as it must be now.
+func (p *Pool) take(ctx context.Context, spec Spec, as role) *Conn {
+	if as.mode == untouched {
+		return nil
+	}
+	for {
+		conn := p.Untouched(spec.Server)
+		if conn == nil {
+			return nil
+		}
+		if conn.Revision() == spec.Revision && !conn.Leaving() && conn.begin(as, control.Correlation(ctx)) {
+			return conn
+		}
+		conn.Discard()
+	}
+}
+
+// startCold has an instance be started for a role.
+func (p *Pool) startCold(ctx context.Context, spec Spec, as role) (*Conn, error) {
+	opened, err := p.open(ctx, spec.Server, spec.Revision)
+	if err != nil {
+		return nil, err
+	}
+	return p.adopt(ctx, opened, spec, as)
 }
 
 // open asks for an instance, until ctx, the time limit or the pool ends.
@@ -177,7 +223,7 @@ func (p *Pool) adopt(ctx context.Context, opened control.Opened, spec Spec, as r
 	}
 	spec, err := p.newestLocked(spec)
 	stale := err != nil || p.servers != nil && opened.Revision != spec.Revision
-	conn, failure := newConn(opened, p.exits.expect(opened.Sandbox), spec, as, p.log)
+	conn, failure := newConn(opened, p.exits.expect(opened.Sandbox), spec, as, &p.longs, p.log)
 	if failure != nil {
 		opened.Close()
 		return nil, failure

@@ -16,7 +16,11 @@ var ErrOccupied = errors.New("the instance has something to do, is frozen, or is
 
 // Own reports whether the gateway itself is the client of the instance, rather than a
 // client of the handshake era.
-func (c *Conn) Own() bool { return c.mode != ofSession }
+func (c *Conn) Own() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mode != ofSession && c.mode != untouched
+}
 
 // ToolChanges is how often the server has said that its tools are others.
 func (c *Conn) ToolChanges() int64 { return c.changes.Load() }

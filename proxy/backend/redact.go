@@ -1,6 +1,10 @@
 package backend
 
-import "time"
+import (
+	"time"
+
+	"mcpgateway/proxy/mcp"
+)
 
 // redact takes the server's own secrets out of a line of its output. The line as it
 // was is overwritten.
@@ -10,6 +14,9 @@ func (c *Conn) redact(line []byte) []byte {
 		return line
 	}
 	clear(line)
+	if len(line) > mcp.LongLine {
+		c.long.hold(out)
+	}
 	c.redacted.Add(int64(n))
 	if c.leaks.allow(time.Now(), logLinesASec) {
 		c.log.Warn("server wrote secrets of its own, which were taken out", "count", n, "suppressed", c.leaks.reset())

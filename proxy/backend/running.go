@@ -32,7 +32,7 @@ func (c *Conn) state() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case !c.greeted.Load():
+	case !c.greeted.Load() && !c.held:
 		return Starting
 	case c.ended != nil || c.draining != nil:
 		return Draining

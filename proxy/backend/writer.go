@@ -4,48 +4,52 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"mcpgateway/runtime/control"
 )
 
-// writer writes to a server's standard input, and freezes the server while there
-// is nothing to do. One goroutine does both, so nothing is ever written to a frozen
-// server, and what comes while it is being frozen waits in its order.
+// writer writes to a server's standard input what callers could not write themselves, and
+// freezes the server while there is nothing to do. While it freezes, and until it has
+// thawed the server again, nobody else writes: what comes meanwhile waits in its order.
 type writer struct {
 	*Conn
 	opener Opener
-	idle   *time.Timer   // until the next look whether to freeze
-	after  time.Duration // that idle was set by
-	last   time.Time     // when it last wrote
-	frozen bool          // or perhaps: the daemon did not say
+	idle   *time.Timer    // until the next look whether to freeze
+	after  time.Duration  // that idle was set by
+	frozen bool           // or perhaps: the daemon did not say
+	giving sync.WaitGroup // memory back
 }
 
 func (c *Conn) write(ctx context.Context, opener Opener) {
 	after := c.spec().FreezeAfter
-	w := writer{Conn: c, opener: opener, idle: time.NewTimer(after), after: after, last: time.Now()}
+	w := writer{Conn: c, opener: opener, idle: time.NewTimer(after), after: after}
 	defer w.idle.Stop()
+	defer w.giving.Wait()
 	if after == 0 {
 		w.idle.Stop()
 	}
-	var lines []byte
 	for {
 		select {
 		case <-c.outbox.filled:
-			var ok bool
-			if lines, ok = c.outbox.take(lines); !ok {
-				return
-			}
-			if !w.thaw(ctx) || !w.put(lines) {
+			if c.outbox.ended() || !w.thaw(ctx) || !w.put() {
 				return
 			}
 			w.adjust()
 		case line := <-c.asking:
-			if !w.ask(line) {
-				return
+			if !w.frozen { // a question to a server that is frozen is dropped
+				c.outbox.question(line)
 			}
 		case <-w.idle.C:
-			w.freezeIfIdle(ctx)
+			if w.frozen {
+				w.reclaim(ctx)
+			} else {
+				w.freezeIfIdle(ctx)
+			}
 		}
 	}
 }
@@ -63,49 +67,86 @@ func (w *writer) adjust() {
 	}
 }
 
-// put writes lines and reports whether there may be more.
-func (w *writer) put(lines []byte) bool {
-	if len(lines) == 0 {
+// put writes what there is and reports whether there may be more.
+func (w *writer) put() bool {
+	if !w.outbox.begin() {
 		return true
 	}
-	if _, err := w.files.Stdin.Write(lines); err != nil {
-		w.closedInput()
-		return false
+	for lines := w.outbox.take(); lines != nil; lines = w.outbox.take() {
+		if _, err := w.files.Stdin.Write(lines); err != nil {
+			w.closedInput()
+			return false
+		}
+		w.outbox.give(lines)
 	}
-	w.last = time.Now()
+	w.outbox.release()
 	return true
 }
 
-// ask puts a question of the gateway's own to a server that runs, which does not count
-// as use, and reports whether there may be more. One to a server that is frozen is
-// dropped.
-func (w *writer) ask(line []byte) bool {
-	if w.frozen {
+// trier returns what writes as much to a file as it takes at once; nil if the file can't
+// say that.
+func trier(file *os.File) func(lines []byte) (int, error) {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	waits := true
+	if err := raw.Control(func(fd uintptr) {
+		flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
+		waits = err != nil || flags&unix.O_NONBLOCK == 0
+	}); err != nil || waits {
+		return nil
+	}
+	var lines []byte
+	var n int
+	write := func(fd uintptr) bool { // made once: each would be an allocation
+		n, err = attempt(int(fd), lines)
 		return true
 	}
-	if _, err := w.files.Stdin.Write(line); err != nil {
-		w.closedInput()
-		return false
+	return func(l []byte) (int, error) { // one at a time: see outbox.writing
+		lines = l
+		defer func() { lines = nil }()
+		if err := raw.Write(write); err != nil {
+			return 0, err
+		}
+		return n, err
 	}
-	return true
+}
+
+// attempt writes to a descriptor that does not wait; what it does not take is no error.
+func attempt(fd int, lines []byte) (int, error) {
+	for {
+		n, err := unix.Write(fd, lines)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return 0, nil
+		default:
+			return max(n, 0), err
+		}
+	}
 }
 
 // closedInput takes no more for a server that does not read. It may still be
 // answering. Its exit, if that is what happened, ends its output too.
-func (w *writer) closedInput() {
-	w.outbox.close(fmt.Errorf("server %q closed its input", w.spec().Server))
-	expire(w.files.Stdout, time.Now().Add(exitWait))
+func (c *Conn) closedInput() {
+	c.outbox.close(fmt.Errorf("server %q closed its input", c.spec().Server))
+	expire(c.files.Stdout, time.Now().Add(exitWait))
 }
 
 // freezeIfIdle freezes a server that has had nothing to do for long enough, or
 // looks again later.
 func (w *writer) freezeIfIdle(ctx context.Context) {
+	seized := w.outbox.seize()
 	quiet := w.quietSince()
-	if quiet.Before(w.last) {
-		quiet = w.last
+	if last := w.outbox.lastUsed(); quiet.Before(last) {
+		quiet = last
 	}
-	if rest := w.after - time.Since(quiet); rest > 0 {
-		w.idle.Reset(rest)
+	if rest := w.after - time.Since(quiet); rest > 0 || !seized {
+		if seized {
+			w.outbox.release()
+		}
+		w.idle.Reset(max(rest, time.Millisecond))
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, freezeWait)
@@ -115,10 +156,26 @@ func (w *writer) freezeIfIdle(ctx context.Context) {
 	var refused *control.Error
 	if w.frozen = !errors.As(err, &refused); !w.frozen {
 		w.halts.Add(1)
+		w.outbox.release()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, control.ErrClosed) {
 		w.log.Warn("instance not frozen, and not tried again", "err", err)
 	}
+	if after := w.spec().ReclaimAfter; w.frozen && after > 0 {
+		w.idle.Reset(max(0, after-time.Since(quiet))) // its next use sets it anew
+	}
+}
+
+// reclaim has a frozen server give back what memory it can do without. That may take a
+// while, in which the server can be thawed.
+func (w *writer) reclaim(ctx context.Context) {
+	w.giving.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, freezeWait)
+		defer cancel()
+		if err := w.opener.Reclaim(ctx, w.files.Sandbox, 0); err != nil && ctx.Err() == nil && !errors.Is(err, control.ErrClosed) {
+			w.log.Info("the memory of a frozen instance was not reclaimed", "err", err)
+		}
+	})
 }
 
 // quietSince is since when the instance has had nothing to do; now, if it has. A
@@ -150,6 +207,8 @@ func (w *writer) thaw(ctx context.Context) bool {
 		return true
 	case errors.As(err, &refused) && refused.Code == control.CodeUnknown: // it has ended meanwhile
 		w.closedInput()
+	case errors.Is(err, control.ErrClosed):
+		w.shut(&LostError{w.spec().Server})
 	default:
 		w.shut(fmt.Errorf("server %q was stopped: it was frozen while it had nothing to do, and could not be thawed: %w", w.spec().Server, err))
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -37,10 +38,15 @@ const (
 type Set struct {
 	log *slog.Logger
 
+	some atomic.Bool // there are places
+
 	mu     sync.Mutex
 	places map[Place]*breaker
 	swept  time.Time // when room was looked for
 }
+
+// Some reports whether there is a place where something has failed of late.
+func (s *Set) Some() bool { return s.some.Load() }
 
 // breaker is that of one place. Locks are taken in the order Set.mu, mu.
 type breaker struct {
@@ -126,7 +132,7 @@ func (s *Set) Failed(at Place, by *policy.Breaker, cause error) {
 // use finds the breaker of a place and keeps it from being forgotten. If there is none,
 // one is made if it is needed.
 func (s *Set) use(at Place, by *policy.Breaker, needed bool) *breaker {
-	if by == nil {
+	if by == nil || !needed && !s.Some() {
 		return nil
 	}
 	s.mu.Lock()
@@ -139,6 +145,7 @@ func (s *Set) use(at Place, by *policy.Breaker, needed bool) *breaker {
 		b = &breaker{}
 		b.tune(s, at, *by)
 		s.places[at] = b
+		s.some.Store(true)
 	}
 	b.users++
 	return b
@@ -172,7 +179,7 @@ func (s *Set) makeRoomLocked() bool {
 	for at, b := range s.places {
 		b.mu.Lock()
 		if b.users == 0 && b.circuit.State() != gobreaker.StateOpen {
-			delete(s.places, at)
+			s.forgetLocked(at)
 		}
 		b.mu.Unlock()
 	}
@@ -185,8 +192,13 @@ func (s *Set) leave(at Place, b *breaker) {
 	defer s.mu.Unlock()
 	b.users--
 	if b.users == 0 && b.fresh() {
-		delete(s.places, at)
+		s.forgetLocked(at)
 	}
+}
+
+func (s *Set) forgetLocked(at Place) {
+	delete(s.places, at)
+	s.some.Store(len(s.places) > 0)
 }
 
 func (b *breaker) fresh() bool {

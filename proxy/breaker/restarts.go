@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mcpgateway/policy"
@@ -35,9 +36,19 @@ type Row struct {
 type Restarts struct {
 	log *slog.Logger
 
+	some atomic.Bool // there are rows
+
 	mu    sync.Mutex
 	rows  map[Place]*Row
 	swept time.Time // when room was looked for
+}
+
+// Some reports whether there is a place where something has ended of late.
+func (r *Restarts) Some() bool { return r.some.Load() }
+
+func (r *Restarts) forgetLocked(at Place) {
+	delete(r.rows, at)
+	r.some.Store(len(r.rows) > 0)
 }
 
 // NewRestarts returns restarts of places where nothing has ended. Crash loops are told
@@ -69,7 +80,7 @@ func (r *Restarts) Wait(at Place, by policy.Restart, revision string) (time.Dura
 		return 0, nil
 	}
 	if row.revision != revision {
-		delete(r.rows, at)
+		r.forgetLocked(at)
 		return 0, nil
 	}
 	if row.Loop = row.Ends >= by.Limit; row.Loop {
@@ -96,6 +107,7 @@ func (r *Restarts) Failed(at Place, by policy.Restart, revision string, cause er
 		}
 		row = &Row{Place: at, revision: revision}
 		r.rows[at] = row
+		r.some.Store(true)
 	}
 	text := cause.Error()
 	row.Ends++
@@ -128,7 +140,7 @@ func (r *Restarts) Lived(at Place) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if row := r.rows[at]; row != nil && !row.Loop { // else somebody shall say so
-		delete(r.rows, at)
+		r.forgetLocked(at)
 	}
 }
 
@@ -138,7 +150,7 @@ func (r *Restarts) Clear(server string) {
 	defer r.mu.Unlock()
 	for at := range r.rows {
 		if at.Server == server {
-			delete(r.rows, at)
+			r.forgetLocked(at)
 		}
 	}
 }
@@ -176,7 +188,7 @@ func (r *Restarts) makeRoomLocked() bool {
 	r.swept = now
 	for at, row := range r.rows {
 		if !row.Loop && now.After(row.Next) {
-			delete(r.rows, at)
+			r.forgetLocked(at)
 		}
 	}
 	return len(r.rows) < maxPlaces

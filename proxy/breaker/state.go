@@ -56,7 +56,7 @@ func (s *Set) Clear(server string) {
 		b.cause = ""
 		b.mu.Unlock()
 		if b.users == 0 {
-			delete(s.places, at)
+			s.forgetLocked(at)
 		}
 	}
 }

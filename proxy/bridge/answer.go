@@ -19,9 +19,14 @@ type leg struct {
 	over    bool
 }
 
-// askedTogether is how long a server that asks for input may take to ask for more
-// in the same round. Each round is one more request for the caller.
-const askedTogether = 5 * time.Millisecond
+// A server that asks for input may take askedTogether from one question of a round to
+// the next, and askedInAll for all of them. Each round is one more request for the
+// caller. Whoever is asked, a person or a model, takes so much longer that a server on a
+// busy host has the time.
+const (
+	askedTogether = 50 * time.Millisecond
+	askedInAll    = 5 * askedTogether
+)
 
 // Take returns what has come, in order. A request of the server ends the leg: the
 // caller repeats its request with what was asked for, and what comes until then is for
@@ -31,16 +36,14 @@ func (l *leg) Take() []mcp.Message {
 		return nil
 	}
 	var passed, asked []mcp.Message
-	var enough <-chan time.Time // a server that never stops asking does not hold its caller
-	for taken := l.Call.Take(); taken != nil; taken = l.more(enough) {
+	var round round
+	for taken := l.Call.Take(); taken != nil; taken = l.more(&round) {
 		for _, m := range taken {
 			switch {
 			case m.Kind() == mcp.Response:
 				return append(passed, l.answer(m))
 			case m.Kind() == mcp.Request:
-				if asked == nil {
-					enough = time.After(askedTogether)
-				}
+				round.asked()
 				asked = append(asked, m)
 			case l.passes(m):
 				passed = append(passed, m)
@@ -55,22 +58,37 @@ func (l *leg) Take() []mcp.Message {
 }
 
 // more waits for what comes together with what a server asked; nil if it has had
-// enough time, or if nothing was asked and so enough is nil.
-func (l *leg) more(enough <-chan time.Time) []mcp.Message {
-	if enough == nil {
+// enough time, or if nothing was asked.
+func (l *leg) more(r *round) []mcp.Message {
+	if r.enough == nil {
 		return nil
 	}
 	select {
-	case <-enough:
+	case <-r.enough:
 		return nil
 	default:
 	}
 	select {
 	case <-l.Ready():
 		return l.Call.Take()
-	case <-enough:
+	case <-r.enough:
 		return nil
 	}
+}
+
+// round is the time that a server has for what it asks together. It ends however often
+// the server asks.
+type round struct {
+	end    time.Time
+	enough <-chan time.Time // nil until something was asked
+}
+
+func (r *round) asked() {
+	now := time.Now()
+	if r.enough == nil {
+		r.end = now.Add(askedInAll)
+	}
+	r.enough = time.After(min(askedTogether, r.end.Sub(now)))
 }
 
 // passes keeps back what the caller did not ask for, and what its revision does

@@ -23,6 +23,7 @@ const (
 	maxRounds    = 16               // of such requests for one call
 	maxInputTime = 10 * time.Minute // for all of them, people's answers among them
 	ackWait      = 30 * time.Second // for a server to acknowledge a subscription
+	maxMeta      = 16 << 10         // bytes of what the client says of itself, which is remembered
 )
 
 var (
@@ -47,12 +48,14 @@ type Session struct {
 	ctx     context.Context //nolint:containedctx // of the session, which this type stands for
 	cancel  context.CancelCauseFunc
 	idle    *time.Timer
-	running sync.WaitGroup // what Done waits for
-	done    chan struct{}
+	running sync.WaitGroup  // what Done waits for
+	over    context.Context //nolint:containedctx // ends when nothing of the session is left
+	finish  context.CancelFunc
 
 	mu        sync.Mutex
 	opening   bool
 	client    *client // nil before the answer to initialize
+	watch     *watch  // nil before there is something to watch
 	level     string  // of the messages that the client wants to be logged
 	exchanges map[*exchange]struct{}
 	asked     map[string]chan<- mcp.Message // requests to the client without an answer, by raw id
@@ -68,13 +71,13 @@ func NewSession(server link.Server, info Info) *Session {
 		server:    server,
 		info:      info,
 		inbox:     link.NewQueue(),
-		done:      make(chan struct{}),
 		level:     defaultLevel,
 		exchanges: map[*exchange]struct{}{},
 		asked:     map[string]chan<- mcp.Message{},
 		lastUsed:  time.Now(),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.over, s.finish = context.WithCancel(context.Background())
 	if info.IdleTimeout > 0 {
 		s.mu.Lock() // the timer may fire before it is assigned
 		defer s.mu.Unlock()
@@ -125,7 +128,11 @@ func (s *Session) Send(_ context.Context, m mcp.Message) error {
 	case m.Method() == mcp.MethodCancelled:
 		s.cancelFor(m.At(m.Param("requestId")))
 	case m.Method() == mcp.MethodInitialized && client != nil:
-		client.watch.start()
+		if client.changes() {
+			if w := s.watched(client); w != nil {
+				w.start()
+			}
+		}
 	}
 	return nil
 }
@@ -148,7 +155,10 @@ func (s *Session) Listen() (inbox *link.Queue, stop func(), ok bool) {
 }
 
 // Done is closed when the session has ended and nothing of it is left.
-func (s *Session) Done() <-chan struct{} { return s.done }
+func (s *Session) Done() <-chan struct{} { return s.over.Done() }
+
+// AfterDone has f called then.
+func (s *Session) AfterDone(f func()) { context.AfterFunc(s.over, f) }
 
 // Err is why the session has ended; nil while it serves.
 func (s *Session) Err() error {
@@ -175,7 +185,7 @@ func (s *Session) endLocked(cause error) {
 	s.cancel(cause)
 	go func() { // nothing joins what is waited for any more
 		s.running.Wait()
-		close(s.done)
+		s.finish()
 	}()
 }
 
@@ -209,10 +219,9 @@ func (s *Session) use() (*client, error) {
 // do passes a request on to the server, waiting no longer than until ctx or while
 // ends. If the process has ended that should have served it, the session has not.
 func (s *Session) do(ctx, while context.Context, request mcp.Message) (link.Call, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(while, func() { cancel(context.Cause(while)) })()
-	call, err := s.server.Do(ctx, request)
+	either := &until{Context: ctx, while: while}
+	defer either.close()
+	call, err := s.server.Do(either, request)
 	var ended *link.EndedError
 	if errors.As(err, &ended) {
 		return nil, ended.Cause

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"fmt"
 
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
@@ -12,7 +13,6 @@ import (
 type client struct {
 	revision string
 	meta     []byte // raw members that each request to the server carries in its _meta
-	watch    *watch
 
 	// What the server may ask of the client.
 	roots, sampling, samplingTools, forms, urls bool
@@ -36,6 +36,10 @@ func (s *Session) open(ctx context.Context, request mcp.Message) (link.Call, err
 		return refuse(mcp.CodeInvalidRequest, "the session is initialized already")
 	}
 	c := newClient(revision, request)
+	if len(c.meta) > maxMeta {
+		s.opened(nil)
+		return refuse(mcp.CodeInvalidParams, fmt.Sprintf("capabilities and clientInfo have more than %d bytes", maxMeta))
+	}
 	e, own, err := s.begin(request)
 	if err != nil {
 		s.opened(nil)
@@ -80,10 +84,18 @@ func (s *Session) opened(c *client) {
 		return
 	}
 	s.client = c
-	c.watch = newWatch(s, c)
-	if s.ended == nil {
-		s.running.Go(func() { c.watch.run(s.ctx) })
+}
+
+// watched is the watch of a client, which runs from the first time on that there is
+// something to watch: most sessions never have that. It is nil after the end.
+func (s *Session) watched(c *client) *watch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watch == nil && s.ended == nil {
+		s.watch = newWatch(s, c)
+		s.running.Go(func() { s.watch.run(s.ctx) })
 	}
+	return s.watch
 }
 
 func newClient(revision string, request mcp.Message) *client {
@@ -148,6 +160,9 @@ func (c *client) offered(discovered mcp.Message) {
 	c.resourcesChanged = offers("resources", "listChanged")
 }
 
+// changes reports whether the server offers to tell of changed lists.
+func (c *client) changes() bool { return c.toolsChanged || c.promptsChanged || c.resourcesChanged }
+
 // hello makes the answer to initialize of that to server/discover.
 func (c *client) hello(discovered mcp.Message, gateway string) mcp.Message {
 	info := discovered.At(discovered.InResult("_meta", mcp.MetaServerInfo))
@@ -158,7 +173,7 @@ func (c *client) hello(discovered mcp.Message, gateway string) mcp.Message {
 	if discovered.InResult("capabilities").Empty() {
 		added = append(added, `,"capabilities":{}`...)
 	}
-	result := mcp.Edit(discovered.Result(), func(name string, value []byte) ([]byte, bool) {
+	hello := discovered.EditAt(discovered.InResult(), func(name string, value []byte) ([]byte, bool) {
 		switch name {
 		case "capabilities":
 			return c.shown(value), true
@@ -167,7 +182,6 @@ func (c *client) hello(discovered mcp.Message, gateway string) mcp.Message {
 		}
 		return c.common(name, value)
 	})
-	hello := discovered.Replace(discovered.InResult(), result)
 	return hello.Insert(hello.InResult(), added)
 }
 

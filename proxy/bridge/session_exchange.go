@@ -136,7 +136,7 @@ func (s *Session) forward(ctx context.Context, c *client, request mcp.Message) (
 	if err != nil {
 		return nil, err
 	}
-	prepared := c.prepare(request, s.logLevel(c))
+	prepared := c.prepare(request, s.logLevel(c)).Noted() // much is asked of it from here on
 	call, err := s.do(ctx, own, prepared)
 	if err != nil {
 		e.release()

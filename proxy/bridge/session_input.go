@@ -45,8 +45,8 @@ func (e *exchange) settle(ctx context.Context, c *client, request mcp.Message, c
 // wantsInput reports whether a response says that the request is to be repeated
 // with more.
 func wantsInput(method string, response mcp.Message) bool {
-	kind, _ := response.Text(response.InResult("resultType"))
-	return kind == "input_required" && asks(method)
+	kind, complete := resultType(response)
+	return !complete && kind == "input_required" && asks(method)
 }
 
 // turns is how often a request was repeated.

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"slices"
 	"strings"
 
 	"mcpgateway/proxy/mcp"
@@ -31,7 +32,7 @@ func asks(method string) bool {
 func (c *client) prepare(request mcp.Message, level string) mcp.Message {
 	meta := c.meta
 	if level != "" {
-		meta = append(append(meta[:len(meta):len(meta)], `,"`+mcp.MetaLogLevel+`":`...), mcp.Quote(level)...)
+		meta = slices.Concat(meta, []byte(`,"`+mcp.MetaLogLevel+`":"`), []byte(level), []byte{'"'}) // one of the eight
 	}
 	if !mcp.IsObject(request.Params()) {
 		params := append(append([]byte(`{"_meta":{`), meta...), "}}"...)
@@ -42,11 +43,11 @@ func (c *client) prepare(request mcp.Message, level string) mcp.Message {
 	}
 	own := request.Param("_meta")
 	if own.Empty() {
-		return request.Insert(request.Param(), append(append([]byte(`"_meta":{`), meta...), '}'))
+		return request.Insert(request.Param(), slices.Concat([]byte(`"_meta":{`), meta, []byte("}")))
 	}
-	request = request.Replace(own, mcp.Edit(request.At(own), func(name string, value []byte) ([]byte, bool) {
+	request = request.EditAt(own, func(name string, value []byte) ([]byte, bool) {
 		return value, !strings.HasPrefix(name, reserved)
-	}))
+	})
 	return request.Insert(request.Param("_meta"), meta)
 }
 

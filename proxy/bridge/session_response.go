@@ -19,14 +19,17 @@ func (c *client) response(request, response mcp.Message) mcp.Message {
 		text := fmt.Sprintf("the server answered with a result of type %.100q, which %.100q can't have here", kind, request.Method())
 		return mcp.NewError(request.ID(), mcp.CodeInternal, text, nil)
 	}
-	return response.Replace(response.InResult(), c.result(request.Method(), response))
+	return response.EditAt(response.InResult(), c.result(request.Method(), response))
 }
 
 // resultType is the type of a result that is an object. Without one it is complete.
 func resultType(response mcp.Message) (kind string, complete bool) {
-	span := response.InResult("resultType")
-	kind, _ = response.Text(span)
-	return kind, span.Empty() || kind == "complete"
+	raw := response.At(response.InResult("resultType"))
+	if raw == nil || string(raw) == `"complete"` {
+		return "complete", true
+	}
+	kind, _ = mcp.TextOf(raw)
+	return kind, kind == "complete"
 }
 
 // problem gives an error the code that the handshake era has for it. That era had
@@ -46,10 +49,10 @@ func problem(request, response mcp.Message) mcp.Message {
 	return response
 }
 
-// result is a result without what only the stateless era knows, and without what
-// makes strict clients of the older one refuse the whole of it.
-func (c *client) result(method string, response mcp.Message) []byte {
-	return mcp.Edit(response.Result(), func(name string, value []byte) ([]byte, bool) {
+// result edits a result into one without what only the stateless era knows, and without
+// what makes strict clients of the older one refuse the whole of it.
+func (c *client) result(method string, response mcp.Message) func(name string, value []byte) ([]byte, bool) {
+	return func(name string, value []byte) ([]byte, bool) {
 		switch {
 		case name == "tools" && method == mcp.MethodToolsList:
 			return mcp.EditElements(value, tool), true
@@ -61,7 +64,7 @@ func (c *client) result(method string, response mcp.Message) []byte {
 			return c.messages(value), true
 		}
 		return c.common(name, value)
-	})
+	}
 }
 
 // common is what results of every method lose.

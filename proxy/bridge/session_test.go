@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -308,4 +309,32 @@ type stuck struct{}
 func (stuck) Do(ctx context.Context, _ mcp.Message) (link.Call, error) {
 	<-ctx.Done()
 	return nil, context.Cause(ctx)
+}
+
+// There may be many sessions that do nothing: none has a goroutine.
+func TestIdleSessionsHaveNoGoroutines(t *testing.T) {
+	server := &fakeServer{offers: `{"tools":{},"resources":{"subscribe":true}}`}
+	before := runtime.NumGoroutine()
+	const many = 100
+	for range many {
+		s := driven{newSession(t, server, "2025-11-25", `{}`)}
+		s.AfterDone(func() {})
+		s.send(t, ready)
+	}
+	for runtime.NumGoroutine() >= before+many/2 { // those of the handshakes end
+		runtime.Gosched()
+	}
+}
+
+// What a client says of itself is remembered, and so it is bounded.
+func TestClientsAreBounded(t *testing.T) {
+	t.Parallel()
+	s := bareSession(t, &fakeServer{})
+	const format = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":%q}}}`
+	if answer := s.ask(t, format, strings.Repeat("x", maxMeta)); !strings.Contains(string(answer.Err()), "more than 16384 bytes") {
+		t.Errorf("got %.100s, want an error", answer.Raw())
+	}
+	if answer := s.ask(t, format, "x"); answer.Err() != nil {
+		t.Errorf("got %s", answer.Raw())
+	}
 }

@@ -75,7 +75,11 @@ func (s *Session) subscribe(c *client, request mcp.Message) (link.Call, error) {
 	e.run(own, func(ctx context.Context) mcp.Message {
 		// Written anew, so that a URI is one however its client escapes it.
 		change := change{string(mcp.Quote(uri)), request.Method() == mcp.MethodSubscribe, make(chan error, 1)}
-		if err := c.watch.change(ctx, change); err != nil {
+		w := s.watched(c)
+		if w == nil {
+			return e.fail(errClosed)
+		}
+		if err := w.change(ctx, change); err != nil {
 			return e.fail(err)
 		}
 		return mcp.NewResult(request.ID(), []byte("{}"))
@@ -132,7 +136,7 @@ func (w *watch) run(ctx context.Context) {
 
 func (w *watch) watchLists(ctx context.Context) {
 	c := w.client
-	if w.wanted.lists || (!c.toolsChanged && !c.promptsChanged && !c.resourcesChanged) {
+	if w.wanted.lists || !c.changes() {
 		return
 	}
 	next := wanted{true, w.wanted.uris}

@@ -32,7 +32,7 @@ func processes(t *testing.T, servers ...string) *Catalog {
 	})
 	var members []Member
 	for _, server := range servers {
-		spec := fleet.Spec{Replicas: 1, Spec: backend.Spec{
+		spec := &fleet.Spec{Replicas: 1, Spec: backend.Spec{
 			Server: server, Gateway: "test", Timeout: time.Minute, IdleTimeout: time.Hour, MaxMessageBytes: 4 << 20,
 		}}
 		members = append(members, Member{server, instances.Server(spec, fleet.Owner{Subject: "key:a"})})

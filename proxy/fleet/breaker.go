@@ -29,7 +29,7 @@ func placeOfCaller(server, subject string) breaker.Place {
 
 // resting is why no instance is started at a place now; nil if one may be, perhaps after
 // a little while.
-func (f *Fleet) resting(at breaker.Place, spec Spec) error {
+func (f *Fleet) resting(at breaker.Place, spec *Spec) error {
 	if err := f.pool.Barred(spec.Server); err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (f *Fleet) resting(at breaker.Place, spec Spec) error {
 
 // usableLocked are the replicas of a shared server that need not be waited for; all, if there
 // is none. f.mu must be held.
-func (f *Fleet) usableLocked(spec Spec) []int {
+func (f *Fleet) usableLocked(spec *Spec) []int {
 	var usable, all []int
 	for i := range spec.Replicas {
 		all = append(all, i)
@@ -61,7 +61,7 @@ func (f *Fleet) usableLocked(spec Spec) []int {
 }
 
 // failed counts a start that failed, unless that was no fault of the server.
-func (f *Fleet) failed(at breaker.Place, spec Spec, err error) {
+func (f *Fleet) failed(at breaker.Place, spec *Spec, err error) {
 	if f.ctx.Err() != nil || !blames(err) {
 		return
 	}
@@ -73,13 +73,14 @@ func (f *Fleet) failed(at breaker.Place, spec Spec, err error) {
 func blames(err error) bool {
 	var daemon *control.Error
 	var changed *backend.ChangedError
+	var lost *backend.LostError
 	var stopped *StoppedError
 	var open *breaker.OpenError
 	var loop *breaker.LoopError
 	switch {
 	case errors.Is(err, link.ErrBusy), errors.Is(err, control.ErrClosed), errors.As(err, &daemon) && daemon.Code == control.CodeLimit:
 		return false
-	case errors.As(err, &changed), errors.As(err, &stopped), errors.As(err, &open), errors.As(err, &loop):
+	case errors.As(err, &changed), errors.As(err, &lost), errors.As(err, &stopped), errors.As(err, &open), errors.As(err, &loop):
 		return false
 	}
 	return true
@@ -87,7 +88,7 @@ func blames(err error) bool {
 
 // through passes a request on to an instance, if the breaker of its place lets it.
 func (r *route) through(ctx context.Context, to *instance, request mcp.Message) (link.Call, error) {
-	return r.fleet.judged(ctx, to.place, r.spec.Breaker, &to.ended, request, func() (link.Call, error) {
+	return r.fleet.judged(ctx, to.place, r.spec.Breaker, to.conn.Ended(), request, func() (link.Call, error) {
 		return to.server.Do(ctx, r.owner.String(), request)
 	})
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // watched is a server's spec with a breaker that two failures open for long enough.
-func watched(server string) Spec {
+func watched(server string) *Spec {
 	s := spec(server)
 	s.Breaker = &policy.Breaker{Failures: 2, Window: time.Minute, OpenFor: time.Minute, HalfOpen: 1}
 	return s

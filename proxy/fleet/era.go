@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -49,6 +50,17 @@ func (e *eras) of(program string) *eraOf {
 	return known
 }
 
+// keep forgets all programs but these. Another daemon has other names for them.
+func (e *eras) keep(specs map[string]*Spec) {
+	named := map[string]bool{}
+	for _, s := range specs {
+		named[s.program()] = true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	maps.DeleteFunc(e.known, func(program string, _ *eraOf) bool { return !named[program] })
+}
+
 func (e *eraOf) get() era {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -74,7 +86,7 @@ func (e *eraOf) setRefuses(refuses bool) {
 }
 
 // start starts an instance and follows it to its end.
-func (f *Fleet) start(ctx context.Context, spec Spec, offered backend.Capabilities) (*instance, error) {
+func (f *Fleet) start(ctx context.Context, spec *Spec, offered backend.Capabilities) (*instance, error) {
 	began := time.Now()
 	started, err := f.startInEra(ctx, spec, offered)
 	if err != nil {
@@ -90,7 +102,7 @@ func (f *Fleet) start(ctx context.Context, spec Spec, offered backend.Capabiliti
 // asked by server/discover; whatever else it says, or if it says nothing, it is
 // started again in the handshake era, since a process speaks one era only
 // (2026-07-28, basic/transports/stdio).
-func (f *Fleet) startInEra(ctx context.Context, spec Spec, offered backend.Capabilities) (*instance, error) {
+func (f *Fleet) startInEra(ctx context.Context, spec *Spec, offered backend.Capabilities) (*instance, error) {
 	known := f.eras.of(spec.program())
 	if known.get() == unknown {
 		known.probing.Lock()
@@ -105,7 +117,7 @@ func (f *Fleet) startInEra(ctx context.Context, spec Spec, offered backend.Capab
 	return found, err
 }
 
-func (f *Fleet) startAs(ctx context.Context, spec Spec, as era, offered backend.Capabilities) (*instance, error) {
+func (f *Fleet) startAs(ctx context.Context, spec *Spec, as era, offered backend.Capabilities) (*instance, error) {
 	switch as {
 	case stateless:
 		return f.startStateless(ctx, spec, spec.Timeout)
@@ -127,7 +139,7 @@ func (f *Fleet) startAs(ctx context.Context, spec Spec, as era, offered backend.
 	return other, otherErr
 }
 
-func (f *Fleet) startStateless(ctx context.Context, spec Spec, wait time.Duration) (*instance, error) {
+func (f *Fleet) startStateless(ctx context.Context, spec *Spec, wait time.Duration) (*instance, error) {
 	conn, err := f.pool.StartStateless(ctx, spec.Spec, wait)
 	if err != nil {
 		return nil, err
@@ -136,7 +148,7 @@ func (f *Fleet) startStateless(ctx context.Context, spec Spec, wait time.Duratio
 	return &instance{conn: conn, server: hub.New(conn)}, nil
 }
 
-func (f *Fleet) startHandshake(ctx context.Context, spec Spec, offered backend.Capabilities) (*instance, error) {
+func (f *Fleet) startHandshake(ctx context.Context, spec *Spec, offered backend.Capabilities) (*instance, error) {
 	conn, err := f.pool.StartInitialized(ctx, spec.Spec, offered)
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ import (
 	"mcpgateway/runtime/control"
 )
 
-// Spec is what the fleet must know of a server.
+// Spec is what the fleet must know of a server. It is not changed once the fleet has it.
 type Spec struct {
 	backend.Spec
 	Program   string // the same for servers of which one speaks the eras of the other
@@ -36,12 +36,13 @@ type Spec struct {
 	Restart   policy.Restart  // zero: at once, always
 	OnCrash   policy.OnCrash  // of the sessions that have an instance of their own; "": restart
 	// MaxPerCaller is how many instances that are not shared one caller may have, of
-	// all servers together; 0: no limit.
+	// all servers together, and how many sessions that have one for themselves; 0: no
+	// limit.
 	MaxPerCaller int
 }
 
 // program is what the era of the server is remembered by.
-func (s Spec) program() string { return cmp.Or(s.Program, s.Server) }
+func (s *Spec) program() string { return cmp.Or(s.Program, s.Server) }
 
 // Owner is on whose behalf an instance is used.
 type Owner struct {
@@ -63,12 +64,15 @@ type Fleet struct {
 	observers []func(Event)
 	health    *health.Checker
 
+	specs   atomic.Pointer[map[string]*Spec] // what the last Reconcile said; nil before the first
+	lineups sync.Map                         // of shared servers by name
+
 	mu     sync.Mutex
 	closed bool
-	specs  map[string]Spec // what the last Reconcile said
-	waits  map[string]int  // callers who wait for an instance, by server
+	waits  map[string]int // callers who wait for an instance, by server
 	slots  map[key]*slot
-	turns  map[string]int // by server: of the strategy round-robin
+	alones map[string]int           // sessions that have instances of their own, by caller
+	turns  map[string]*atomic.Int64 // by server: of the strategy round-robin
 	spares map[string]*spares
 	before map[*slot]key // instances that drain, in whose place there are others
 
@@ -84,10 +88,10 @@ func New(opener backend.Opener, network backend.Network, log *slog.Logger) *Flee
 		pool: backend.NewPool(opener, network, log), log: log,
 		eras:     eras{known: map[string]*eraOf{}},
 		breakers: breaker.New(log), restarts: breaker.NewRestarts(log), waits: map[string]int{},
-		slots: map[key]*slot{}, turns: map[string]int{}, spares: map[string]*spares{}, before: map[*slot]key{},
+		slots: map[key]*slot{}, alones: map[string]int{}, turns: map[string]*atomic.Int64{}, spares: map[string]*spares{}, before: map[*slot]key{},
 		ctx: ctx, cancel: cancel,
 	}
-	f.pool.Ended = f.ended
+	f.pool.Ended, f.pool.Untouched = f.ended, f.untouched
 	f.health = health.New(patients{f}, log)
 	return f
 }
@@ -111,11 +115,11 @@ func (f *Fleet) Close() {
 
 // Server returns a server for one owner: its requests go to an instance that the
 // owner may use, which is started if there is none.
-func (f *Fleet) Server(spec Spec, owner Owner) link.Server { return &route{f, spec, owner} }
+func (f *Fleet) Server(spec *Spec, owner Owner) link.Server { return &route{f, spec, owner} }
 
 type route struct {
 	fleet *Fleet
-	spec  Spec
+	spec  *Spec
 	owner Owner
 }
 
@@ -155,9 +159,8 @@ type server interface {
 // instance is one process and how it is spoken to.
 type instance struct {
 	conn    *backend.Conn
-	server  server
+	server  server        // nil if it was not spoken to yet
 	place   breaker.Place // that it fills; set under Fleet.mu when it is given to somebody
-	ended   atomic.Bool   // its end was counted by the breaker
 	counted atomic.Bool   // and by the restarts
 }
 

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { os.Exit(proxytest.Main(m)) }
 
 // newFleet gives a fleet whose servers are real processes, and checks at the end
 // that none of them and no goroutine is left.
-func newFleet(t *testing.T) (*Fleet, *proxytest.Opener) {
+func newFleet(t testing.TB) (*Fleet, *proxytest.Opener) {
 	t.Helper()
 	goroutines := goleak.IgnoreCurrent()
 	opener := &proxytest.Opener{}
@@ -40,8 +40,14 @@ func newFleet(t *testing.T) (*Fleet, *proxytest.Opener) {
 	return fleet, opener
 }
 
-func spec(server string) Spec {
-	return Spec{Replicas: 1, Spec: backend.Spec{
+// copied is a spec that may be changed, though the fleet has the other.
+func copied(s *Spec) *Spec {
+	c := *s
+	return &c
+}
+
+func spec(server string) *Spec {
+	return &Spec{Replicas: 1, Spec: backend.Spec{
 		Server: server, Gateway: "test", Timeout: time.Minute, IdleTimeout: time.Hour, MaxMessageBytes: 4 << 20,
 	}}
 }
@@ -108,7 +114,7 @@ func TestOwnersHaveInstancesOfTheirOwn(t *testing.T) {
 			if got := len(fleet.slots); got != 3 {
 				t.Errorf("got %d instances for two callers and a session, want 3", got)
 			}
-			fleet.end("s")
+			fleet.End("s")
 			if got := len(fleet.slots); got != 2 {
 				t.Errorf("got %d instances after the session's end, want 2", got)
 			}
@@ -195,7 +201,7 @@ func TestOffersSeparateHandshakeInstances(t *testing.T) {
 // makes place, and if all is in use, it waits.
 func TestCallersAreBounded(t *testing.T) {
 	fleet, _ := newFleet(t)
-	limited := func(server string) Spec {
+	limited := func(server string) *Spec {
 		s := spec(server)
 		s.MaxPerCaller = 2
 		return s
@@ -306,7 +312,7 @@ func TestSparesAreReplenished(t *testing.T) {
 	s := spec("modern")
 	s.Warm = 2
 	s.IdleTimeout = 10 * time.Millisecond // which is not for spares
-	fleet.KeepWarm(map[string]Spec{"modern": s})
+	fleet.KeepWarm(map[string]*Spec{"modern": s})
 	waitFor(t, func() bool { return fleet.spare("modern") == 2 })
 	held := spec("modern")
 	pid(t, fleet.Server(held, by("key:a")))
@@ -314,8 +320,57 @@ func TestSparesAreReplenished(t *testing.T) {
 	if got := len(opener.Opened()); got != 3 {
 		t.Errorf("got %d processes started, want 3", got)
 	}
-	fleet.KeepWarm(map[string]Spec{})
+	fleet.KeepWarm(map[string]*Spec{})
 	waitFor(t, func() bool { return fleet.spare("modern") == 0 })
+}
+
+// A session of its client's own era has an instance that was started ahead and that
+// nobody has spoken to, and no two have the same. What is kept for it serves the other era, too.
+func TestSessionsTakeSpares(t *testing.T) {
+	fleet, opener := newFleet(t)
+	told := watchEvents(fleet)
+	s := spec("echo")
+	s.Warm, s.Revision = 2, "1"
+	fleet.Reconcile(of(s))
+	ready := func() bool { return fleet.spare("echo") == 2 }
+	waitFor(t, ready)
+	if got := told.count(Started, ""); got != 0 {
+		t.Errorf("got %d starts told before anybody came, want none", got)
+	}
+	pids := map[string]bool{}
+	for i := range 3 {
+		sandboxes := len(opener.Opened()) // those of the session, and of what takes its place
+		pids[sessionPID(t, opened(t, fleet, s))] = true
+		waitFor(t, ready)
+		if got := len(opener.Opened()) - sandboxes; got != 1 {
+			t.Errorf("session %d: got %d processes started, want the one that is spare now", i, got)
+		}
+	}
+	offers := request(t, `{"sampling":{}}`, "tools/call", `"name":"pid"`)
+	pids[string(do(t, fleet.Server(s, by("key:b")), offers).Result())] = true
+	waitFor(t, ready)
+	if len(pids) != 4 {
+		t.Errorf("got %d processes for four callers", len(pids))
+	}
+	last := fleet.spareConns("echo")
+	s.Revision = "2"
+	fleet.Reconcile(of(s))
+	for _, conn := range last {
+		<-conn.Done()
+	}
+	waitFor(t, func() bool { return ready() && !fleet.spareIsLeaving("echo") })
+}
+
+// Where nothing but a shared instance is to be had, what is kept ready is initialised.
+func TestSharedSparesAreInitialised(t *testing.T) {
+	fleet, _ := newFleet(t)
+	s := spec("echo")
+	s.Warm, s.Instances = 1, policy.InstancesShared
+	fleet.Reconcile(of(s))
+	waitFor(t, func() bool { return fleet.spare("echo") == 1 })
+	if conn := fleet.spareConns("echo")[0]; conn.Hello().Raw() == nil {
+		t.Error("it was not asked who it is")
+	}
 }
 
 func (f *Fleet) spare(server string) int {

@@ -28,15 +28,16 @@ func (p patients) Conns() []*backend.Conn { return p.pool.Conns() }
 // GiveUp ends an instance that is not well. It counts as one that has failed, and if it
 // was not for one caller alone another is started at once.
 func (p patients) GiveUp(conn *backend.Conn, why string) {
+	spec := p.known(conn.Server())
 	p.mu.Lock()
-	spec, known := p.specs[conn.Server()]
 	place, held := p.placeLocked(conn)
-	ahead := p.spareOfLocked(conn) || spec.Instances == policy.InstancesShared
+	ahead := p.spareOfLocked(conn)
 	p.mu.Unlock()
 	cause := conn.GiveUp(why)
-	if !known {
+	if spec == nil {
 		return
 	}
+	ahead = ahead || spec.Instances == policy.InstancesShared
 	if held {
 		p.breakers.Failed(place, spec.Breaker, cause) // its end counts for the restarts
 	}

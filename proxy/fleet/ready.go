@@ -14,10 +14,8 @@ import (
 // for somebody new, unless all that is known speaks against it: its instances fail their
 // checks, or each caller who had one is refused another.
 func (f *Fleet) Ready(server string) error {
-	f.mu.Lock()
-	spec, known := f.specs[server]
-	f.mu.Unlock()
-	if !known {
+	spec := f.known(server)
+	if spec == nil {
 		return errors.New("it is not in the configuration")
 	}
 	if err := f.pool.Barred(server); err != nil {
@@ -53,7 +51,7 @@ func (f *Fleet) Ready(server string) error {
 // places are where calls of a server can go, with the instances there. What single
 // sessions have, and what nobody has yet, is at one place without a name; it is there,
 // too, if nothing is known of the server.
-func (f *Fleet) places(spec Spec) map[breaker.Place][]*backend.Conn {
+func (f *Fleet) places(spec *Spec) map[breaker.Place][]*backend.Conn {
 	places := map[breaker.Place][]*backend.Conn{}
 	shared := spec.Instances == policy.InstancesShared
 	for i := 0; shared && i < spec.Replicas; i++ {

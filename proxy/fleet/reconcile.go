@@ -9,14 +9,14 @@ import (
 // what is no more in force get no new calls, and end when those in flight have; those
 // of sessions end their session with it. The others go on as they are. Spare instances
 // are replaced, and there are as many as each server wants.
-func (f *Fleet) Reconcile(specs map[string]Spec) {
+func (f *Fleet) Reconcile(specs map[string]*Spec) {
 	servers := make(map[string]backend.Spec, len(specs))
 	for name, spec := range specs {
 		servers[name] = spec.Spec
 	}
-	f.mu.Lock()
-	f.specs = specs
-	f.mu.Unlock()
+	f.specs.Store(&specs)
+	f.eras.keep(specs)
+	f.lineups.Clear()
 	held := f.held()
 	f.pool.Reconcile(servers)
 	f.KeepWarm(specs)
@@ -43,7 +43,7 @@ func (f *Fleet) held() (servers []string) {
 }
 
 // hold starts a spare instance if there is none.
-func (f *Fleet) hold(spec Spec) {
+func (f *Fleet) hold(spec *Spec) {
 	f.mu.Lock()
 	missing := !f.closed && !f.hasSpareLocked(spec.Server)
 	f.mu.Unlock()

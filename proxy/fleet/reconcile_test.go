@@ -11,16 +11,16 @@ import (
 )
 
 // at is a server in one of its revisions, for all callers together.
-func at(server, revision string) Spec {
+func at(server, revision string) *Spec {
 	s := spec(server)
 	s.Revision, s.Instances = revision, policy.InstancesShared
 	return s
 }
 
-func of(specs ...Spec) map[string]Spec {
-	all := map[string]Spec{}
+func of(specs ...*Spec) map[string]*Spec {
+	all := map[string]*Spec{}
 	for _, s := range specs {
-		all[s.Server] = s
+		all[s.Server] = copied(s)
 	}
 	return all
 }

@@ -21,7 +21,7 @@ func (e *RestartedError) Error() string {
 // calls, and end when the calls in flight have. Replicas of a shared server are replaced
 // one after the other, and the first that does not start is the last: the others go on.
 // It returns how many instances end, and those in their place that it has waited for.
-func (f *Fleet) Replace(ctx context.Context, spec Spec) (ending int, started []string, err error) {
+func (f *Fleet) Replace(ctx context.Context, spec *Spec) (ending int, started []string, err error) {
 	f.log.Info("server restarted by an operator", "server", spec.Server)
 	cause := &RestartedError{spec.Server}
 	fresh := map[*backend.Conn]bool{}
@@ -42,7 +42,7 @@ func (f *Fleet) Replace(ctx context.Context, spec Spec) (ending int, started []s
 }
 
 // replicas are the places of a shared server that have an instance, in order.
-func (f *Fleet) replicas(spec Spec) (keys []key) {
+func (f *Fleet) replicas(spec *Spec) (keys []key) {
 	if spec.Instances != policy.InstancesShared {
 		return nil
 	}
@@ -58,11 +58,10 @@ func (f *Fleet) replicas(spec Spec) (keys []key) {
 }
 
 // replace has another instance take a place, and waits for it.
-func (f *Fleet) replace(ctx context.Context, spec Spec, k key, cause error) (*instance, error) {
-	now := f.newest(spec)
-	spec.Revision, spec.Restart = now.Revision, now.Restart
+func (f *Fleet) replace(ctx context.Context, spec *Spec, k key, cause error) (*instance, error) {
+	spec = f.newest(spec)
 	f.mu.Lock()
-	before := f.slots[k].draw()
+	before := f.slots[k].serving()
 	f.mu.Unlock()
 	if before != nil {
 		before.conn.Drain(cause)
@@ -81,14 +80,6 @@ func (f *Fleet) replace(ctx context.Context, spec Spec, k key, cause error) (*in
 	}
 }
 
-// draw is the slot's instance, if it has one that takes calls.
-func (s *slot) draw() *instance {
-	if s == nil || s.over() {
-		return nil
-	}
-	return s.running()
-}
-
 // drainSpares ends the spare instances of a server, and has as many be started anew.
 func (f *Fleet) drainSpares(server string, cause error, ending *int) {
 	for _, spare := range f.spareConns(server) {
@@ -99,7 +90,7 @@ func (f *Fleet) drainSpares(server string, cause error, ending *int) {
 	defer f.mu.Unlock()
 	if s := f.spares[server]; s != nil {
 		s.wake()
-		if spec, ok := f.specs[server]; ok && !f.closed && s.want == 0 && *ending > 0 { // nobody keeps them up
+		if spec := f.known(server); spec != nil && !f.closed && s.want == 0 && *ending > 0 { // nobody keeps them up
 			f.running.Go(func() { f.hold(spec) })
 		}
 	}

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -47,18 +48,21 @@ func (f *Fleet) Clear(server string) {
 	}
 }
 
-// newest is what holds for a server now, whatever its caller knows of it.
-func (f *Fleet) newest(spec Spec) Spec {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if newest, ok := f.specs[spec.Server]; ok {
-		return newest
+// known is what the last Reconcile said of a server; nil if nothing.
+func (f *Fleet) known(server string) *Spec {
+	if specs := f.specs.Load(); specs != nil {
+		return (*specs)[server]
 	}
-	return spec
+	return nil
+}
+
+// newest is what holds for a server now, whatever its caller knows of it.
+func (f *Fleet) newest(spec *Spec) *Spec {
+	return cmp.Or(f.known(spec.Server), spec)
 }
 
 // pause waits until an instance may be started at a place.
-func (f *Fleet) pause(ctx context.Context, at breaker.Place, spec Spec) error {
+func (f *Fleet) pause(ctx context.Context, at breaker.Place, spec *Spec) error {
 	wait, err := f.restarts.Wait(at, spec.Restart, spec.Revision)
 	if err != nil || wait == 0 {
 		return err
@@ -75,7 +79,7 @@ func (f *Fleet) pause(ctx context.Context, at breaker.Place, spec Spec) error {
 
 // follow sees an instance to its end: a long life, or that it ends by itself, counts for
 // the place that it has by then.
-func (f *Fleet) follow(i *instance, spec Spec) {
+func (f *Fleet) follow(i *instance, spec *Spec) {
 	f.running.Go(func() {
 		if spec.Restart.Limit > 0 {
 			reset := time.NewTimer(spec.Restart.Reset)
@@ -95,7 +99,7 @@ func (f *Fleet) follow(i *instance, spec Spec) {
 }
 
 // over counts the end of an instance for the restarts of its place, once.
-func (f *Fleet) over(i *instance, spec Spec) {
+func (f *Fleet) over(i *instance, spec *Spec) {
 	now := f.newest(spec)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -103,7 +107,7 @@ func (f *Fleet) over(i *instance, spec Spec) {
 }
 
 // countLocked is over under f.mu.
-func (f *Fleet) countLocked(i *instance, spec Spec) {
+func (f *Fleet) countLocked(i *instance, spec *Spec) {
 	if end := i.conn.End(); end.Failed && !i.counted.Swap(true) {
 		f.restarts.Failed(i.at(spec), spec.Restart, i.conn.Revision(), end.Err)
 	}
@@ -111,7 +115,7 @@ func (f *Fleet) countLocked(i *instance, spec Spec) {
 
 // noticeLocked counts the end of a slot's instance, which nobody may have noticed yet. s
 // may be nil; f.mu must be held.
-func (f *Fleet) noticeLocked(s *slot, spec Spec) {
+func (f *Fleet) noticeLocked(s *slot, spec *Spec) {
 	if s != nil && s.over() && s.err == nil {
 		f.countLocked(s.instance, spec)
 	}
@@ -119,14 +123,14 @@ func (f *Fleet) noticeLocked(s *slot, spec Spec) {
 
 // mendLocked tells of an instance that takes the place of one that ended by itself. f.mu
 // must be held.
-func (f *Fleet) mendLocked(i *instance, spec Spec) {
+func (f *Fleet) mendLocked(i *instance, spec *Spec) {
 	if f.restarts.After(i.place) > 0 {
 		f.tellRestart(spec, i.conn)
 	}
 }
 
 // at is the place of an instance. Fleet.mu must be held.
-func (i *instance) at(spec Spec) breaker.Place {
+func (i *instance) at(spec *Spec) breaker.Place {
 	if i.place.Server == "" {
 		return spareOf(spec.Server)
 	}
@@ -145,6 +149,7 @@ type Event struct {
 	Took    time.Duration // that it took to start
 	Cause   backend.Cause // of an end
 	Failed  bool          // of an end: nobody wanted it
+	Lost    bool          // of an end: it was the daemon's, which tells nothing of it
 	Err     error         // of an end, or of a start; may hold what a server wrote
 }
 
@@ -153,7 +158,8 @@ type EventKind string
 
 // The kinds. Each instance is Started or NotStarted; one that is Started in the place of
 // one that ended by itself is Restarted after that. Those that are asked for the era that
-// they speak, and are not of it, have an end alone.
+// they speak, and are not of it, and those that were kept ready and nobody came for, have
+// an end alone.
 const (
 	Started    EventKind = "started"
 	NotStarted EventKind = "not-started"
@@ -172,7 +178,7 @@ func (f *Fleet) tell(e Event) {
 }
 
 // tellStart tells how a start ended that began at a time.
-func (f *Fleet) tellStart(spec Spec, began time.Time, conn *backend.Conn, err error) {
+func (f *Fleet) tellStart(spec *Spec, began time.Time, conn *backend.Conn, err error) {
 	e := Event{Kind: Started, Project: spec.Project, Server: spec.Server, Took: time.Since(began), Err: err}
 	if err != nil {
 		e.Kind = NotStarted
@@ -183,7 +189,7 @@ func (f *Fleet) tellStart(spec Spec, began time.Time, conn *backend.Conn, err er
 }
 
 // tellRestart tells of an instance that took the place of one that had ended by itself.
-func (f *Fleet) tellRestart(spec Spec, conn *backend.Conn) {
+func (f *Fleet) tellRestart(spec *Spec, conn *backend.Conn) {
 	f.tell(Event{Kind: Restarted, Project: spec.Project, Server: spec.Server, Sandbox: conn.Sandbox()})
 }
 
@@ -191,7 +197,7 @@ func (f *Fleet) ended(conn *backend.Conn) {
 	end := conn.End()
 	f.tell(Event{
 		Kind: Ended, Project: conn.Project(), Server: conn.Server(), Sandbox: conn.Sandbox(),
-		Cause: end.Cause, Failed: end.Failed, Err: end.Err,
+		Cause: end.Cause, Failed: end.Failed, Lost: conn.Lost(), Err: end.Err,
 	})
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 // restarted is a server's spec that is a crash loop after three ends.
-func restarted(server string) Spec {
+func restarted(server string) *Spec {
 	s := spec(server)
 	s.Restart = policy.Restart{Backoff: 40 * time.Millisecond, MaxBackoff: 40 * time.Millisecond, Limit: 3, Reset: time.Hour}
 	return s
@@ -67,7 +67,7 @@ func TestCrashLoop(t *testing.T) {
 				t.Errorf("the second restart came after %s, want half of its wait at least", waited)
 			}
 			opened := len(opener.Opened())
-			looping := func(s Spec) {
+			looping := func(s *Spec) {
 				t.Helper()
 				_, err := fleet.Server(s, by("key:a")).Do(t.Context(), crash)
 				var loop *breaker.LoopError
@@ -92,6 +92,7 @@ func TestCrashLoop(t *testing.T) {
 			do(t, route, crash)
 			do(t, route, crash)
 			looping(s)
+			s = copied(s)
 			s.Revision = "2"
 			do(t, fleet.Server(s, by("key:a")), crash)
 		})
@@ -154,19 +155,23 @@ func TestRestingReplicaIsPassedOver(t *testing.T) {
 	}
 }
 
-// Spare instances that end at once are no busy loop.
+// Spare instances that end at once are no busy loop, whether they were spoken to or not.
 func TestSparesThatCrashAreNotStartedForEver(t *testing.T) {
-	fleet, opener := newFleet(t)
-	s := restarted("brief")
-	s.Warm = 1
-	fleet.Reconcile(of(s))
-	waitFor(t, func() bool { rows := fleet.Rows(); return len(rows) == 1 && rows[0].Loop })
-	if rows := fleet.Rows(); rows[0].Instance != "spare" || rows[0].Ends != 3 {
-		t.Errorf("got %+v", rows)
+	for server, instances := range map[string]policy.Instances{"brief": policy.InstancesShared, "exit": policy.InstancesPerSession} {
+		t.Run(server, func(t *testing.T) {
+			fleet, opener := newFleet(t)
+			s := restarted(server)
+			s.Warm, s.Instances = 1, instances
+			fleet.Reconcile(of(s))
+			waitFor(t, func() bool { rows := fleet.Rows(); return len(rows) == 1 && rows[0].Loop })
+			if rows := fleet.Rows(); rows[0].Instance != "spare" || rows[0].Ends != 3 {
+				t.Errorf("got %+v", rows)
+			}
+			starts := len(opener.Opened())
+			fleet.Clear(server)
+			waitFor(t, func() bool { return len(opener.Opened()) > starts })
+		})
 	}
-	starts := len(opener.Opened())
-	fleet.Clear("brief")
-	waitFor(t, func() bool { return len(opener.Opened()) > starts })
 }
 
 // What an operator stops refuses calls, after those in flight, until it is started.
@@ -176,7 +181,7 @@ func TestStop(t *testing.T) {
 			fleet, opener := newFleet(t)
 			told := watchEvents(fleet)
 			s := restarted(server)
-			warm := s
+			warm := copied(s)
 			warm.Warm = 1
 			fleet.Reconcile(of(warm, spec("echo.2")))
 			waitFor(t, func() bool { return fleet.hasSpare(server) })

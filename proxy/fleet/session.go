@@ -19,15 +19,17 @@ import (
 // initialises it as the client did, and has it know what the client had set. What the
 // process itself remembered is lost, and the client is told that its lists may be others.
 type session struct {
+	leave      func()
 	fleet      *Fleet
 	place      breaker.Place
-	initialize mcp.Message // the client's own
-	revision   string      // that the server agreed to
-	inbox      *link.Queue // what relates to no call, of all its processes
-	done       chan struct{}
+	initialize mcp.Message     // the client's own
+	revision   string          // that the server agreed to
+	inbox      *link.Queue     // what relates to no call, of all its processes
+	over       context.Context //nolint:containedctx // of the session: ends when nothing of it is left
+	finish     context.CancelFunc
 
 	mu        sync.Mutex
-	spec      Spec               // as it was when the session was opened
+	spec      *Spec              // as it was when the session was opened
 	now       *instance          // the newest
 	lives     map[*instance]life // that are not gone: now, and those that drain
 	numbers   int                // of processes that were started
@@ -56,12 +58,14 @@ type revival struct {
 
 var errClosed = errors.New("the session has ended")
 
-// newSession returns the session of a process that has answered initialize.
-func (f *Fleet) newSession(spec Spec, at breaker.Place, conn *backend.Conn, initialize, answer mcp.Message) *session {
+// newSession returns the session of a process that has answered initialize. leave is
+// called when it ends.
+func (f *Fleet) newSession(spec *Spec, at breaker.Place, conn *backend.Conn, initialize, answer mcp.Message, leave func()) *session {
 	s := &session{
-		fleet: f, place: at, initialize: initialize, inbox: conn.Inbox(), done: make(chan struct{}),
+		leave: leave, fleet: f, place: at, initialize: initialize, inbox: conn.Inbox(),
 		spec: spec, lives: map[*instance]life{}, lastUsed: time.Now(),
 	}
+	s.over, s.finish = context.WithCancel(context.Background())
 	s.revision, _ = answer.Text(answer.InResult("protocolVersion"))
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +74,7 @@ func (f *Fleet) newSession(spec Spec, at breaker.Place, conn *backend.Conn, init
 }
 
 // adoptLocked makes a process the one that serves the session.
-func (s *session) adoptLocked(spec Spec, conn *backend.Conn, number int) {
+func (s *session) adoptLocked(spec *Spec, conn *backend.Conn, number int) {
 	if s.idle != nil {
 		s.idle.Stop()
 	}
@@ -85,7 +89,7 @@ func (s *session) adoptLocked(spec Spec, conn *backend.Conn, number int) {
 	s.fleet.follow(i, spec)
 	s.fleet.running.Go(func() {
 		<-i.conn.Done()
-		s.over(i)
+		s.lost(i)
 	})
 }
 
@@ -96,7 +100,7 @@ func (s *session) Call(ctx context.Context, request mcp.Message) (link.Call, err
 		if err != nil {
 			return nil, err
 		}
-		call, err := s.fleet.judged(ctx, s.place, s.fleet.newest(s.spec).Breaker, &to.ended, request, func() (link.Call, error) {
+		call, err := s.fleet.judged(ctx, s.place, s.fleet.newest(s.spec).Breaker, to.conn.Ended(), request, func() (link.Call, error) {
 			return to.conn.Call(ctx, request)
 		})
 		if err == nil {
@@ -197,7 +201,7 @@ func (s *session) revive(next *revival, before *instance, number int) {
 
 // start starts a process, when its place may have one, and has it be where the one
 // before it was.
-func (s *session) start(ctx context.Context, spec Spec, number int) (*backend.Conn, error) {
+func (s *session) start(ctx context.Context, spec *Spec, number int) (*backend.Conn, error) {
 	f := s.fleet
 	if err := f.resting(s.place, spec); err != nil {
 		return nil, err
@@ -206,11 +210,20 @@ func (s *session) start(ctx context.Context, spec Spec, number int) (*backend.Co
 		return nil, err
 	}
 	began := time.Now()
-	conn, err := f.pool.StartNext(ctx, spec.Spec, s.inbox, number)
-	if err == nil {
-		if err = s.replay(ctx, conn); err != nil {
-			conn.Close()
+	var conn *backend.Conn
+	var err error
+	for try := 1; try <= maxTries; try++ {
+		if conn, err = f.pool.StartNext(ctx, spec.Spec, s.inbox, number); err != nil {
+			break
 		}
+		if err = s.replay(ctx, conn); err == nil {
+			break
+		}
+		conn.Close()
+		if !conn.Lost() {
+			break
+		}
+		err = conn.Err()
 	}
 	f.tellStart(spec, began, conn, err)
 	if err == nil {
@@ -341,7 +354,10 @@ func (s *session) deafen() {
 }
 
 // Done is closed when the session has ended and nothing of it is left.
-func (s *session) Done() <-chan struct{} { return s.done }
+func (s *session) Done() <-chan struct{} { return s.over.Done() }
+
+// AfterDone has f called then.
+func (s *session) AfterDone(f func()) { context.AfterFunc(s.over, f) }
 
 // Err is why the session has ended; nil while it serves.
 func (s *session) Err() error {
@@ -363,6 +379,7 @@ func (s *session) endLocked(cause error) {
 		return
 	}
 	s.ended = cause
+	s.leave()
 	if s.idle != nil {
 		s.idle.Stop()
 	}
@@ -377,13 +394,8 @@ func (s *session) endLocked(cause error) {
 
 // settleLocked closes Done when nothing of a session that has ended is left.
 func (s *session) settleLocked() {
-	if s.ended == nil || s.next != nil || len(s.lives) > 0 {
-		return
-	}
-	select {
-	case <-s.done:
-	default:
-		close(s.done)
+	if s.ended != nil && s.next == nil && len(s.lives) == 0 {
+		s.finish()
 	}
 }
 
@@ -397,11 +409,12 @@ func (s *session) noticeLocked() {
 // endsWith reports whether the session does not outlive such an end of its process.
 func (s *session) endsWith(end backend.End) bool {
 	final := backend.Final(end.Err) || s.fleet.gone(s.spec.Server) || len(s.initialize.Raw()) > maxRemembered
-	return final || end.Failed && s.fleet.newest(s.spec).OnCrash == policy.OnCrashEndSession
+	var lost *backend.LostError // for the client it is as a crash: what the process remembered is gone
+	return final || (end.Failed || errors.As(end.Err, &lost)) && s.fleet.newest(s.spec).OnCrash == policy.OnCrashEndSession
 }
 
-// over takes note that a process is gone.
-func (s *session) over(i *instance) {
+// lost takes note that a process is gone.
+func (s *session) lost(i *instance) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.lives, i)
@@ -437,8 +450,5 @@ var errUnused = errors.New("the session has ended because it was not used")
 
 // gone reports whether the configuration has a server no more.
 func (f *Fleet) gone(server string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	_, there := f.specs[server]
-	return f.specs != nil && !there
+	return f.specs.Load() != nil && f.known(server) == nil
 }

@@ -17,7 +17,7 @@ import (
 const hello = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{"roots":{}},"clientInfo":{"name":"c","version":"1"}}}`
 
 // opened opens a session with a process of its own, as a client does.
-func opened(t *testing.T, f *Fleet, s Spec) link.Session {
+func opened(t *testing.T, f *Fleet, s *Spec) link.Session {
 	t.Helper()
 	session, answer, ok, err := f.Open(t.Context(), s, "key:a", parse(t, hello))
 	if err != nil || !ok || session == nil {
@@ -346,4 +346,37 @@ func TestEndsAreTold(t *testing.T) {
 	idle := opened(t, fleet, spec("mortal.closed"))
 	idle.Close()
 	waitFor(t, func() bool { return told.count(Ended, backend.CauseStopped) == 1 })
+}
+
+// One caller's sessions that have a process each leave room for others', and give theirs
+// back when they end, or do not come to be.
+func TestOneCallersSessionsAreBounded(t *testing.T) {
+	fleet, opener := newFleet(t)
+	s := spec("echo")
+	s.MaxPerCaller = 2
+	first := opened(t, fleet, s)
+	opened(t, fleet, s)
+	another := func(subject string) (link.Session, error) {
+		session, _, _, err := fleet.Open(t.Context(), s, subject, parse(t, hello))
+		return session, err
+	}
+	if _, err := another("key:a"); !errors.Is(err, link.ErrBusy) {
+		t.Errorf("got error %v, want %v", err, link.ErrBusy)
+	}
+	other, err := another("key:b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Close()
+	first.Close()
+	opener.Fail = map[string]error{"exit": errors.New("no such command")}
+	missing := spec("exit")
+	missing.MaxPerCaller = 2
+	if _, _, _, err := fleet.Open(t.Context(), missing, "key:a", parse(t, hello)); err == nil {
+		t.Error("got a session of a server that does not start")
+	}
+	opened(t, fleet, s)
+	if got := fleet.alones; len(got) != 1 || got["key:a"] != 2 {
+		t.Errorf("got %v, want two of the one caller", got)
+	}
 }

@@ -2,10 +2,9 @@ package fleet
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strconv"
 	"time"
 
@@ -34,7 +33,11 @@ type slot struct {
 
 // acquire returns the instance that serves an owner. It is started if there is
 // none.
-func (f *Fleet) acquire(ctx context.Context, spec Spec, owner Owner, offered backend.Capabilities) (*instance, error) {
+func (f *Fleet) acquire(ctx context.Context, spec *Spec, owner Owner, offered backend.Capabilities) (*instance, error) {
+	spec = f.newest(spec)
+	if running := f.quick(spec, owner); running != nil {
+		return running, nil
+	}
 	s := f.slot(ctx, spec, owner, offered)
 	select {
 	case <-s.ready:
@@ -54,20 +57,19 @@ func (f *Fleet) acquire(ctx context.Context, spec Spec, owner Owner, offered bac
 
 // slot returns the slot of an owner, a new one if the instance in it has ended. What
 // starts is logged as that of ctx.
-func (f *Fleet) slot(ctx context.Context, spec Spec, owner Owner, offered backend.Capabilities) *slot {
+func (f *Fleet) slot(ctx context.Context, spec *Spec, owner Owner, offered backend.Capabilities) *slot {
 	shared := spec.Instances == policy.InstancesShared
 	if shared || f.eras.of(spec.program()).get() == stateless {
 		// What a shared instance asks can't be put to the right one of its callers, and
 		// in the stateless era each request says what it offers.
 		offered = 0
 	}
-	now := f.newest(spec)
-	spec.Revision, spec.Restart = now.Revision, now.Restart
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	k := key{spec.Server, ownerKey(spec, owner), offered}
 	if shared {
 		k.owner = f.replicaLocked(spec, owner)
+		defer f.lineUpLocked(spec)
 	}
 	if s := f.slots[k]; s != nil && !s.over() {
 		return s
@@ -77,7 +79,7 @@ func (f *Fleet) slot(ctx context.Context, spec Spec, owner Owner, offered backen
 
 // claimLocked returns a new slot, for a caller or for all who share it. What starts is
 // logged as that of ctx. f.mu must be held.
-func (f *Fleet) claimLocked(ctx context.Context, spec Spec, k key, subject string) *slot {
+func (f *Fleet) claimLocked(ctx context.Context, spec *Spec, k key, subject string) *slot {
 	shared := spec.Instances == policy.InstancesShared
 	f.noticeLocked(f.slots[k], spec)
 	f.setAsideLocked(k)
@@ -116,7 +118,7 @@ func (f *Fleet) claimLocked(ctx context.Context, spec Spec, k key, subject strin
 // limit it ends the caller's own that was idle for longest: who uses many servers,
 // or offers each of them different things, must leave room for others. f.mu must be
 // held.
-func (f *Fleet) roomLocked(spec Spec, subject string) bool {
+func (f *Fleet) roomLocked(spec *Spec, subject string) bool {
 	own := 0
 	var idlest key
 	var since time.Time
@@ -150,7 +152,7 @@ func (s *slot) idleSince() (at time.Time, idle bool) {
 	}
 }
 
-func (f *Fleet) fill(ctx context.Context, spec Spec, k key, s *slot) {
+func (f *Fleet) fill(ctx context.Context, spec *Spec, k key, s *slot) {
 	at := placeOf(k, s.subject)
 	if s.err = f.pause(ctx, at, spec); s.err == nil {
 		s.instance, s.err = f.start(ctx, spec, k.offered)
@@ -172,7 +174,7 @@ func (f *Fleet) fill(ctx context.Context, spec Spec, k key, s *slot) {
 
 // settle puts the first instance of a program where others will look for it, now
 // that its era is known.
-func (f *Fleet) settle(spec Spec, k key, s *slot) key {
+func (f *Fleet) settle(spec *Spec, k key, s *slot) key {
 	if k.offered == 0 || f.eras.of(spec.program()).get() != stateless {
 		return k
 	}
@@ -188,7 +190,7 @@ func (f *Fleet) settle(spec Spec, k key, s *slot) key {
 }
 
 // sweep forgets a slot when its instance has ended.
-func (f *Fleet) sweep(spec Spec, k key, s *slot) {
+func (f *Fleet) sweep(spec *Spec, k key, s *slot) {
 	<-s.instance.conn.Done()
 	f.over(s.instance, spec) // before the next comes to the place
 	f.remove(k, s)
@@ -225,7 +227,7 @@ func (s *slot) busy() int {
 }
 
 // ownerKey says who shares an instance that is not shared by all.
-func ownerKey(spec Spec, owner Owner) string {
+func ownerKey(spec *Spec, owner Owner) string {
 	if owner.Session != "" && spec.Instances != policy.InstancesPerIdentity {
 		return "session:" + owner.Session
 	}
@@ -236,12 +238,12 @@ func replicaKey(i int) string { return "replica:" + strconv.Itoa(i) }
 
 // replicaLocked chooses the replica of a shared server for a request. f.mu must be
 // held.
-func (f *Fleet) replicaLocked(spec Spec, owner Owner) string {
+func (f *Fleet) replicaLocked(spec *Spec, owner Owner) string {
 	replicas := f.usableLocked(spec)
 	switch spec.Strategy {
 	case policy.StrategyRoundRobin:
-		f.turns[spec.Server]++
-		return replicaKey(replicas[f.turns[spec.Server]%len(replicas)])
+		turn := f.turnsLocked(spec.Server).Add(1)
+		return replicaKey(replicas[int(turn%int64(len(replicas)))])
 	case policy.StrategyConsistentHash:
 		return replicaKey(rendezvous(owner.Subject, replicas))
 	}
@@ -264,33 +266,30 @@ func (f *Fleet) replicaLocked(spec Spec, owner Owner) string {
 	return replicaKey(best)
 }
 
+// weights are other ones in each proxy, with which shared instances end.
+var weights = maphash.MakeSeed()
+
 // rendezvous keeps an identity on its replica when others come or go, but for those
 // that must move (highest random weight).
 func rendezvous(subject string, replicas []int) (best int) {
 	var highest uint64
+	text := make([]byte, 0, 128)
 	for _, i := range replicas {
-		hash := sha256.Sum256([]byte(replicaKey(i) + "\x00" + subject))
-		if weight := binary.BigEndian.Uint64(hash[:]); weight >= highest {
+		text = append(append(append(text[:0], replicaKey(i)...), 0), subject...)
+		if weight := maphash.Bytes(weights, text); weight >= highest {
 			best, highest = i, weight
 		}
 	}
 	return best
 }
 
-// EndAfter ends the instances that are a session's alone once it is over.
-func (f *Fleet) EndAfter(session string, over <-chan struct{}) {
-	f.running.Go(func() {
-		select {
-		case <-over:
-			f.end(session)
-		case <-f.ctx.Done():
-		}
-	})
-}
-
-func (f *Fleet) end(session string) {
+// End ends the instances that are a session's alone, which is over.
+func (f *Fleet) End(session string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.closed { // all end
+		return
+	}
 	for s, k := range f.before {
 		if k.owner == "session:"+session {
 			s.instance.conn.Discard()

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"mcpgateway/proxy/backend"
@@ -10,9 +11,11 @@ import (
 // warmRetry is the wait before a spare instance that did not start is tried again.
 const warmRetry = 30 * time.Second
 
-// spares are the instances of a server that are started, initialised and nobody's.
+// spares are the instances of a server that are started and nobody's. Those that are kept
+// up are initialised if the server's instances are shared. If a session may have one of its own, whose
+// client initialises it, they are untouched: such serve anybody.
 type spares struct {
-	spec   Spec
+	spec   *Spec
 	want   int
 	have   []*instance
 	filled chan struct{} // holds a token if there may be something to do
@@ -20,7 +23,7 @@ type spares struct {
 
 // Warm starts and initialises an instance ahead, to see that it works. The first
 // caller without capabilities of its own gets it.
-func (f *Fleet) Warm(ctx context.Context, spec Spec) error {
+func (f *Fleet) Warm(ctx context.Context, spec *Spec) error {
 	spare, err := f.start(ctx, spec, 0)
 	if err != nil {
 		return err
@@ -43,24 +46,55 @@ func (f *Fleet) keep(server string, spare *instance) {
 
 func newSpares() *spares { return &spares{filled: make(chan struct{}, 1)} }
 
-// spareLocked takes a spare instance for a caller who offers the server nothing;
-// nil if there is none. f.mu must be held.
+// spareLocked takes an initialised spare instance for a caller who offers the server
+// nothing; nil if there is none. f.mu must be held.
 func (f *Fleet) spareLocked(server string, offered backend.Capabilities) *instance {
 	s := f.spares[server]
 	if s == nil || offered != 0 {
 		return nil
 	}
-	for len(s.have) > 0 {
-		spare := s.have[0]
-		s.have = s.have[1:]
-		s.wake()
-		if !spare.conn.Leaving() {
-			spare.conn.Hold(false)
-			return spare
-		}
+	spare := s.takeLocked(false)
+	if spare != nil {
+		spare.conn.Hold(false)
 	}
-	return nil
+	return spare
 }
+
+// untouched takes a spare instance that nobody has spoken to; nil if there is none. What
+// counts it as failed is whoever gets it.
+func (f *Fleet) untouched(server string) *backend.Conn {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.spares[server]
+	if s == nil {
+		return nil
+	}
+	spare := s.takeLocked(true)
+	if spare == nil {
+		return nil
+	}
+	spare.counted.Store(true)
+	return spare.conn
+}
+
+// takeLocked takes the oldest spare instance of a kind, and has another be started in its
+// place. The fleet's mu must be held.
+func (s *spares) takeLocked(untouched bool) (taken *instance) {
+	s.have = slices.DeleteFunc(s.have, func(i *instance) bool {
+		if i.conn.Leaving() {
+			return true
+		}
+		if taken != nil || i.untouched() != untouched {
+			return false
+		}
+		taken = i
+		return true
+	})
+	s.wake()
+	return taken
+}
+
+func (i *instance) untouched() bool { return i.server == nil }
 
 func (s *spares) wake() {
 	select {
@@ -71,7 +105,7 @@ func (s *spares) wake() {
 
 // KeepWarm keeps as many spare instances as each server's spec wants from now on.
 // Those of servers that are gone, or want fewer, end.
-func (f *Fleet) KeepWarm(specs map[string]Spec) {
+func (f *Fleet) KeepWarm(specs map[string]*Spec) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for server, spec := range specs {
@@ -93,8 +127,12 @@ func (f *Fleet) KeepWarm(specs map[string]Spec) {
 		}
 	}
 	for server, s := range f.spares {
-		if specs[server].Warm < s.want {
-			s.want = specs[server].Warm
+		want := 0
+		if spec := specs[server]; spec != nil {
+			want = spec.Warm
+		}
+		if want < s.want {
+			s.want = want
 			s.wake()
 		}
 	}
@@ -107,7 +145,7 @@ func (f *Fleet) replenish(s *spares) {
 	defer retry.Stop()
 	for {
 		f.mu.Lock()
-		spec, missing, surplus := s.reckonLocked()
+		spec, missing, surplus := s.reckonLocked(f.alone)
 		done := s.want == 0 || f.closed
 		f.mu.Unlock()
 		for _, spare := range surplus {
@@ -148,7 +186,7 @@ func (f *Fleet) replenish(s *spares) {
 }
 
 // startSpare starts a spare instance when its place may have one.
-func (f *Fleet) startSpare(spec Spec) (*instance, error) {
+func (f *Fleet) startSpare(spec *Spec) (*instance, error) {
 	at := spareOf(spec.Server)
 	if err := f.pool.Barred(spec.Server); err != nil {
 		return nil, err
@@ -156,24 +194,49 @@ func (f *Fleet) startSpare(spec Spec) (*instance, error) {
 	if err := f.pause(f.ctx, at, spec); err != nil {
 		return nil, err
 	}
-	started, err := f.start(f.ctx, spec, 0)
+	start := f.start
+	if f.alone(spec) {
+		start = f.startUntouched
+	}
+	started, err := start(f.ctx, spec, 0)
 	if err != nil && blames(err) && f.ctx.Err() == nil {
 		f.restarts.Failed(at, spec.Restart, spec.Revision, err)
 	}
 	return started, err
 }
 
-// reckonLocked counts the spares that live. The fleet's mu must be held.
-func (s *spares) reckonLocked() (spec Spec, missing bool, surplus []*instance) {
-	var alive []*instance
-	for _, spare := range s.have {
-		if !spare.conn.Leaving() {
-			alive = append(alive, spare)
+// startUntouched starts an instance that nobody speaks to. That it was started is told
+// when somebody gets it.
+func (f *Fleet) startUntouched(ctx context.Context, spec *Spec, _ backend.Capabilities) (*instance, error) {
+	began := time.Now()
+	conn, err := f.pool.StartUntouched(ctx, spec.Spec)
+	if err != nil {
+		f.tellStart(spec, began, nil, err)
+		return nil, err
+	}
+	started := &instance{conn: conn}
+	f.follow(started, spec)
+	return started, nil
+}
+
+// reckonLocked counts the spares that live, and of those of a server whose sessions can be alone the untouched
+// ones: no session can have the others, which are there for another reason. The fleet's mu
+// must be held.
+func (s *spares) reckonLocked(alone func(*Spec) bool) (spec *Spec, missing bool, surplus []*instance) {
+	kept, untouched := 0, alone(s.spec)
+	s.have = slices.DeleteFunc(s.have, func(i *instance) bool {
+		if i.conn.Leaving() {
+			return true
 		}
-	}
-	if len(alive) > s.want {
-		alive, surplus = alive[:s.want], alive[s.want:]
-	}
-	s.have = alive
-	return s.spec, len(alive) < s.want, surplus
+		if untouched && !i.untouched() {
+			return false
+		}
+		if kept == s.want {
+			surplus = append(surplus, i)
+			return true
+		}
+		kept++
+		return false
+	})
+	return s.spec, kept < s.want, surplus
 }

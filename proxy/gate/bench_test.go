@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"mcpgateway/policy"
 	"mcpgateway/policy/audit"
@@ -19,7 +22,10 @@ import (
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/metrics"
 	"mcpgateway/proxy/proxytest"
+	"mcpgateway/proxy/recent"
+	"mcpgateway/proxy/telemetry"
 	"mcpgateway/proxy/tracing"
+	"mcpgateway/proxy/usage"
 )
 
 // BenchmarkGuard measures what the guard adds to a call: of itself, with 1,000 rules
@@ -67,11 +73,12 @@ func BenchmarkGuard(b *testing.B) {
 				rules.Observers = append(rules.Observers, tracer)
 			}
 			g := New(rules, fleet.New(&proxytest.Opener{}, nil, quiet), NewSessions(quiet))
-			guard := g.guard(policy.Identity{Subject: "key:a", Key: "a", Method: policy.MethodAPIKey}, policy.Scope{Server: "files"})
+			guard := g.guard(&policy.Identity{Subject: "key:a", Key: "a", Method: policy.MethodAPIKey}, policy.Scope{Server: "files"})
 			request := mcp.NewRequest([]byte("1"), mcp.MethodToolsCall, []byte(`{"name":"read_file","arguments":{"path":"/srv/projects/alpha/README.md"}}`))
 			answer := mcp.NewResult([]byte("1"), []byte(`{"content":[{"type":"text","text":"hello"}]}`))
-			ctx := withPassenger(b.Context(), passenger{Origin: Origin{Transport: "http", Correlation: "A-1"}})
+			ctx := &passenger{Context: b.Context(), Origin: Origin{Transport: "http", Correlation: "A-1"}}
 			b.ReportAllocs()
+			began := processorTime(b)
 			for b.Loop() {
 				call, err := guard.pass(ctx, request, func(context.Context, mcp.Message) (link.Call, error) { return link.Answered(answer), nil })
 				if err != nil {
@@ -79,8 +86,77 @@ func BenchmarkGuard(b *testing.B) {
 				}
 				call.Take()
 			}
+			b.ReportMetric(float64(processorTime(b)-began)/float64(b.N), "cpu-ns/op")
 		})
 	}
+}
+
+// BenchmarkGate measures what all of a gate adds to a call by HTTP: the door, what is
+// known of the tool, the guard, the audit log, and everybody who counts.
+func BenchmarkGate(b *testing.B) {
+	p := &policy.Policy{Servers: map[string]policy.Server{"files": {
+		Project: "alpha", Quota: ample(), MaxTimeout: time.Minute, Retry: policy.Retry{Attempts: 2},
+	}}}
+	p.Metrics.Enabled, p.Usage = true, &policy.Usage{}
+	p.Limits.Gateway, p.Limits.PerIdentity = ample(), ample()
+	quiet := slog.New(slog.DiscardHandler)
+	calls := recent.New(time.Now)
+	calls.Keep([]string{"files"})
+	meter := usage.New(usage.Options{Folder: b.TempDir(), Log: quiet})
+	if err := meter.Apply(p); err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = meter.Run(ctx) })
+	b.Cleanup(func() { cancel(); running.Wait() })
+	g := New(Rules{
+		Policy: p, RBAC: thousandRules(b), Limits: ratelimit.New().With(p), Audit: recording(b),
+		Observers: []telemetry.Observer{calls, metrics.New(nothing{}, quiet).Apply(p), meter},
+	}, fleet.New(&proxytest.Opener{}, nil, quiet), NewSessions(quiet))
+	answer := mcp.NewResult([]byte("1"), []byte(`{"content":[{"type":"text","text":"hello"}]}`))
+	caller := policy.Identity{Subject: "key:a", Key: "a", Method: policy.MethodAPIKey}
+	v, err := g.visit(&caller, on("files"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	v.server.(*guarded).inner = send(func(ctx context.Context, _ mcp.Message) (link.Call, error) {
+		link.Serve(ctx, "files-1")
+		return link.Answered(answer), nil
+	})
+	request := mcp.NewRequest([]byte("1"), mcp.MethodToolsCall, []byte(`{`+stateless+`,"name":"read_file","arguments":{"path":"/srv/projects/alpha/README.md"}}`))
+	for _, callers := range []int{1, 64} {
+		b.Run(fmt.Sprint(callers), func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetParallelism(callers)
+			began := processorTime(b)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					from := Origin{Transport: "http", Source: netip.MustParseAddr("127.0.0.1"), Correlation: "A-1"}
+					if err := g.Enter(ctx, from, caller, on("files")); err != nil {
+						b.Error(err)
+					}
+					reply, err := g.Do(ctx, Request{Origin: from, Caller: caller, Scope: on("files"), Stateless: true, Message: request})
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					reply.Call.Take()
+				}
+			})
+			b.ReportMetric(float64(processorTime(b)-began)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// processorTime is what the process has used, the audit log's writer with it.
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // nothing is what nobody scrapes.

@@ -19,6 +19,17 @@ type Current struct {
 	Floods *Floods
 }
 
+// early is how many connections there may be before the first generation.
+const early = 1024
+
+// Connections says how many there may be at a front, in all and of each caller.
+func (c *Current) Connections() (all, each int) {
+	if c == nil {
+		return early, early
+	}
+	return c.Policy.Limits.MaxConnections, c.Policy.Limits.MaxConnectionsPerCaller
+}
+
 // Arrival is a client at the door of a front.
 type Arrival struct {
 	authn.Request
@@ -62,8 +73,8 @@ func (c *Current) refused(ctx context.Context, a Arrival, err error) {
 		flood.untold(suppressed + 1) // refused it is in any case
 		return
 	}
-	record := identified(a.Origin, policy.Identity{}, time.Now())
+	record := identified(a.Origin, &policy.Identity{}, time.Now())
 	record.Event, record.Decision = audit.EventAuthFailed, audit.Deny
 	record.Name, record.Status, record.Reason = a.Address, statusOf(err), err.Error()+likeIt(suppressed)
-	slot.Write(record)
+	slot.Write(&record)
 }

@@ -13,15 +13,11 @@ import (
 )
 
 // identified begins a record about a caller.
-func identified(o Origin, caller policy.Identity, now time.Time) *audit.Record {
-	r := &audit.Record{
-		Time: now, Correlation: o.Correlation, Transport: o.Transport,
+func identified(o Origin, caller *policy.Identity, now time.Time) audit.Record {
+	return audit.Record{
+		Time: now, Correlation: o.Correlation, Transport: o.Transport, Source: o.Source,
 		Subject: caller.Subject, User: cmp.Or(caller.User, caller.Key, caller.Certificate), Method: caller.Method,
 	}
-	if o.Source.IsValid() {
-		r.Source = o.Source.String()
-	}
-	return r
 }
 
 // Enter is Authorize for a front that asks before it reads anything of a request. What
@@ -32,7 +28,7 @@ func (g *Gate) Enter(ctx context.Context, from Origin, caller policy.Identity, s
 		if from.Correlation == "" {
 			from.Correlation = g.sessions.correlations.Next()
 		}
-		g.note(ctx, Request{Origin: from, Caller: caller, Scope: scope}, err)
+		g.note(ctx, &Request{Origin: from, Caller: caller, Scope: scope}, err)
 	}
 	return err
 }
@@ -47,7 +43,7 @@ func (g *Gate) turnedAway(from Origin, scope policy.Scope, err error) {
 }
 
 // note tells the observers and the audit log of a message that was refused at the door.
-func (g *Gate) note(ctx context.Context, r Request, err error) {
+func (g *Gate) note(ctx context.Context, r *Request, err error) {
 	g.turnedAway(r.Origin, r.Scope, err)
 	if g.rules.Audit == nil {
 		return
@@ -60,12 +56,13 @@ func (g *Gate) note(ctx context.Context, r Request, err error) {
 	if reserved != nil {
 		return // refused it is in any case
 	}
-	record := identified(r.Origin, r.Caller, time.Now())
-	w := parse(r.Message)
+	record := identified(r.Origin, &r.Caller, time.Now())
+	var w wants
+	w.parse(r.Message)
 	record.Event, record.Decision = audit.EventDenied, audit.Deny
 	record.Project, record.Server, record.MCPMethod, record.Name = r.Scope.Project, r.Scope.Server, w.method, w.name()
 	record.Status, record.Reason, record.BytesIn = statusOf(err), err.Error()+likeIt(suppressed), int64(len(r.Message.Raw()))
-	slot.Write(record)
+	slot.Write(&record)
 }
 
 // overLimit bounds the records of callers that do too much, for they would write them
@@ -87,5 +84,5 @@ func keep(place ratelimit.Pass, call link.Call) link.Call {
 	case place == ratelimit.Pass{}:
 		return call
 	}
-	return newEnding(call, place.Leave)
+	return &ending{Call: call, place: place}
 }

@@ -76,7 +76,7 @@ func (d *Duplex) Close() {
 	session := d.session
 	d.mu.Unlock()
 	if session != "" {
-		_ = d.current().sessions.end(session, d.caller, d.scope) // it may have ended already
+		_ = d.current().sessions.end(session, d.caller.Subject, d.scope) // it may have ended already
 	}
 	d.running.Wait()
 }

@@ -59,13 +59,16 @@ type Gate struct {
 	rules    Rules
 	policy   *policy.Policy
 	fleet    *fleet.Fleet
+	specs    map[string]*fleet.Spec // by server
+	visitors *visitors
 	sessions *Sessions
 	replaced chan struct{} // closed when there is a newer gate
 }
 
 // New returns the gate of a policy, which translated sessions use from now on.
 func New(rules Rules, instances *fleet.Fleet, sessions *Sessions) *Gate {
-	g := &Gate{rules: rules, policy: rules.Policy, fleet: instances, sessions: sessions, replaced: make(chan struct{})}
+	g := &Gate{rules: rules, policy: rules.Policy, fleet: instances, sessions: sessions, visitors: newVisitors(), replaced: make(chan struct{})}
+	g.specs = g.makeSpecs()
 	sessions.hints.keep(func(server string) bool { _, there := g.policy.Servers[server]; return there })
 	if before := sessions.latest.Swap(g); before != nil {
 		close(before.replaced)
@@ -126,7 +129,7 @@ func (e *MethodError) Error() string {
 // Authorize says whether a caller may use a scope at all, before anything of its
 // request is read. Do asks again.
 func (g *Gate) Authorize(caller policy.Identity, scope policy.Scope) error {
-	_, err := g.Resolve(caller, scope)
+	_, err := g.visit(&caller, scope)
 	return err
 }
 
@@ -134,28 +137,19 @@ func (g *Gate) Authorize(caller policy.Identity, scope policy.Scope) error {
 // *policy.DeniedError says that there is none, and an *authn.Error that a token
 // lacks scopes for the one server.
 func (g *Gate) Resolve(caller policy.Identity, scope policy.Scope) ([]string, error) {
-	names, err := g.policy.Resolve(caller, scope)
+	v, err := g.visit(&caller, scope)
 	if err != nil {
 		return nil, err
 	}
-	names = slices.DeleteFunc(names, func(name string) bool {
-		return g.rules.RBAC != nil && !g.rules.RBAC.MayUse(&caller, g.policy.Servers[name].Project, name)
-	})
-	if len(names) == 0 {
-		return nil, &policy.DeniedError{Subject: caller.Subject, Scope: scope}
-	}
-	if scope.Server != "" {
-		return names, g.scopes(caller, scope.Server)
-	}
-	return slices.DeleteFunc(names, func(name string) bool { return g.scopes(caller, name) != nil }), nil
+	return slices.Clone(v.names), nil
 }
 
 // scopes returns nil if a caller's token has the scopes that a server wants.
-func (g *Gate) scopes(caller policy.Identity, server string) error {
+func (g *Gate) scopes(caller *policy.Identity, server string) error {
 	if g.rules.Auth == nil {
 		return nil
 	}
-	return g.rules.Auth.Scopes(caller, g.policy.Servers[server].RequiredScopes)
+	return g.rules.Auth.Scopes(*caller, g.policy.Servers[server].RequiredScopes)
 }
 
 // Do passes one message on. It waits under ctx for the server to start and to
@@ -164,17 +158,17 @@ func (g *Gate) Do(ctx context.Context, r Request) (Reply, error) {
 	if r.Origin.Correlation == "" {
 		r.Origin.Correlation = g.sessions.correlations.Next()
 	}
-	by := passenger{Origin: r.Origin, caller: r.Caller}
+	by := &passenger{Context: ctx, Origin: r.Origin}
 	if r.Stateless && len(g.rules.Observers) > 0 {
 		by.revision, _ = r.Message.Text(r.Message.Param("_meta", mcp.MetaRevision))
 	}
-	ctx = withPassenger(ctx, by)
-	place, err := g.enter(r)
+	v, place, err := g.enter(&r)
 	if err != nil {
-		g.note(ctx, r, err)
+		g.note(by, &r, err)
 		return Reply{}, err
 	}
-	reply, err := g.dispatch(ctx, r)
+	by.caller = &v.caller
+	reply, err := g.dispatch(by, v, &r)
 	if reply.Call = keep(place, reply.Call); reply.Call != nil && reply.of != nil {
 		reply.Call = reply.of.add(reply.Call)
 	}
@@ -183,22 +177,22 @@ func (g *Gate) Do(ctx context.Context, r Request) (Reply, error) {
 
 // enter is what is decided at the door: how much the caller does, and whether it may
 // use anything of the scope.
-func (g *Gate) enter(r Request) (pass ratelimit.Pass, err error) {
+func (g *Gate) enter(r *Request) (v *visitor, pass ratelimit.Pass, err error) {
 	if g.rules.Limits != nil {
 		if pass, err = g.rules.Limits.EnterGateway(ratelimit.Call{
 			Subject: r.Caller.Subject, Now: time.Now(), Unanswered: r.Message.Kind() != mcp.Request,
 		}); err != nil {
-			return pass, err
+			return nil, pass, err
 		}
 	}
-	err = g.Authorize(r.Caller, r.Scope)
+	v, err = g.visit(&r.Caller, r.Scope)
 	if err == nil {
 		err = disguise(r.Message)
 	}
 	if err != nil {
 		pass.Leave()
 	}
-	return pass, err
+	return v, pass, err
 }
 
 // disguise says how a message is something else to its server than to the rules. One is
@@ -215,19 +209,24 @@ func disguise(m mcp.Message) error {
 	return nil
 }
 
-func (g *Gate) dispatch(ctx context.Context, r Request) (Reply, error) {
+// dispatch passes a message on. The passenger is this message's alone, until it has gone.
+func (g *Gate) dispatch(by *passenger, v *visitor, r *Request) (Reply, error) {
 	switch {
 	case r.Stateless:
-		return g.stateless(ctx, r)
+		return v.stateless(by, r.Message)
 	case r.Session == "" && r.Message.Kind() == mcp.Request && r.Message.Method() == mcp.MethodInitialize:
-		return g.open(ctx, r)
+		return g.open(by, v, r.Message)
 	case r.Session == "":
 		return Reply{}, ErrNoSession
 	}
-	session, err := g.sessions.find(r.Session, r.Caller, r.Scope)
+	session, err := g.sessions.find(r.Session, r.Caller.Subject, r.Scope)
 	if err != nil {
 		return Reply{}, err
 	}
-	session.caller.Store(&r.Caller)
-	return g.inSession(ctx, session, r)
+	if held := session.caller.Load(); !same(held, &v.caller) {
+		caller := v.caller // and nothing else of the visitor
+		session.caller.Store(&caller)
+	}
+	by.revision = session.revision
+	return v.inSession(by, session, r.Message)
 }

@@ -30,7 +30,7 @@ func newGate(t *testing.T) (*Gate, *proxytest.Opener) {
 	server := policy.Server{Timeout: time.Minute, IdleTimeout: time.Hour}
 	return New(Rules{Policy: &policy.Policy{
 		Servers: map[string]policy.Server{"echo": server, "exit": server, "modern": server, "crash": server},
-		Limits:  policy.Limits{MaxMessageBytes: 1 << 20, MaxSessions: 2, MaxSessionsPerCaller: 2},
+		Limits:  policy.Limits{MaxMessageBytes: 1 << 20, MaxSessions: 2, MaxSessionsPerCaller: 2, MaxConnections: 1024, MaxConnectionsPerCaller: 1024, MaxInstancesPerCaller: 2},
 	}}, instances, sessions), opener
 }
 
@@ -95,5 +95,46 @@ func TestFailedSessionsDoNotCount(t *testing.T) {
 	}
 	if ids[0] == ids[1] || len(ids[0]) < 26 {
 		t.Errorf("got session ids %v", ids)
+	}
+}
+
+// A session has its place until it is over, and is remembered for a while then: who
+// comes for it learns why.
+func TestSessionsThatAreOver(t *testing.T) {
+	t.Parallel()
+	g, _ := newGate(t)
+	who := caller("key:a")
+	open := func() string {
+		t.Helper()
+		reply, err := g.Do(t.Context(), Request{Caller: who, Scope: on("echo"), Message: initialize()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reply.Session
+	}
+	var first string
+	for i := range mostOver + 1 {
+		id := open()
+		if i == 0 {
+			first = id
+		}
+		over := make(chan struct{})
+		held := g.sessions.byID[id]
+		held.AfterDone(func() { close(over) })
+		held.Close()
+		<-over
+		eventually(t, "its place is free", func() bool {
+			g.sessions.mu.Lock()
+			defer g.sessions.mu.Unlock()
+			return g.sessions.places == 0 && len(g.sessions.callers) == 0
+		})
+		var gone *SessionError
+		if _, err := g.Revision(who, on("echo"), id); !errors.As(err, &gone) || gone.Cause == nil {
+			t.Fatalf("got error %v, want the cause of the end", err)
+		}
+	}
+	var gone *SessionError
+	if _, err := g.Revision(who, on("echo"), first); !errors.As(err, &gone) || gone.Cause != nil || len(g.sessions.byID) != mostOver {
+		t.Errorf("got error %v, and %d sessions remembered", err, len(g.sessions.byID))
 	}
 }

@@ -20,7 +20,7 @@ import (
 // it asks for.
 type guard struct {
 	*Gate
-	caller  policy.Identity
+	caller  *policy.Identity
 	server  string // "" for a session with many, before anybody is asked
 	project string
 	fetch   func(context.Context) error // has the server list its tools, past the guard
@@ -33,7 +33,7 @@ type send func(context.Context, mcp.Message) (link.Call, error)
 func (s send) Do(ctx context.Context, request mcp.Message) (link.Call, error) { return s(ctx, request) }
 
 // guard returns the guard of what a scope is.
-func (g *Gate) guard(caller policy.Identity, scope policy.Scope) *guard {
+func (g *Gate) guard(caller *policy.Identity, scope policy.Scope) *guard {
 	if scope.Server != "" {
 		scope.Project = g.policy.Servers[scope.Server].Project
 	}
@@ -43,13 +43,21 @@ func (g *Gate) guard(caller policy.Identity, scope policy.Scope) *guard {
 // guarded is a server with a guard before it.
 type guarded struct {
 	*guard
-	inner link.Server
+	inner  link.Server
+	repeat send       // again, found once
+	spec   retry.Spec // of the server itself
+	tools  map[string]policy.Tool
 }
 
 // guarded returns a server for an owner, behind its guard.
-func (g *Gate) guarded(caller policy.Identity, server string, owner fleet.Owner) link.Server {
-	s := &guarded{g.guard(caller, policy.Scope{Server: server}), g.fleet.Server(g.spec(server), owner)}
+func (g *Gate) guarded(caller *policy.Identity, server string, owner fleet.Owner) link.Server {
+	rules := g.policy.Servers[server]
+	s := &guarded{
+		guard: g.guard(caller, policy.Scope{Server: server}), inner: g.fleet.Server(g.spec(server), owner), tools: rules.Tools,
+		spec: retry.Spec{Retry: rules.Retry, Limit: rules.MaxTimeout, Server: server},
+	}
 	s.fetch = func(ctx context.Context) error { return s.observe(ctx, s.inner) }
+	s.repeat = s.again
 	return s
 }
 
@@ -58,14 +66,14 @@ func (s *guarded) Do(ctx context.Context, request mcp.Message) (link.Call, error
 	return s.pass(ctx, request, s.repeat)
 }
 
-// repeat passes a request on, and does so again where that can change nothing.
-func (s *guarded) repeat(ctx context.Context, request mcp.Message) (link.Call, error) {
-	rules := s.policy.Servers[s.server]
-	spec := retry.Spec{Retry: rules.Retry, Limit: rules.MaxTimeout, Log: s.fleet.Log(), Server: s.server}
+// again passes a request on, and does so again where that can change nothing.
+func (s *guarded) again(ctx context.Context, request mcp.Message) (link.Call, error) {
+	spec := s.spec
+	spec.Log = s.fleet.Log()
 	if request.Method() == mcp.MethodToolsCall {
 		tool, _ := request.Text(request.Param("name"))
 		spec.Idempotent = s.sessions.hints.idempotent(s.server, tool)
-		if own, ok := rules.Tools[tool]; ok {
+		if own, ok := s.tools[tool]; ok {
 			spec.Limit = own.MaxTimeout
 		}
 	}
@@ -84,13 +92,13 @@ func (g *guard) observe(ctx context.Context, server link.Server) error {
 // pass judges a request and passes it on. The call that it returns tells the audit
 // log of its end.
 func (g *guard) pass(ctx context.Context, request mcp.Message, to send) (link.Call, error) {
-	p := &passage{guard: g, started: time.Now(), wants: parse(request)}
+	p := &passage{guard: g, started: time.Now()}
+	p.wants.parse(request)
 	ctx = p.begin(ctx, request)
 	if err := p.reserve(ctx); err != nil {
 		p.tell(statusOf(err), err.Error(), true)
 		return nil, err
 	}
-	p.record = p.describe(ctx, request)
 	if err := p.judge(ctx); err != nil {
 		p.refused(err)
 		return nil, err
@@ -100,12 +108,12 @@ func (g *guard) pass(ctx context.Context, request mcp.Message, to send) (link.Ca
 		p.end(statusOf(err), err.Error())
 		return nil, err
 	}
-	w := &watched{Call: call, passage: p}
+	p.watched = watched{Call: call, passage: p}
 	if p.wants.method == mcp.MethodListen {
 		p.lasts()
-		go p.follow(w) // ends with the call
+		go p.follow(&p.watched) // ends with the call
 	}
-	return w, nil
+	return &p.watched, nil
 }
 
 // reserve makes sure that there will be room for a record.
@@ -121,20 +129,20 @@ func (p *passage) reserve(ctx context.Context) (err error) {
 
 // inside is the context of what is done for a request behind its guard.
 func (p *passage) inside(ctx context.Context) context.Context {
-	if p.record != nil || len(p.rules.Observers) > 0 {
+	if p.rules.Audit != nil || len(p.rules.Observers) > 0 {
 		ctx = link.WithWatcher(ctx, p)
 	}
 	if p.wants.method == mcp.MethodInitialize {
-		within := passengerOf(ctx)
-		within.opening = p.server
-		ctx = withPassenger(ctx, within)
+		within := *p.by
+		within.Context, within.opening = ctx, p.server
+		ctx = &within
 	}
 	return ctx
 }
 
 // judge decides whether a request is passed on.
 func (p *passage) judge(ctx context.Context) (err error) {
-	if p.limited(ctx) {
+	if p.limited() {
 		p.place, err = p.rules.Limits.EnterServer(ratelimit.Call{Subject: p.caller.Subject, Server: p.server, Tool: p.wants.tool, Now: p.started})
 		if err != nil {
 			return err
@@ -158,10 +166,9 @@ func (p *passage) judge(ctx context.Context) (err error) {
 // translated session asks as it is opened is its initialize, which has been counted;
 // and what the gateway asks of itself (what tools there are, what it listens to for a
 // session) is no request of its client, who would have fewer than the configuration says.
-func (p *passage) limited(ctx context.Context) bool {
-	by := passengerOf(ctx)
-	itself := by.Transport == "" && by.Correlation == ""
-	opening := by.opening != "" && by.opening == p.server
+func (p *passage) limited() bool {
+	itself := p.by.Transport == "" && p.by.Correlation == ""
+	opening := p.by.opening != "" && p.by.opening == p.server
 	return p.rules.Limits != nil && !itself && !opening
 }
 
@@ -172,11 +179,9 @@ func (p *passage) permit() error {
 	}
 	for i := range p.wants.asked {
 		asked := &p.wants.asked[i]
-		asked.Identity, asked.Project, asked.Server, asked.Now = &p.caller, p.project, p.server, p.started
+		asked.Identity, asked.Project, asked.Server, asked.Now = p.caller, p.project, p.server, p.started
 		decision := p.rules.RBAC.Decide(asked)
-		if p.record != nil {
-			p.record.Rule = decision.Rule
-		}
+		p.rule = decision.Rule
 		if !decision.Allowed {
 			return &ForbiddenError{p.caller.Subject, p.server, what(asked)}
 		}
@@ -189,21 +194,22 @@ func (g *guard) listed(asked rbac.Request) bool {
 	if g.rules.RBAC == nil {
 		return true
 	}
-	asked.Identity, asked.Project, asked.Server, asked.Now, asked.Listing = &g.caller, g.project, g.server, time.Now(), true
+	asked.Identity, asked.Project, asked.Server, asked.Now, asked.Listing = g.caller, g.project, g.server, time.Now(), true
 	return g.rules.RBAC.Decide(&asked).Allowed
 }
 
-// describe begins what the audit log will be told of a request; nil without one.
-func (p *passage) describe(ctx context.Context, request mcp.Message) *audit.Record {
-	if p.rules.Audit == nil {
-		return nil
-	}
-	r := identified(passengerOf(ctx).Origin, p.caller, p.started)
+// describe is what the audit log is told of a request.
+func (p *passage) describe(status, reason string) audit.Record {
+	r := identified(p.by.Origin, p.caller, p.started)
 	r.Event, r.Decision = audit.EventCall, audit.Allow
-	r.Project, r.Server, r.MCPMethod, r.Name = p.project, p.server, p.wants.method, p.wants.name()
+	if p.denied {
+		r.Event, r.Decision = audit.EventDenied, audit.Deny
+	}
+	r.Project, r.Server, r.MCPMethod, r.Name, r.Rule = p.project, p.server, p.wants.method, p.call.Name, p.rule
 	r.Trace = traceOf(p.call.Request) // an observer may have begun one
-	r.BytesIn = int64(len(request.Raw()))
-	r.Arguments = request.At(request.Param("arguments"))
+	r.Arguments = p.wants.arguments
+	r.Status, r.Reason = status, reason
+	r.Instance, r.Duration, r.BytesIn, r.BytesOut = p.call.Instance, p.call.Duration, p.call.BytesIn, p.call.BytesOut
 	return r
 }
 

@@ -85,7 +85,7 @@ func newGuardedGate(t *testing.T, change func(*policy.Policy)) *guardedGate {
 	p := &policy.Policy{
 		Servers: map[string]policy.Server{"echo": mortal, "modern": server, "crash": server},
 		Limits: policy.Limits{
-			MaxMessageBytes: 1 << 20, MaxSessions: 20, MaxSessionsPerCaller: 20,
+			MaxMessageBytes: 1 << 20, MaxSessions: 20, MaxSessionsPerCaller: 20, MaxConnections: 1024, MaxConnectionsPerCaller: 1024, MaxInstancesPerCaller: 20,
 			Gateway: one, PerIdentity: one, Projects: map[string]policy.Quota{"p": one},
 		},
 		Audit: section,
@@ -339,7 +339,8 @@ func TestWants(t *testing.T) {
 			if tt.params != "" {
 				params = []byte(tt.params)
 			}
-			w := parse(mcp.NewRequest([]byte("1"), tt.method, params))
+			var w wants
+			w.parse(mcp.NewRequest([]byte("1"), tt.method, params))
 			var got []string
 			for _, a := range w.asked {
 				text := a.Action

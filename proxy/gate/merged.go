@@ -22,18 +22,18 @@ type merged struct {
 	replaced <-chan struct{}
 }
 
-func (g *Gate) merged(caller policy.Identity, names []string, owner fleet.Owner) merged {
+func (g *Gate) merged(caller *policy.Identity, names []string, owner fleet.Owner, lists string) *merged {
 	members := make([]catalog.Member, len(names))
 	for i, name := range names {
 		members[i] = catalog.Member{Name: name, Server: g.guarded(caller, name, owner)}
 	}
-	return merged{catalog.New(members, g.sessions.lists, g.remembered(caller, owner), g.policy.Gateway), g.replaced}
+	return &merged{catalog.New(members, g.sessions.lists, lists, g.policy.Gateway), g.replaced}
 }
 
 // remembered is for whom lists are remembered. What a policy leaves out of them is
 // left out under that policy alone, and for callers that it sees alike: one subject can
 // have tokens of different groups.
-func (g *Gate) remembered(caller policy.Identity, owner fleet.Owner) string {
+func (g *Gate) remembered(caller *policy.Identity, owner fleet.Owner) string {
 	whom := owner.String() + "\x00" + strconv.FormatUint(g.policy.Generation, 10)
 	if g.rules.RBAC == nil {
 		return whom
@@ -59,7 +59,7 @@ func ofOneToken(claim string) bool {
 }
 
 // Do passes a request on.
-func (m merged) Do(ctx context.Context, request mcp.Message) (link.Call, error) {
+func (m *merged) Do(ctx context.Context, request mcp.Message) (link.Call, error) {
 	call, err := m.Catalog.Do(ctx, request)
 	if err != nil || request.Method() != mcp.MethodListen {
 		return call, err
@@ -72,5 +72,5 @@ func (m merged) Do(ctx context.Context, request mcp.Message) (link.Call, error) 
 		case <-over:
 		}
 	}()
-	return newEnding(call, func() { close(over) }), nil
+	return &ending{Call: call, over: over}, nil
 }

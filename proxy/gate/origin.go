@@ -36,22 +36,35 @@ func TraceOf(values []string) string {
 // passenger is what travels with a message through bridges and catalogues to the
 // guard of the server that it ends up at; and its correlation further, into logs and to
 // the daemon.
+//
+// It is the context that it is found in. Who has it from there does not change it.
 type passenger struct {
+	context.Context
 	Origin
-	caller   policy.Identity
+	caller   *policy.Identity
 	revision string // of the protocol that the client speaks
 	opening  string // the server whose guard has let an initialize in, which opens a session now
 }
 
 type passengerKey struct{}
 
-func withPassenger(ctx context.Context, p passenger) context.Context {
-	return context.WithValue(control.WithCorrelation(ctx, p.Correlation), passengerKey{}, p)
+// Value finds the passenger, and its correlation.
+func (p *passenger) Value(key any) any {
+	switch key.(type) {
+	case passengerKey:
+		return p
+	case control.CorrelationKey:
+		return &p.Correlation
+	}
+	return p.Context.Value(key)
 }
 
-func passengerOf(ctx context.Context) passenger {
-	p, _ := ctx.Value(passengerKey{}).(passenger)
-	return p
+// passengerOf returns the passenger of a context: the gateway itself, if there is none.
+func passengerOf(ctx context.Context) *passenger {
+	if p, there := ctx.Value(passengerKey{}).(*passenger); there {
+		return p
+	}
+	return &passenger{}
 }
 
 type causeKey struct{}

@@ -17,14 +17,20 @@ import (
 // passage is one request on its way through a guard.
 type passage struct {
 	*guard
+	watched watched // what its caller has of it
 	slot    audit.Slot
-	record  *audit.Record // nil without an audit log
 	place   ratelimit.Pass
+	by      *passenger
 	started time.Time
 	wants   wants
+	rule    string // that decided
+	denied  bool   // and the record says so
+	untold  bool   // there is no record
 	once    sync.Once
 	bytes   atomic.Int64            // of what came back
 	served  atomic.Pointer[serving] // once it is known
+	first   serving                 // what that is, nearly always
+	taken   atomic.Bool             // first is in use
 	over    chan struct{}           // of a subscription: closed when it has ended
 	call    telemetry.Call          // what observers are told
 	ctx     context.Context         //nolint:containedctx // of the passage: observers find their own there
@@ -32,7 +38,11 @@ type passage struct {
 
 // ServedBy takes note of the instance that a request goes to.
 func (p *passage) ServedBy(instance string) {
-	now := &serving{instance, time.Now()}
+	now := &p.first
+	if !p.taken.CompareAndSwap(false, true) {
+		now = new(serving)
+	}
+	*now = serving{instance, time.Now()}
 	if before := p.served.Load(); before != nil {
 		now.since = before.since
 	}
@@ -47,16 +57,16 @@ type serving struct {
 
 // begin tells the observers of a request.
 func (p *passage) begin(ctx context.Context, request mcp.Message) context.Context {
-	by := passengerOf(ctx)
+	p.by = passengerOf(ctx)
 	p.call = telemetry.Call{
-		Correlation: by.Correlation, Transport: by.Transport, Caller: p.caller, Project: p.project, Server: p.server,
-		Method: p.wants.method, Tool: p.wants.tool, Name: p.wants.name(), Revision: by.revision, Trace: by.Trace, Started: p.started,
+		Correlation: p.by.Correlation, Transport: p.by.Transport, Caller: p.caller, Project: p.project, Server: p.server,
+		Method: p.wants.method, Tool: p.wants.tool, Name: p.wants.name(), Revision: p.by.revision, Trace: p.by.Trace, Started: p.started,
 		Request: request, BytesIn: int64(len(request.Raw())),
 	}
 	if len(p.rules.Observers) > 0 && p.wants.tool != "" {
 		p.call.Listed = p.sessions.hints.listed(p.server, p.wants.tool)
 	}
-	if by.Transport == "" {
+	if p.by.Transport == "" {
 		p.call.For = causeOf(ctx)
 	}
 	for _, o := range p.rules.Observers {
@@ -80,15 +90,11 @@ func (p *passage) tell(status, reason string, refused bool) {
 
 // refused ends the passage of a request that is not passed on.
 func (p *passage) refused(err error) {
-	p.call.Refused = true
+	p.call.Refused, p.denied = true, true
 	reason := err.Error()
-	if p.record != nil {
+	if p.rules.Audit != nil {
 		suppressed, tell := p.overLimit(err).tell()
-		if !tell {
-			p.record = nil
-		} else {
-			p.record.Event, p.record.Decision = audit.EventDenied, audit.Deny
-		}
+		p.untold = !tell
 		reason += likeIt(suppressed)
 	}
 	p.end(statusOf(err), reason)
@@ -105,17 +111,18 @@ func (p *passage) end(status, reason string) {
 		} else {
 			p.makeRoom()
 		}
-		if p.record == nil {
-			slot.Release()
-			return
-		}
-		p.record.Status, p.record.Reason = status, reason
-		if served := p.served.Load(); served != nil {
-			p.record.Instance = served.instance
-		}
-		p.record.Duration, p.record.BytesOut = time.Since(p.started), p.bytes.Load()
-		slot.Write(p.record)
+		p.record(slot, status, reason)
 	})
+}
+
+// record writes what became of the request into the audit log, if there is one.
+func (p *passage) record(slot audit.Slot, status, reason string) {
+	if p.rules.Audit == nil || p.untold {
+		slot.Release()
+		return
+	}
+	r := p.describe(status, reason)
+	slot.Write(&r)
 }
 
 // watched is a call behind a guard.
@@ -182,7 +189,7 @@ func statusOf(err error) string {
 		return "forbidden"
 	case Limited:
 		return "limited"
-	case Busy:
+	case Busy, Away:
 		return "busy"
 	case GivenUp:
 		return "cancelled"

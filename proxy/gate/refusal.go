@@ -32,6 +32,7 @@ const (
 	Unopened                // the request needs a session
 	Conflict                // somebody listens already
 	Busy                    // try again later
+	Away                    // try again soon: the gateway can reach no server
 	NoMethod                // the method does not exist in this revision
 	Stranger                // the caller's credential is no good
 	Forbidden               // the caller may not do this
@@ -39,12 +40,16 @@ const (
 	GivenUp                 // the client did not wait
 )
 
+// awayRetry is when to come again if the gateway has no daemon: it looks for one about as
+// often.
+const awayRetry = 5 * time.Second
+
 // Refusal is an error of this package, put for a client.
 type Refusal struct {
 	Reason     Reason
 	Code       int // of JSON-RPC
 	Text       string
-	RetryAfter time.Duration // with Busy and Limited; 0: not known
+	RetryAfter time.Duration // with Busy, Away and Limited; 0: not known
 }
 
 // Data is the data of a JSON-RPC error, for transports that have no other place for
@@ -91,6 +96,8 @@ func RefusalOf(err error) Refusal {
 	case errors.Is(err, ErrSessionLimit), errors.Is(err, link.ErrBusy),
 		errors.As(err, &daemon) && daemon.Code == control.CodeLimit:
 		return Refusal{Reason: Busy, Code: mcp.CodeInternal, Text: err.Error()}
+	case errors.Is(err, control.ErrClosed):
+		return Refusal{Reason: Away, Code: mcp.CodeInternal, Text: err.Error(), RetryAfter: awayRetry}
 	case errors.Is(err, context.Canceled):
 		return Refusal{Reason: GivenUp, Code: mcp.CodeInternal, Text: "the request was given up"}
 	}

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -116,12 +117,21 @@ func TestMergedScope(t *testing.T) {
 	}
 }
 
+// changed is the gate of a generation with another echo.
+func changed(g *Gate, change func(echo *policy.Server)) *Gate {
+	rules, next := g.rules, *g.policy
+	next.Servers = maps.Clone(next.Servers)
+	echo := next.Servers["echo"]
+	change(&echo)
+	next.Servers["echo"] = echo
+	rules.Policy = &next
+	return New(rules, g.fleet, g.sessions)
+}
+
 // A project's address shows its servers only.
 func TestProjectScope(t *testing.T) {
 	g, _ := newGate(t)
-	echo := g.policy.Servers["echo"]
-	echo.Project = "shop"
-	g.policy.Servers["echo"] = echo
+	g = changed(g, func(echo *policy.Server) { echo.Project = "shop" })
 	u := &user{t: t, gate: g, caller: caller("key:a"), scope: policy.Scope{Project: "shop"}}
 	if got := u.names(stateless); !slices.Equal(got, []string{"echo__echo"}) {
 		t.Errorf("got %v", got)
@@ -171,9 +181,7 @@ func TestTranslatedSession(t *testing.T) {
 // Sessions that share a process see nothing of each other.
 func TestSharedServer(t *testing.T) {
 	g, _ := newGate(t)
-	shared := g.policy.Servers["echo"]
-	shared.Instances, shared.Replicas = policy.InstancesShared, 1
-	g.policy.Servers["echo"] = shared
+	g = changed(g, func(echo *policy.Server) { echo.Instances, echo.Replicas = policy.InstancesShared, 1 })
 	var users []*user
 	pids := map[string]bool{}
 	for _, subject := range []string{"key:a", "key:b"} {

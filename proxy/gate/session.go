@@ -33,8 +33,10 @@ type Sessions struct {
 	running sync.WaitGroup
 
 	mu      sync.Mutex
-	opening map[string]int // by subject
+	places  int            // that are taken, by sessions and by those being opened
+	callers map[string]int // the same, by subject
 	byID    map[string]session
+	over    []string // those of byID that have no place any more and can but say why, oldest first
 }
 
 type session struct {
@@ -52,7 +54,7 @@ type session struct {
 func NewSessions(log *slog.Logger) *Sessions {
 	return &Sessions{
 		lists: catalog.NewLists(), correlations: NewCorrelations(rand.Text()[:10]), notes: screen.NewNotes(log), hints: hints{byServer: map[string]map[string]bool{}}, limited: newFlood(10, 100),
-		byID: map[string]session{}, opening: map[string]int{},
+		byID: map[string]session{}, callers: map[string]int{},
 	}
 }
 
@@ -67,59 +69,66 @@ func (s *Sessions) Close() {
 	s.running.Wait()
 }
 
-// reserve makes room for one session more and forgets those that have ended.
+// reserve takes a place for a session, which has it until its caller ends it, or
+// nothing of it is left.
 func (s *Sessions) reserve(caller string, limits policy.Limits) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all, own := 0, s.opening[caller]
-	for _, n := range s.opening {
-		all += n
-	}
-	for id, held := range s.byID {
-		if held.Err() != nil {
-			delete(s.byID, id)
-			continue
-		}
-		all++
-		if held.subject == caller {
-			own++
-		}
-	}
-	if all >= limits.MaxSessions || own >= limits.MaxSessionsPerCaller {
+	if s.places >= limits.MaxSessions || s.callers[caller] >= limits.MaxSessionsPerCaller {
 		return ErrSessionLimit
 	}
-	s.opening[caller]++
+	s.places++
+	s.callers[caller]++
 	return nil
 }
 
-// settle ends a reservation; with a session it becomes an entry.
-func (s *Sessions) settle(r Request, opened session, response mcp.Message) (id string) {
+// settle makes an entry of a session that has a place, or gives the place back.
+func (s *Sessions) settle(v *visitor, opened session, response mcp.Message) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.opening[r.Caller.Subject]--; s.opening[r.Caller.Subject] == 0 {
-		delete(s.opening, r.Caller.Subject)
-	}
 	if opened.Session == nil {
+		s.leaveLocked(v.caller.Subject)
 		return ""
 	}
 	id = rand.Text() // at least 128 random bits, and only visible ASCII
-	opened.subject, opened.scope = r.Caller.Subject, r.Scope
+	opened.subject, opened.scope = v.caller.Subject, v.scope
 	opened.revision, _ = response.Text(response.InResult("protocolVersion"))
 	s.byID[id] = opened
-	s.running.Go(func() {
-		<-opened.Done()
+	s.running.Add(1)
+	opened.AfterDone(func() {
+		defer s.running.Done()
 		opened.open.end()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if _, kept := s.byID[id]; kept { // its caller has not ended it
+			s.leaveLocked(opened.subject)
+			if s.over = append(s.over, id); len(s.over) > mostOver {
+				delete(s.byID, s.over[0])
+				s.over = s.over[1:]
+			}
+		}
 	})
 	return id
 }
 
+// mostOver is how many sessions that are over are remembered, so that who comes for
+// one learns why.
+const mostOver = 256
+
+func (s *Sessions) leaveLocked(caller string) {
+	s.places--
+	if s.callers[caller]--; s.callers[caller] == 0 {
+		delete(s.callers, caller)
+	}
+}
+
 // find finds a session of this caller with this scope. Another's session looks
 // as if it were not there.
-func (s *Sessions) find(id string, caller policy.Identity, scope policy.Scope) (session, error) {
+func (s *Sessions) find(id, subject string, scope policy.Scope) (session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held, ok := s.byID[id]
-	if !ok || held.subject != caller.Subject || held.scope != scope {
+	if !ok || held.subject != subject || held.scope != scope {
 		return session{}, &SessionError{}
 	}
 	if cause := held.Err(); cause != nil {
@@ -130,13 +139,16 @@ func (s *Sessions) find(id string, caller policy.Identity, scope policy.Scope) (
 
 // end ends a session of this caller with this scope, whether or not the caller may
 // use it still.
-func (s *Sessions) end(id string, caller policy.Identity, scope policy.Scope) error {
-	session, err := s.find(id, caller, scope)
+func (s *Sessions) end(id, subject string, scope policy.Scope) error {
+	session, err := s.find(id, subject, scope)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
-	delete(s.byID, id)
+	if _, kept := s.byID[id]; kept { // nobody else has done so meanwhile
+		delete(s.byID, id)
+		s.leaveLocked(session.subject)
+	}
 	s.mu.Unlock()
 	session.Close()
 	return nil
@@ -144,52 +156,55 @@ func (s *Sessions) end(id string, caller policy.Identity, scope policy.Scope) er
 
 // open starts an instance, passes the client's initialize to it, and makes a
 // session of it if the server agrees.
-func (g *Gate) open(ctx context.Context, r Request) (Reply, error) {
-	if err := g.sessions.reserve(r.Caller.Subject, g.policy.Limits); err != nil {
-		g.note(ctx, r, err)
+func (g *Gate) open(by *passenger, v *visitor, m mcp.Message) (Reply, error) {
+	if err := g.sessions.reserve(v.caller.Subject, g.policy.Limits); err != nil {
+		g.note(by, &Request{Origin: by.Origin, Caller: v.caller, Scope: v.scope, Message: m}, err)
 		return Reply{}, err
 	}
 	var opened session
-	call, err := g.guard(r.Caller, r.Scope).pass(ctx, r.Message, func(ctx context.Context, _ mcp.Message) (link.Call, error) {
+	call, err := v.guard.pass(by, m, func(ctx context.Context, _ mcp.Message) (link.Call, error) {
 		var response mcp.Message
 		var err error
-		opened, response, err = g.initialize(ctx, r)
+		opened, response, err = v.initialize(ctx, m)
 		return link.Answered(response), err
 	})
 	if err != nil {
-		g.sessions.settle(r, session{}, mcp.Message{})
+		g.sessions.settle(v, session{}, mcp.Message{})
 		return Reply{}, err
 	}
 	response := call.Take()[0]
-	return Reply{Session: g.sessions.settle(r, opened, response), Call: link.Answered(response)}, nil
+	return Reply{Session: g.sessions.settle(v, opened, response), Call: link.Answered(response)}, nil
 }
 
 // initialize returns no session if the server refused.
-func (g *Gate) initialize(ctx context.Context, r Request) (session, mcp.Message, error) {
+func (v *visitor) initialize(ctx context.Context, m mcp.Message) (session, mcp.Message, error) {
 	s := session{caller: new(atomic.Pointer[policy.Identity]), open: new(passages)}
-	s.caller.Store(&r.Caller)
+	caller := v.caller // and nothing else of the visitor
+	s.caller.Store(&caller)
 	var response mcp.Message
 	var err error
-	if r.Scope.Server != "" {
-		s.Session, response, s.direct, err = g.fleet.Open(ctx, g.spec(r.Scope.Server), r.Caller.Subject, r.Message)
+	if server := v.scope.Server; server != "" {
+		g := v.guard.Gate
+		s.Session, response, s.direct, err = g.fleet.Open(ctx, g.spec(server), v.caller.Subject, m)
 	}
 	if !s.direct && err == nil {
-		s.Session, response, err = g.translated(ctx, r, s.caller)
+		s.Session, response, err = v.translated(ctx, m, s.caller)
 	}
 	return s, response, err
 }
 
 // translated opens a session over what does not speak the handshake era, or not to
 // one client alone.
-func (g *Gate) translated(ctx context.Context, r Request, caller *atomic.Pointer[policy.Identity]) (link.Session, mcp.Message, error) {
-	over := &addressed{g.sessions, caller, r.Scope, fleet.Owner{Subject: r.Caller.Subject, Session: rand.Text()}}
-	idle := g.policy.Servers[r.Scope.Server].IdleTimeout
-	if r.Scope.Server == "" {
+func (v *visitor) translated(ctx context.Context, m mcp.Message, caller *atomic.Pointer[policy.Identity]) (link.Session, mcp.Message, error) {
+	g := v.guard.Gate
+	over := &addressed{sessions: g.sessions, caller: caller, scope: v.scope, owner: fleet.Owner{Subject: v.caller.Subject, Session: rand.Text()}}
+	idle := g.policy.Servers[v.scope.Server].IdleTimeout
+	if v.scope.Server == "" {
 		idle = mergedIdleTimeout
 	}
 	session := bridge.NewSession(over, bridge.Info{Gateway: g.policy.Gateway, IdleTimeout: idle, Log: g.fleet.Log()})
-	g.fleet.EndAfter(over.owner.Session, session.Done())
-	response, err := call(ctx, session, r.Message)
+	session.AfterDone(func() { g.fleet.End(over.owner.Session) })
+	response, err := call(ctx, session, m)
 	if err != nil || response.Err() != nil {
 		session.Close()
 		<-session.Done()
@@ -218,40 +233,48 @@ type addressed struct {
 	caller   *atomic.Pointer[policy.Identity]
 	scope    policy.Scope
 	owner    fleet.Owner
+	last     atomic.Pointer[found]
+}
+
+// found is what a translated session was a client of last.
+type found struct {
+	by     *visitor
+	server link.Server
 }
 
 // Do passes a request on, for the caller who brought it, or who came last if the
 // session asks by itself: one subject can have tokens that are good for less.
 func (a *addressed) Do(ctx context.Context, request mcp.Message) (link.Call, error) {
 	caller := passengerOf(ctx).caller
-	if caller.Subject == "" {
-		caller = *a.caller.Load()
+	if caller == nil {
+		caller = a.caller.Load()
 	}
-	server, err := a.sessions.latest.Load().server(caller, a.scope, a.owner)
+	g := a.sessions.latest.Load()
+	v, err := g.visit(caller, a.scope)
 	if err != nil {
 		return nil, err
 	}
-	return server.Do(ctx, request)
+	last := a.last.Load()
+	if last == nil || last.by != v {
+		last = &found{v, v.at(a.owner, func() string { return g.remembered(&v.caller, a.owner) })}
+		a.last.Store(last)
+	}
+	return last.server.Do(ctx, request)
 }
 
 // inSession passes on what comes in a session. What translates a session asks servers
 // that have a guard before them; a process of its own gets its guard here.
-func (g *Gate) inSession(ctx context.Context, s session, r Request) (Reply, error) {
-	if len(g.rules.Observers) > 0 {
-		by := passengerOf(ctx)
-		by.revision = s.revision
-		ctx = withPassenger(ctx, by)
-	}
-	if r.Message.Kind() != mcp.Request {
-		return Reply{}, ended(s.Send(ctx, r.Message))
+func (v *visitor) inSession(ctx context.Context, s session, m mcp.Message) (Reply, error) {
+	if m.Kind() != mcp.Request {
+		return Reply{}, ended(s.Send(ctx, m))
 	}
 	if !s.direct {
-		call, err := s.Call(ctx, r.Message)
+		call, err := s.Call(ctx, m)
 		return Reply{Call: call, of: s.open}, ended(err)
 	}
-	guard := g.guard(r.Caller, r.Scope)
+	guard := *v.guard
 	guard.fetch = func(ctx context.Context) error { return guard.observe(ctx, send(s.Call)) }
-	call, err := guard.pass(ctx, r.Message, s.Call)
+	call, err := guard.pass(ctx, m, s.Call)
 	if err != nil {
 		return Reply{}, ended(err)
 	}
@@ -280,7 +303,7 @@ func (g *Gate) Listen(caller policy.Identity, scope policy.Scope, id string) (*L
 	if err := g.Authorize(caller, scope); err != nil {
 		return nil, err
 	}
-	session, err := g.sessions.find(id, caller, scope)
+	session, err := g.sessions.find(id, caller.Subject, scope)
 	if err != nil {
 		return nil, err
 	}
@@ -296,11 +319,20 @@ func (g *Gate) End(caller policy.Identity, scope policy.Scope, id string) error 
 	if err := g.Authorize(caller, scope); err != nil {
 		return err
 	}
-	return g.sessions.end(id, caller, scope)
+	return g.sessions.end(id, caller.Subject, scope)
+}
+
+// AfterSession has f called when nothing of a session is left. Errors are those of Do.
+func (g *Gate) AfterSession(caller policy.Identity, scope policy.Scope, id string, f func()) error {
+	session, err := g.sessions.find(id, caller.Subject, scope)
+	if err == nil {
+		session.AfterDone(f)
+	}
+	return err
 }
 
 // Revision is the revision that a session was opened in. Errors are those of Do.
 func (g *Gate) Revision(caller policy.Identity, scope policy.Scope, id string) (string, error) {
-	session, err := g.sessions.find(id, caller, scope)
+	session, err := g.sessions.find(id, caller.Subject, scope)
 	return session.revision, err
 }

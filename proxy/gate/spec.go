@@ -8,10 +8,26 @@ import (
 	"mcpgateway/proxy/fleet"
 )
 
-// spec is what the fleet must know of a server.
-func (g *Gate) spec(server string) fleet.Spec {
+// spec is what the fleet must know of a server: the same for all calls of a generation. One
+// that is not in it can't be started.
+func (g *Gate) spec(server string) *fleet.Spec {
+	if spec := g.specs[server]; spec != nil {
+		return spec
+	}
+	return &fleet.Spec{Spec: backend.Spec{Server: server}}
+}
+
+func (g *Gate) makeSpecs() map[string]*fleet.Spec {
+	specs := make(map[string]*fleet.Spec, len(g.policy.Servers))
+	for name := range g.policy.Servers {
+		specs[name] = g.makeSpec(name)
+	}
+	return specs
+}
+
+func (g *Gate) makeSpec(server string) *fleet.Spec {
 	s := g.policy.Servers[server]
-	return fleet.Spec{
+	return &fleet.Spec{
 		Spec: backend.Spec{
 			Server:          server,
 			Revision:        s.Revision,
@@ -21,6 +37,7 @@ func (g *Gate) spec(server string) fleet.Spec {
 			MaxTimeout:      s.MaxTimeout,
 			IdleTimeout:     s.IdleTimeout,
 			FreezeAfter:     s.FreezeAfter,
+			ReclaimAfter:    s.ReclaimAfter,
 			MaxMessageBytes: int(g.policy.Limits.MaxMessageBytes),
 			Shared:          s.Instances == policy.InstancesShared,
 			Network:         s.Network,
@@ -39,7 +56,7 @@ func (g *Gate) spec(server string) fleet.Spec {
 		Restart:   s.Restart,
 		OnCrash:   s.OnCrash,
 
-		MaxPerCaller: g.policy.Limits.MaxSessionsPerCaller,
+		MaxPerCaller: g.policy.Limits.MaxInstancesPerCaller,
 	}
 }
 
@@ -69,10 +86,4 @@ func (g *Gate) Replace(ctx context.Context, server string) (ending int, started 
 }
 
 // Reconcile makes the policy hold for the instances: see fleet.Fleet.Reconcile.
-func (g *Gate) Reconcile() {
-	specs := map[string]fleet.Spec{}
-	for name := range g.policy.Servers {
-		specs[name] = g.spec(name)
-	}
-	g.fleet.Reconcile(specs)
-}
+func (g *Gate) Reconcile() { g.fleet.Reconcile(g.specs) }

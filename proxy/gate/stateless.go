@@ -7,41 +7,22 @@ import (
 	"mcpgateway/policy"
 	"mcpgateway/policy/ratelimit"
 	"mcpgateway/proxy/catalog"
-	"mcpgateway/proxy/fleet"
-	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 )
 
 // stateless serves a request of the stateless era.
-func (g *Gate) stateless(ctx context.Context, r Request) (Reply, error) {
-	if r.Message.Kind() != mcp.Request {
+func (v *visitor) stateless(ctx context.Context, m mcp.Message) (Reply, error) {
+	if m.Kind() != mcp.Request {
 		return Reply{}, nil // that era has no notification that means anything but to a Duplex
 	}
-	if mcp.HandshakeOnly(r.Message.Method()) {
-		return Reply{}, &MethodError{r.Message.Method()}
+	if mcp.HandshakeOnly(m.Method()) {
+		return Reply{}, &MethodError{m.Method()}
 	}
-	server, err := g.server(r.Caller, r.Scope, fleet.Owner{Subject: r.Caller.Subject})
-	if err != nil {
-		return Reply{}, err
-	}
-	call, err := server.Do(ctx, r.Message)
+	call, err := v.server.Do(ctx, m)
 	if err != nil {
 		return Reply{}, err
 	}
 	return Reply{Call: call}, nil
-}
-
-// server is what a scope means for one owner: a server, or the catalogue of all that
-// the caller may use.
-func (g *Gate) server(caller policy.Identity, scope policy.Scope, owner fleet.Owner) (link.Server, error) {
-	names, err := g.Resolve(caller, scope)
-	if err != nil {
-		return nil, err
-	}
-	if scope.Server != "" {
-		return g.guarded(caller, scope.Server, owner), nil
-	}
-	return g.merged(caller, names, owner), nil
 }
 
 // Tool returns the definition of a tool as its server lists it, raw; nil if there
@@ -55,17 +36,15 @@ func (g *Gate) Tool(ctx context.Context, caller policy.Identity, scope policy.Sc
 		}
 		defer place.Leave()
 	}
-	names, err := g.Resolve(caller, scope)
+	v, err := g.visit(&caller, scope)
 	if err != nil {
 		return nil, err
 	}
 	if fresh { // then it counts for the server, too
-		ctx = withPassenger(ctx, passenger{Origin: Origin{Correlation: g.sessions.correlations.Next()}, caller: caller})
+		ctx = &passenger{Context: ctx, Origin: Origin{Correlation: g.sessions.correlations.Next()}, caller: &v.caller}
 	}
-	owner := fleet.Owner{Subject: caller.Subject}
-	if scope.Server == "" {
-		return g.merged(caller, names, owner).Tool(ctx, name, fresh)
+	if many, ok := v.server.(*merged); ok {
+		return many.Tool(ctx, name, fresh)
 	}
-	member := catalog.Member{Name: scope.Server, Server: g.guarded(caller, scope.Server, owner)}
-	return g.sessions.lists.Tool(ctx, g.remembered(caller, owner), member, name, fresh)
+	return g.sessions.lists.Tool(ctx, v.lists(), catalog.Member{Name: scope.Server, Server: v.server}, name, fresh)
 }

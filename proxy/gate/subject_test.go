@@ -56,12 +56,12 @@ func TestOneSubjectTwoTokens(t *testing.T) {
 	wide.open()
 	narrow.session = wide.session
 	// The other one comes between the caller's request and its dispatch.
-	held, err := g.sessions.find(wide.session, wide.caller, wide.scope)
+	held, err := g.sessions.find(wide.session, wide.caller.Subject, wide.scope)
 	if err != nil {
 		t.Fatal(err)
 	}
 	held.caller.Store(&wide.caller)
-	ctx := withPassenger(t.Context(), passenger{caller: narrow.caller})
+	ctx := &passenger{Context: t.Context(), caller: &narrow.caller}
 	request, err := mcp.Parse([]byte(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"modern__echo"}}`))
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestRenewedTokenSeesTheSame(t *testing.T) {
 	first, _ := newGate(t)
 	g := ruled(t, first, twoGroups)
 	token := func(iat, org string) string {
-		return g.remembered(policy.Identity{Subject: "s", Claims: map[string]any{"iat": iat, "org": org}}, fleet.Owner{Subject: "s"})
+		return g.remembered(&policy.Identity{Subject: "s", Claims: map[string]any{"iat": iat, "org": org}}, fleet.Owner{Subject: "s"})
 	}
 	if token("1", "a") != token("2", "a") || token("1", "a") == token("1", "b") {
 		t.Error("got other lists for the same, or the same for others")
@@ -88,7 +88,7 @@ func TestRenewedTokenSeesTheSame(t *testing.T) {
 func TestUpdatesOfOtherResourcesAreHidden(t *testing.T) {
 	first, _ := newGate(t)
 	g := ruled(t, first, twoGroups)
-	p := &passage{guard: g.guard(policy.Identity{Subject: "s", Groups: []string{"guests"}}, on("modern"))}
+	p := &passage{guard: g.guard(&policy.Identity{Subject: "s", Groups: []string{"guests"}}, on("modern"))}
 	for text, want := range map[string]bool{
 		`{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"test://a/b"}}`: false,
 		`{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"test://b"}}`:   true,

@@ -14,12 +14,7 @@ import (
 // ended, if there is room then.
 func (p *passage) lasts() {
 	p.over = make(chan struct{})
-	if p.record == nil {
-		p.slot.Release()
-	} else {
-		p.record.Status = "listening"
-		p.slot.Write(p.record)
-	}
+	p.record(p.slot, "listening", "")
 	p.slot = audit.Slot{}
 	p.makeRoom()
 }
@@ -45,7 +40,7 @@ func (p *passage) follow(call *watched) {
 			return
 		}
 		g = p.sessions.latest.Load()
-		if err := g.permits(p.caller, p.server, p.wants); err != nil {
+		if err := g.permits(p.caller, p.server, &p.wants); err != nil {
 			call.Cancel(err.Error())
 			return
 		}
@@ -53,11 +48,11 @@ func (p *passage) follow(call *watched) {
 }
 
 // permits asks the rules of a gate about a request that was let in under another.
-func (g *Gate) permits(caller policy.Identity, server string, w wants) error {
-	if err := g.Authorize(caller, policy.Scope{Server: server}); err != nil {
+func (g *Gate) permits(caller *policy.Identity, server string, w *wants) error {
+	v, err := g.visit(caller, policy.Scope{Server: server})
+	if err != nil {
 		return err
 	}
-	w.asked = slices.Clone(w.asked)
-	again := passage{guard: g.guard(caller, policy.Scope{Server: server}), started: time.Now(), wants: w}
+	again := passage{guard: v.guard, started: time.Now(), wants: wants{asked: slices.Clone(w.asked)}}
 	return again.permit()
 }

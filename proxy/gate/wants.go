@@ -12,26 +12,29 @@ type wants struct {
 	method string
 	tool   string
 	asked  []rbac.Request // one question for each thing that is named; none: who may use the server may do it
+
+	arguments []byte          // raw
+	one       [1]rbac.Request // of asked, nearly always
 }
 
 // parse finds out what a request asks for. What it does not know needs the
 // permission for its method. A name that is missing or no text is the empty one,
 // which is judged as any other.
-func parse(request mcp.Message) wants {
-	method := request.Method()
-	w := wants{method: method}
-	asked := rbac.Request{Action: method, Arguments: request.At(request.Param("arguments"))}
-	switch method {
+func (w *wants) parse(request mcp.Message) {
+	w.method, w.arguments = request.Method(), request.At(request.Param("arguments"))
+	asked := &w.one[0]
+	asked.Action, asked.Arguments = w.method, w.arguments
+	switch w.method {
 	case mcp.MethodInitialize, mcp.MethodPing, mcp.MethodDiscover, mcp.MethodSetLevel, mcp.MethodUnsubscribe,
 		mcp.MethodToolsList, mcp.MethodPromptsList, mcp.MethodResourcesList, mcp.MethodTemplatesList:
-		return w // what is listed is judged piece by piece
+		return // what is listed is judged piece by piece
 	case mcp.MethodListen:
 		for uri := range mcp.Elements(request.At(request.Param("notifications", "resourceSubscriptions"))) {
 			one := rbac.Request{Action: mcp.MethodResourcesRead}
 			one.Resource, _ = mcp.TextOf(uri)
 			w.asked = append(w.asked, one)
 		}
-		return w
+		return
 	case mcp.MethodToolsCall:
 		w.tool, _ = request.Text(request.Param("name"))
 		asked.Tool = w.tool
@@ -40,10 +43,9 @@ func parse(request mcp.Message) wants {
 	case mcp.MethodResourcesRead, mcp.MethodSubscribe:
 		asked.Resource, _ = request.Text(request.Param("uri"))
 	case mcp.MethodComplete:
-		completion(request, &asked)
+		completion(request, asked)
 	}
-	w.asked = []rbac.Request{asked}
-	return w
+	w.asked = w.one[:]
 }
 
 // completion needs the permission for what is to be completed.

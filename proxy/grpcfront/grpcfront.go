@@ -52,7 +52,6 @@ type times struct {
 }
 
 const (
-	maxConnections    = 8192
 	maxStrangers      = 1024 // connections of one address without a valid key so far
 	maxStreams        = 256  // calls at a time on one connection
 	maxCallsPerCaller = 256  // on all connections
@@ -72,7 +71,7 @@ type Readiness struct {
 func New(current func() *gate.Current, ready Readiness, log *slog.Logger) *Front {
 	return &Front{
 		current: current, ready: ready, log: log, calls: calls{held: map[string]int{}}, closing: make(chan struct{}),
-		bounds: arrivals.New(maxConnections, maxStrangers),
+		bounds: arrivals.New(func() (all, each int) { return current().Connections() }, maxStrangers),
 		times: times{
 			handshake: 10 * time.Second,
 			idle:      5 * time.Minute,
@@ -81,7 +80,7 @@ func New(current func() *gate.Current, ready Readiness, log *slog.Logger) *Front
 			often:     10 * time.Second,
 			beat:      15 * time.Second,
 			write:     30 * time.Second,
-			grace:     5 * time.Second,
+			grace:     8 * time.Second, // the gateway ends calls before that
 		},
 	}
 }

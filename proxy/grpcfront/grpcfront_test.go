@@ -107,7 +107,7 @@ func (g *gateway) newPolicy() *policy.Policy {
 	g.t.Helper()
 	p := &policy.Policy{
 		Generation: 1, Gateway: "test",
-		Limits:  policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 8 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
+		Limits:  policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 8 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8, MaxConnections: 1024, MaxConnectionsPerCaller: 1024, MaxInstancesPerCaller: 8},
 		Servers: map[string]policy.Server{},
 	}
 	ends := map[string]policy.OnCrash{"crash": policy.OnCrashEndSession}
@@ -581,7 +581,7 @@ func TestCallsAreBounded(t *testing.T) {
 
 // Strangers take few places, and none of those who have shown a key.
 func TestStrangersAreBounded(t *testing.T) {
-	g := newGateway(t, func(f *Front, _ *policy.Policy) { f.bounds = arrivals.New(64, 1) })
+	g := newGateway(t, func(f *Front, _ *policy.Policy) { f.bounds = arrivals.New(arrivals.Fixed(64), 1) })
 	check := func() error {
 		_, err := healthpb.NewHealthClient(g.dial(nil)).Check(t.Context(), &healthpb.HealthCheckRequest{})
 		return err

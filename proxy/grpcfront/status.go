@@ -54,7 +54,7 @@ func codeOfReason(r gate.Reason) codes.Code {
 		return codes.Unauthenticated
 	case gate.GivenUp:
 		return codes.Canceled
-	case gate.Failed:
+	case gate.Failed, gate.Away:
 	}
 	return codes.Unavailable
 }

@@ -94,9 +94,9 @@ func named(method string) string {
 	return ""
 }
 
-// single returns a header's value, "" if it is absent.
+// single returns a header's value, "" if it is absent. The name is in its canonical form.
 func single(h http.Header, name string) (string, *Problem) {
-	values := h.Values(name)
+	values := h[name]
 	switch len(values) {
 	case 0:
 		return "", nil

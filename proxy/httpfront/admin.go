@@ -2,7 +2,6 @@ package httpfront
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 )
 
@@ -32,8 +31,8 @@ func newAdmin(ready Readiness, metrics http.Handler) http.Handler {
 // rebinding). Elsewhere a name may be anything that leads here.
 func onLoopback(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-		if ok && local.IP.IsLoopback() && !hostAllowed(r, nil) {
+		local := localOf(r.Context())
+		if local != nil && local.IP.IsLoopback() && !isOurs(hostname(r.Host), local) {
 			http.Error(w, "the Host header names no host of this gateway: ask for 127.0.0.1 or localhost", http.StatusForbidden)
 			return
 		}

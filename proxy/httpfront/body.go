@@ -15,10 +15,10 @@ import (
 // typed refuses a POST that does not say what its body is, or does not take what
 // its answer may be.
 func (x *exchange) typed() *refusal {
-	switch {
-	case !httpio.IsJSON(x.r.Header):
+	if !httpio.IsJSON(x.r.Header) {
 		return &refusal{status: http.StatusUnsupportedMediaType, text: "Content-Type is not application/json"}
-	case x.at.endpoint == mcpPoint && (!httpio.Accepts(x.r.Header, httpio.TypeJSON) || !httpio.Accepts(x.r.Header, httpio.TypeEvents)):
+	}
+	if x.wishes = httpio.WishesOf(x.r.Header); x.at.endpoint == mcpPoint && (!x.wishes.JSON || !x.wishes.Events) {
 		return &refusal{status: http.StatusNotAcceptable, text: "Accept must list application/json and text/event-stream"}
 	}
 	return nil
@@ -31,9 +31,8 @@ const firstRead = 64 << 10
 // caller may hold; release gives it back.
 func (x *exchange) body() ([]byte, *refusal) {
 	limit := x.Policy.Limits.MaxBodyBytes
-	tooLarge := &refusal{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body is larger than %d bytes, the limit", limit)}
 	if x.r.ContentLength > limit {
-		return nil, tooLarge
+		return nil, tooLarge(limit)
 	}
 	size := x.r.ContentLength
 	if size < 0 {
@@ -43,19 +42,40 @@ func (x *exchange) body() ([]byte, *refusal) {
 		return nil, &refusal{status: http.StatusServiceUnavailable, text: "too many large requests of this caller are under way", retryAfter: soon}
 	}
 	x.held = size
-	var body bytes.Buffer
-	// A length that is only announced must not cost memory.
-	body.Grow(int(min(size, firstRead)) + bytes.MinRead)
-	_, err := body.ReadFrom(http.MaxBytesReader(x.out.w.ResponseWriter, x.r.Body, limit))
-	var over *http.MaxBytesError
-	switch {
-	case errors.As(err, &over):
-		return nil, tooLarge
-	case err != nil:
-		return nil, &refusal{status: http.StatusBadRequest, code: mcp.CodeParse, text: "the body could not be read to its end: " + cause(err)}
+	body, err := x.read()
+	if err != nil {
+		return nil, unreadable(err, limit)
 	}
 	x.out.w.LimitBody(time.Time{}) // set by ServeHTTP
-	return body.Bytes(), nil
+	return body, nil
+}
+
+func unreadable(err error, limit int64) *refusal {
+	var over *http.MaxBytesError
+	if errors.As(err, &over) {
+		return tooLarge(limit)
+	}
+	return &refusal{status: http.StatusBadRequest, code: mcp.CodeParse, text: "the body could not be read to its end: " + cause(err)}
+}
+
+// read reads the body to its end. A length that is only announced does not cost memory.
+func (x *exchange) read() ([]byte, error) {
+	if n := x.r.ContentLength; n >= 0 && n <= firstRead {
+		body := make([]byte, n+1)
+		read, err := io.ReadFull(x.r.Body, body)
+		if int64(read) == n && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
+			return body[:n:n], nil
+		}
+		return nil, err
+	}
+	var body bytes.Buffer
+	body.Grow(firstRead + bytes.MinRead)
+	_, err := body.ReadFrom(http.MaxBytesReader(x.out.w.ResponseWriter, x.r.Body, x.Policy.Limits.MaxBodyBytes))
+	return body.Bytes(), err
+}
+
+func tooLarge(limit int64) *refusal {
+	return &refusal{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body is larger than %d bytes, the limit", limit)}
 }
 
 // release gives back what the request took of its caller's budgets.

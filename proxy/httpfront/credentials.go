@@ -2,14 +2,11 @@ package httpfront
 
 import (
 	"context"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 
 	"mcpgateway/policy/authn"
 	"mcpgateway/proxy/httpio"
-	"mcpgateway/proxy/restfront"
 )
 
 // headerRequest tells a client under which id the audit log has its request.
@@ -25,13 +22,13 @@ const protectedResource = wellKnown + "oauth-protected-resource"
 // credentials is what a request shows of its sender.
 func (x *exchange) credentials() authn.Request {
 	return authn.Request{
-		Transport: x.door(), Header: x.r.Header, TLS: x.r.TLS, Source: sourceOf(x.r), Resource: x.resource(x.r.URL.EscapedPath()),
+		Transport: x.listener(), Header: x.r.Header, TLS: x.r.TLS, Source: x.source, Resource: x.resource,
 	}
 }
 
-// door is the name of the listener that a request came by.
-func (x *exchange) door() string {
-	switch doorOf(x.r.Context()) {
+// listener is the name of the listener that a request came by.
+func (x *exchange) listener() string {
+	switch x.door {
 	case doorWebSocket:
 		return "websocket"
 	case doorSSE:
@@ -55,58 +52,17 @@ func (x *exchange) transport() string {
 	return "http"
 }
 
-func sourceOf(r *http.Request) netip.Addr {
-	from, _ := netip.ParseAddrPort(r.RemoteAddr) // invalid where connections have no such addresses
-	return from.Addr().Unmap().WithZone("")
-}
-
-// resource is the address of an endpoint as its clients know it (RFC 8707): tokens
-// are made for it.
-func (x *exchange) resource(path string) string {
-	a := route(path)
-	switch {
-	case a.endpoint == restAPI:
-		path = strings.TrimSuffix(restfront.Prefix, "/")
-	case a.message != "":
-		path = strings.TrimSuffix(path, "/"+a.message)
-	}
-	return x.base() + path
-}
-
-// base is scheme and host of this gateway as its clients know them.
-func (x *exchange) base() string {
-	if known := x.Policy.HTTP.PublicURL; known != "" {
-		return strings.TrimSuffix(known, "/")
-	}
-	scheme := "http://"
-	if x.r.TLS != nil {
-		scheme = "https://"
-	}
-	return scheme + x.host()
-}
-
-// host is the Host header, which was found to be ours; but "localhost" in it is this
-// machine only for who came by its loopback. Else a token that was made for a gateway
-// on anybody's own machine would be good for all of them.
-func (x *exchange) host() string {
-	local, ok := x.r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	if ok && !local.IP.IsLoopback() && isLoopback(hostname(x.r.Host)) {
-		return local.String()
-	}
-	return x.r.Host
-}
-
 // challenge says how to come in (RFC 9110, section 11.6.1; RFC 9728, section 5.1).
 func (x *exchange) challenge(err error) string {
-	return x.Auth.Challenge(err, x.base()+protectedResource+strings.TrimPrefix(x.resource(x.r.URL.EscapedPath()), x.base()))
+	return x.Auth.Challenge(err, x.base+protectedResource+strings.TrimPrefix(x.resource, x.base))
 }
 
 // metadata answers what the authorization servers of an endpoint are, for every path
 // alike: it does not tell which servers there are. Clients take 404 as "there are
 // none".
 func (x *exchange) metadata() {
-	path, found := strings.CutPrefix(x.r.URL.EscapedPath(), protectedResource)
-	document := x.Auth.Metadata(x.resource(path))
+	path, found := strings.CutPrefix(x.path, protectedResource)
+	document := x.Auth.Metadata(x.base + endpointPath(path))
 	switch {
 	case !found || path != "" && path[0] != '/' || document == nil:
 		x.out.refuse(refusal{status: http.StatusNotFound, text: "nothing is here"})

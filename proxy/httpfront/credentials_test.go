@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
-
-	"mcpgateway/policy"
 )
 
 // What a token must have been made for is where it was sent to. A client may say
@@ -29,10 +27,7 @@ func TestResourceIsWhereTheRequestCame(t *testing.T) {
 		ctx := context.WithValue(t.Context(), http.LocalAddrContextKey, local)
 		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/mcp", nil)
 		r.Host = tt.host
-		p := &policy.Policy{}
-		p.HTTP.PublicURL = tt.public
-		x := &exchange{Current: &Current{Policy: p}, r: r}
-		if got := x.resource("/mcp"); got != tt.want {
+		if got := connectionOf(r).find(r, tt.public).resource; got != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
 		}
 	}

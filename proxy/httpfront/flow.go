@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"time"
 
-	"mcpgateway/proxy/httpio"
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/resume"
@@ -36,12 +35,6 @@ const (
 	revoked         // the caller may not have it any more
 )
 
-// prefersEvents reports whether the client would rather have every answer as a
-// stream. It must take both, and most name JSON first.
-func (x *exchange) prefersEvents() bool {
-	return httpio.Prefers(x.r.Header, httpio.TypeEvents, httpio.TypeJSON)
-}
-
 // write writes a flow to its end: as one JSON message if a response comes first,
 // else as a stream of events.
 func (x *exchange) write(f flow, how manner) ending {
@@ -51,11 +44,12 @@ func (x *exchange) write(f flow, how manner) ending {
 		}
 		how.patience = quietWait
 	}
-	quiet := time.NewTimer(how.patience)
-	defer quiet.Stop()
-	// By a clock of its own: a server that keeps talking must not keep a key in force.
-	beat := time.NewTicker(quietWait)
-	defer beat.Stop()
+	// Renewals are due by a clock of their own: a server that keeps talking must not keep
+	// a key in force.
+	begun := time.Now()
+	comment, renewal := begun.Add(how.patience), begun.Add(quietWait)
+	due := x.timers.get(min(how.patience, quietWait))
+	defer x.timers.put(due)
 	var closing <-chan struct{}
 	if how.lasting {
 		closing = x.closing
@@ -67,14 +61,22 @@ func (x *exchange) write(f flow, how manner) ending {
 			more, err = x.pass(f, how)
 		case <-f.Woken():
 			more, err = x.pass(f, how)
-		case <-beat.C:
-			if !x.stillAllowed() {
-				x.out.refuse(refusal{status: http.StatusUnauthorized, text: "the key is no longer valid for this address"})
-				return revoked
+		case now := <-due.C:
+			if !now.Before(renewal) {
+				if !x.stillAllowed() {
+					x.out.refuse(refusal{status: http.StatusUnauthorized, text: "the key is no longer valid for this address"})
+					return revoked
+				}
+				renewal = now.Add(quietWait)
 			}
+			if !now.Before(comment) {
+				if x.out.events.Comment() != nil {
+					return cut
+				}
+				comment = now.Add(quietWait)
+			}
+			due.Reset(time.Until(earlier(comment, renewal)))
 			continue
-		case <-quiet.C:
-			err = x.out.events.Comment()
 		case <-f.Over():
 			return cut
 		case <-closing:
@@ -89,21 +91,29 @@ func (x *exchange) write(f flow, how manner) ending {
 			return complete
 		}
 		if x.out.events.Begun() {
-			quiet.Reset(quietWait)
+			comment = time.Now().Add(quietWait)
 		}
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // pass writes what has come.
 func (x *exchange) pass(f flow, how manner) (more bool, err error) {
 	events, more := f.Take()
-	for _, e := range events {
+	for i := range events {
+		e := &events[i]
 		streamed := x.out.events.Begun() || how.streamed && e.Message.Err() == nil
 		if e.Message.Kind() == mcp.Response && !streamed {
 			x.out.whole(status(e.Message, how.stateless), e.Message)
 			return more, nil
 		}
-		if err := x.out.events.Write(e.ID, "message", e.Message.Raw()); err != nil {
+		if err := x.out.events.Write(e.ID(), "message", e.Message.Raw()); err != nil {
 			return more, err
 		}
 	}
@@ -126,13 +136,16 @@ func status(m mcp.Message, stateless bool) int {
 }
 
 // plain is the flow of a call that can't be resumed.
-type plain struct{ link.Call }
+type plain struct {
+	link.Call
+	one [1]resume.Event // most have no other
+}
 
-func (plain) Woken() <-chan struct{} { return nil }
-func (plain) Over() <-chan struct{}  { return nil }
+func (*plain) Woken() <-chan struct{} { return nil }
+func (*plain) Over() <-chan struct{}  { return nil }
 
-func (p plain) Take() (events []resume.Event, more bool) {
-	more = true
+func (p *plain) Take() (events []resume.Event, more bool) {
+	events, more = p.one[:0], true
 	for _, m := range p.Call.Take() {
 		events = append(events, resume.Event{Message: m})
 		more = more && m.Kind() != mcp.Response

@@ -40,6 +40,7 @@ type Front struct {
 	sse      *ssefront.Front
 	ws       *wsfront.Front
 	ids      *gate.Correlations
+	timers   timers
 	closing  chan struct{} // closed when no new stream may begin and listeners end
 }
 
@@ -56,12 +57,14 @@ func New(current func() *Current, log *slog.Logger) *Front {
 type exchange struct {
 	*Front
 	*Current
-	out    *writer
+	*connection
+	*place
+	out    writer
 	r      *http.Request
-	at     address
 	caller policy.Identity
 	scope  policy.Scope
 	shown  authn.Request // what the request shows of its sender
+	wishes httpio.Wishes // of a POST
 	origin gate.Origin
 	held   int64 // bytes of the body, counted in the budget
 	taken  bool  // the request is counted
@@ -69,7 +72,7 @@ type exchange struct {
 
 // ServeHTTP serves one request. A panic ends that request alone.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{Front: f, out: newWriter(w), r: r}
+	x := &exchange{Front: f, out: newWriter(w), r: r, place: nowhere}
 	defer x.contain()
 	defer x.release()
 	x.Current = f.current()
@@ -79,7 +82,8 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.out.w.LimitBody(time.Now().Add(bodyWait))
 	}
 	setHeaders(w.Header())
-	x.at = route(r.URL.EscapedPath())
+	x.connection = connectionOf(r)
+	x.place = x.find(r, x.publicURL())
 	if refused := x.admit(); refused != nil {
 		if x.caller.Subject == "" || r.ContentLength != 0 {
 			// A stranger keeps no connection, and a body is not read to its end.
@@ -136,7 +140,7 @@ func (x *exchange) admit() *refusal {
 	if x.Current == nil {
 		return &refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, text: "the gateway is starting", retryAfter: soon}
 	}
-	if !hostAllowed(x.r, x.Policy.HTTP.AllowedHosts) {
+	if !x.hostAllowed(x.Policy.HTTP.AllowedHosts) {
 		return &refusal{status: http.StatusForbidden, text: "the Host header names no host of this gateway"}
 	}
 	if !x.allowOrigin() {
@@ -155,16 +159,17 @@ func (x *exchange) admit() *refusal {
 	if x.at.endpoint == wsPoint {
 		wsfront.TakeKey(x.r.Header)
 	}
-	x.origin = gate.Origin{Transport: x.transport(), Source: sourceOf(x.r), Correlation: x.ids.Next(), Trace: gate.TraceOf(x.r.Header["Traceparent"])}
-	x.out.w.Header().Set(headerRequest, x.origin.Correlation)
+	x.origin = gate.Origin{Transport: x.transport(), Source: x.source, Correlation: x.ids.Next(), Trace: gate.TraceOf(x.r.Header["Traceparent"])}
+	x.out.w.Header()[headerRequest] = []string{x.origin.Correlation}
 	x.shown = x.credentials()
-	caller, err := x.Admit(x.r.Context(), gate.Arrival{Request: x.shown, Address: x.r.URL.EscapedPath(), Origin: x.origin})
+	caller, err := x.Admit(x.r.Context(), gate.Arrival{Request: x.shown, Address: x.path, Origin: x.origin})
 	if err != nil {
 		return x.refusalOf(err, nil)
 	}
-	if !known(x.r.Context(), caller.Subject) {
+	if !x.known(caller.Subject) {
 		return &refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, text: "this caller has too many connections", retryAfter: soon}
 	}
+	x.remember(x.place)
 	x.caller, x.scope = caller, x.at.scope
 	if x.taken = x.requests.take(caller.Subject, 1, requestsPerCaller); !x.taken {
 		text := fmt.Sprintf("this caller has %d requests under way, the limit", requestsPerCaller)
@@ -186,37 +191,45 @@ func (x *exchange) admit() *refusal {
 
 // isServed reports whether the listener of the request serves an endpoint.
 func (x *exchange) isServed(e endpoint) bool {
-	door := doorOf(x.r.Context())
 	switch e {
 	case mcpPoint, restAPI:
-		return door == doorHTTP
+		return x.door == doorHTTP
 	case wsPoint:
-		return door == doorWebSocket || door == doorHTTP && x.Policy.HTTP.WebSocket
+		return x.door == doorWebSocket || x.door == doorHTTP && x.Policy.HTTP.WebSocket
 	case ssePoint:
-		return door == doorSSE || door == doorHTTP && x.Policy.HTTP.SSE
+		return x.door == doorSSE || x.door == doorHTTP && x.Policy.HTTP.SSE
 	}
 	return false
 }
 
+// setHeaders sets the headers of every answer. They share their values, which nobody
+// may change in place.
 func setHeaders(h http.Header) {
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h["X-Content-Type-Options"] = noSniff
+	h["Cache-Control"] = noStore
+	h["Content-Security-Policy"] = noContent
 }
+
+var (
+	noSniff    = []string{"nosniff"}
+	noStore    = []string{"no-store"}
+	noContent  = []string{"default-src 'none'; frame-ancestors 'none'"}
+	varyOrigin = []string{"Origin"}
+)
 
 // Times. No one of them bounds a whole stream.
 const (
 	headerWait = 10 * time.Second  // for a request's headers
 	bodyWait   = 30 * time.Second  // for a request's body
 	idleWait   = 120 * time.Second // for the next request on a connection
+	parkAfter  = 5 * time.Second   // before an unused connection costs nothing any more
 	quietWait  = 15 * time.Second  // before a comment keeps a stream alive
-	graceWait  = 5 * time.Second   // for calls in flight when the gateway stops
+	graceWait  = 8 * time.Second   // for answers when the gateway stops, which ends calls before that
 	renewWait  = 5 * time.Second   // for keys that a token needs anew while its stream lasts
 )
 
 const (
 	maxHeaderBytes = 32 << 10
-	maxConnections = 8192
 	maxStrangers   = 1024 // connections of one address without a valid key so far
 
 	maxAdminConnections = 64

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { os.Exit(proxytest.Main(m)) }
 
 // gateway is a front on a real listener, before real server processes.
 type gateway struct {
-	t      *testing.T
+	t      testing.TB
 	url    string
 	key    string // for every server
 	other  string // another caller's, for "echo" only
@@ -40,12 +40,12 @@ type gateway struct {
 
 // newGateway starts one; change may alter its policy. At the end of the test no
 // server, goroutine and descriptor may be left.
-func newGateway(t *testing.T, change func(*policy.Policy)) *gateway {
+func newGateway(t testing.TB, change func(*policy.Policy)) *gateway {
 	t.Helper()
 	return newGatewayOn(t, func(l net.Listener) Listeners { return Listeners{HTTP: []net.Listener{l}} }, change)
 }
 
-func newGatewayOn(t *testing.T, listeners func(net.Listener) Listeners, change func(*policy.Policy)) *gateway {
+func newGatewayOn(t testing.TB, listeners func(net.Listener) Listeners, change func(*policy.Policy)) *gateway {
 	t.Helper()
 	goroutines := goleak.IgnoreCurrent()
 	g := &gateway{t: t, opener: &proxytest.Opener{}, client: http.DefaultClient}
@@ -54,6 +54,9 @@ func newGatewayOn(t *testing.T, listeners func(net.Listener) Listeners, change f
 		change(g.policy)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if _, measured := t.(*testing.B); measured {
+		log = slog.New(slog.DiscardHandler)
+	}
 	instances := fleet.New(g.opener, nil, log)
 	g.opener.Exited = instances.Exited
 	sessions := gate.NewSessions(log)
@@ -97,7 +100,7 @@ func (g *gateway) newPolicy() *policy.Policy {
 	g.t.Helper()
 	p := &policy.Policy{
 		Generation: 1, Gateway: "test",
-		Limits:  policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 4 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
+		Limits:  policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 4 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8, MaxConnections: 1024, MaxConnectionsPerCaller: 1024, MaxInstancesPerCaller: 8},
 		Servers: map[string]policy.Server{},
 		HTTP:    policy.HTTP{AllowedHosts: []string{"gateway.example"}, AllowedOrigins: []string{"https://app.example"}},
 	}
@@ -221,7 +224,7 @@ func eventsOf(r io.Reader, n int) (found []event) {
 
 // buffered keeps the buffer that a stream has already.
 func buffered(r io.Reader) *bufio.Reader {
-	if c, ok := r.(*connection); ok {
+	if c, ok := r.(*following); ok {
 		return c.Reader
 	}
 	return bufio.NewReader(r) // r itself if it is one

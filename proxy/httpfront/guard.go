@@ -15,15 +15,15 @@ import (
 // whose name was rebound to this address (DNS rebinding) still names its own
 // host. Allowed are loopback names, the address the request came to, and the
 // configured ones, with or without a port.
-func hostAllowed(r *http.Request, allowed []string) bool {
-	host := hostname(r.Host)
-	if isLoopback(host) || isLocalAddress(r, host) {
-		return true
-	}
-	return host != "" && slices.ContainsFunc(allowed, func(a string) bool {
-		return strings.EqualFold(a, r.Host) || strings.EqualFold(a, host)
+func (p *place) hostAllowed(allowed []string) bool {
+	return p.ours || p.name != "" && slices.ContainsFunc(allowed, func(a string) bool {
+		return strings.EqualFold(a, p.host) || strings.EqualFold(a, p.name)
 	})
 }
+
+// isOurs reports whether a host is this machine, or the address that a connection came
+// to.
+func isOurs(host string, local *net.TCPAddr) bool { return isLoopback(host) || isLocal(host, local) }
 
 // hostname is the host without port and brackets.
 func hostname(hostport string) string {
@@ -42,9 +42,8 @@ func isLoopback(host string) bool {
 	return err == nil && address.Unmap().IsLoopback()
 }
 
-func isLocalAddress(r *http.Request, host string) bool {
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	if !ok {
+func isLocal(host string, local *net.TCPAddr) bool {
+	if local == nil {
 		return false
 	}
 	address, err := netip.ParseAddr(host)
@@ -55,15 +54,15 @@ func isLocalAddress(r *http.Request, host string) bool {
 // configured origins, and those of this machine when it is asked as this
 // machine. It lets the allowed ones read the answer.
 func (x *exchange) allowOrigin() bool {
-	x.out.w.Header().Add("Vary", "Origin")
-	origins := x.r.Header.Values("Origin")
+	h := x.out.w.Header()
+	h["Vary"] = varyOrigin
+	origins := x.r.Header["Origin"]
 	if len(origins) == 0 {
 		return true
 	}
-	if len(origins) > 1 || !originAllowed(origins[0], hostname(x.r.Host), x.Policy.HTTP.AllowedOrigins) {
+	if len(origins) > 1 || !originAllowed(origins[0], x.name, x.Policy.HTTP.AllowedOrigins) {
 		return false
 	}
-	h := x.out.w.Header()
 	h.Set("Access-Control-Allow-Origin", origins[0])
 	h.Set("Access-Control-Expose-Headers", "Mcp-Session-Id, WWW-Authenticate, Retry-After")
 	return true

@@ -58,7 +58,7 @@ func TestKeyMakesKnown(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		limited := arrivals.New(8, 1).Limit(l)
+		limited := arrivals.New(arrivals.Fixed(8), 1).Limit(l)
 		dial := func() net.Conn {
 			conn, err := net.Dial("tcp", l.Addr().String())
 			if err != nil {
@@ -75,7 +75,7 @@ func TestKeyMakesKnown(t *testing.T) {
 		defer first.Close()
 		r := httptest.NewRequest("GET", "http://localhost/servers/echo/mcp", nil)
 		r.Header.Set("X-API-Key", key)
-		g.front.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithValue(r.Context(), connectionKey{}, first)))
+		g.front.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithValue(r.Context(), connectionKey{}, newConnection(first, doorHTTP))))
 		accepted := make(chan bool, 1)
 		go func() {
 			second, err := limited.Accept()
@@ -192,7 +192,7 @@ func FuzzGuard(f *testing.F) {
 	f.Add("localhost:80", "http://[::1]:1", "mcp-param-a, x")
 	f.Fuzz(func(t *testing.T, host, origin, asked string) {
 		originAllowed(origin, hostname(host), nil)
-		hostAllowed(&http.Request{Host: host}, []string{origin})
+		(&place{host: host, name: hostname(host), ours: isOurs(hostname(host), nil)}).hostAllowed([]string{origin})
 		for _, name := range parameterHeaders(http.Header{"Access-Control-Request-Headers": {asked}}) {
 			if strings.ContainsAny(name, ", \r\n") {
 				t.Errorf("%q: got %q", asked, name)

@@ -68,7 +68,7 @@ func TestWebSocket(t *testing.T) {
 // Connections end with the gateway, which waits for them.
 func TestShutdownEndsConnections(t *testing.T) {
 	read := make(chan error, 1)
-	var listened *connection
+	var listened *following
 	t.Run("serving", func(t *testing.T) {
 		g := newGateway(t, func(p *policy.Policy) { p.HTTP.WebSocket, p.HTTP.SSE = true, true })
 		conn, _, err := g.dial(g.key)

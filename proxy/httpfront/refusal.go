@@ -78,7 +78,7 @@ func (x *exchange) refusalOf(err error, id []byte) *refusal {
 		r.status = http.StatusBadRequest
 	case gate.Conflict:
 		r.status = http.StatusConflict
-	case gate.Busy:
+	case gate.Busy, gate.Away:
 		r.status, r.retryAfter = http.StatusServiceUnavailable, cmp.Or(cause.RetryAfter, soon)
 	case gate.Limited:
 		r.status, r.retryAfter = http.StatusTooManyRequests, cmp.Or(cause.RetryAfter, time.Second)

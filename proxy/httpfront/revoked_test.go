@@ -74,7 +74,7 @@ func TestTalkKeepsNoKeyInForce(t *testing.T) {
 		}
 		said := link.NewQueue()
 		ended := make(chan ending)
-		go func() { ended <- x.write(plain{talker{said}}, manner{}) }()
+		go func() { ended <- x.write(&plain{Call: talker{said}}, manner{}) }()
 		for n := 0; ; n++ {
 			select {
 			case got := <-ended:

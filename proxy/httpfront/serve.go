@@ -11,6 +11,8 @@ import (
 	"mcpgateway/policy"
 	"mcpgateway/proxy/arrivals"
 	"mcpgateway/proxy/certs"
+	"mcpgateway/proxy/http1"
+	"mcpgateway/proxy/httpio"
 )
 
 // Listeners are where clients come in. HTTP's listeners serve every transport that
@@ -27,31 +29,37 @@ func (f *Front) Serve(ctx context.Context, l Listeners) error {
 		return context.WithValue(context.Background(), doorKey{}, l.(*entrance).door)
 	}
 	server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
-		return context.WithValue(ctx, connectionKey{}, conn)
+		return contextOf(ctx, conn, doorOf(ctx))
 	}
 	stopped := context.AfterFunc(ctx, func() { close(f.closing) })
 	defer stopped()
-	most := arrivals.New(maxConnections, maxStrangers)
+	most := arrivals.New(func() (all, each int) { return f.current().Connections() }, maxStrangers)
 	var entrances []net.Listener
+	var failed error
 	enter := func(door door, listeners []net.Listener, protocols ...string) {
 		for _, l := range listeners {
-			entrances = append(entrances, &entrance{certs.Listener(most.Limit(l), f.tls, protocols...), door})
+			plain, err := http1.New(certs.Listener(most.Limit(httpio.Deferred(l)), f.tls, protocols...), http1.Config{
+				Handler: f, Log: f.log, Waits: http1.Waits{Headers: headerWait, Park: parkAfter, Idle: idleWait},
+				Context: func(conn net.Conn) context.Context { return contextOf(context.Background(), conn, door) },
+			})
+			if err != nil {
+				failed = errors.Join(failed, err, l.Close())
+				continue
+			}
+			entrances = append(entrances, &entrance{plain, door})
 		}
 	}
 	enter(doorHTTP, l.HTTP, "h2", "http/1.1")
 	enter(doorWebSocket, l.WebSocket, "http/1.1") // a connection is taken over
 	enter(doorSSE, l.SSE, "h2", "http/1.1")
+	if failed != nil {
+		for _, l := range entrances {
+			failed = errors.Join(failed, l.Close())
+		}
+		return failed
+	}
 	defer f.ws.Wait() // their connections are not the server's any more
 	return serve(ctx, server, entrances)
-}
-
-type connectionKey struct{}
-
-// known says whose connection a request has come by, and reports false if the caller
-// has too many.
-func known(ctx context.Context, caller string) bool {
-	conn, ok := ctx.Value(connectionKey{}).(net.Conn)
-	return !ok || arrivals.Known(conn, caller)
 }
 
 // door is what a listener is for.
@@ -65,10 +73,16 @@ const (
 
 type doorKey struct{}
 
-// entrance is a listener that knows what it is for.
+// entrance is the server of most requests, and a listener that knows what it is for to
+// that of the others.
 type entrance struct {
-	net.Listener
+	*http1.Server
 	door door
+}
+
+// contextOf is the context of the requests of a connection.
+func contextOf(ctx context.Context, conn net.Conn, by door) context.Context {
+	return context.WithValue(ctx, connectionKey{}, newConnection(conn, by))
 }
 
 func doorOf(ctx context.Context) door {
@@ -86,7 +100,7 @@ func (f *Front) tls() *policy.TLS {
 
 // ServeAdmin serves the health checks and metrics until ctx ends.
 func ServeAdmin(ctx context.Context, ready Readiness, metrics http.Handler, log *slog.Logger, listeners ...net.Listener) error {
-	most := arrivals.New(maxAdminConnections, maxAdminConnections)
+	most := arrivals.New(arrivals.Fixed(maxAdminConnections), maxAdminConnections)
 	var bounded []net.Listener
 	for _, l := range listeners {
 		bounded = append(bounded, most.Limit(l))
@@ -108,6 +122,8 @@ func newServer(handler http.Handler, log *slog.Logger) *http.Server {
 func serve(parent context.Context, server *http.Server, listeners []net.Listener) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
+	unread := &unread{conns: map[net.Conn]struct{}{}}
+	unread.watch(server)
 	var running sync.WaitGroup
 	for _, l := range listeners {
 		running.Go(func() {
@@ -116,9 +132,23 @@ func serve(parent context.Context, server *http.Server, listeners []net.Listener
 			}
 		})
 	}
+	accepted := make(chan struct{}) // closed when nobody is any more
+	go func() {
+		defer close(accepted)
+		running.Wait()
+	}()
 	<-ctx.Done()
+	for _, l := range listeners {
+		_ = l.Close() // the server does so again
+	}
+	unread.wait(accepted)
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), graceWait)
 	defer done()
+	for _, l := range listeners {
+		if e, ok := l.(*entrance); ok {
+			running.Go(func() { e.Shutdown(grace) })
+		}
+	}
 	if err := server.Shutdown(grace); err != nil {
 		server.Close()
 	}

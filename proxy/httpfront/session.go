@@ -45,7 +45,7 @@ func (x *exchange) inSession(m mcp.Message) {
 		if reply.Session != "" {
 			x.out.w.Header().Set(mcp.HeaderSession, reply.Session)
 		}
-		if x.write(plain{reply.Call}, manner{streamed: x.prefersEvents(), patience: quietWait}) != complete {
+		if x.write(&plain{Call: reply.Call}, manner{streamed: x.wishes.EventsFirst, patience: quietWait}) != complete {
 			reply.Call.Detach()
 		}
 	default:
@@ -56,7 +56,7 @@ func (x *exchange) inSession(m mcp.Message) {
 // relay writes the stream of a call. If it is cut, the call goes on: in this era a
 // disconnect is no cancellation (2025-11-25, transports).
 func (x *exchange) relay(reader *resume.Reader, revision string) {
-	how := manner{streamed: x.prefersEvents(), patience: quietWait}
+	how := manner{streamed: x.wishes.EventsFirst, patience: quietWait}
 	switch primed := x.prime(reader, revision); {
 	case primed && how.streamed:
 		how.patience = 0
@@ -81,7 +81,7 @@ func (x *exchange) prime(reader *resume.Reader, revision string) bool {
 	if revision != mcp.Revision2025November {
 		return false
 	}
-	x.out.events.Prime(reader.Start(), resumeWait)
+	x.out.events.Prime(reader, resumeWait)
 	return true
 }
 

@@ -8,36 +8,28 @@ import (
 	"mcpgateway/proxy/resume"
 )
 
-// sessions are what clients may resume of their sessions, by the session's id. It
-// keeps nothing for long of a session that the gate does not have any more.
+// sessions are what clients may resume of their sessions, by the session's id. Nothing
+// is kept of a session that is over.
 type sessions struct {
 	mu   sync.Mutex
-	byID map[string]held
+	byID map[string]*resume.Session
 }
 
-type held struct {
-	*resume.Session
-	caller policy.Identity
-	scope  policy.Scope
-}
+func newSessions() *sessions { return &sessions{byID: map[string]*resume.Session{}} }
 
-func newSessions() *sessions { return &sessions{byID: map[string]held{}} }
-
-// of finds or makes the entry of a session that the gate has.
+// of finds or makes the entry of a session that the gate has. Of one that has ended
+// meanwhile, what is under way can be read, and not resumed.
 func (s *sessions) of(g *gate.Gate, caller policy.Identity, scope policy.Scope, id string) *resume.Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, ok := s.byID[id]
-	if !ok {
-		for other, h := range s.byID {
-			if _, err := g.Revision(h.caller, h.scope, other); err != nil {
-				delete(s.byID, other)
-			}
-		}
-		found = held{new(resume.Session), caller, scope}
-		s.byID[id] = found
+	if found := s.byID[id]; found != nil {
+		return found
 	}
-	return found.Session
+	made := new(resume.Session)
+	if err := g.AfterSession(caller, scope, id, func() { s.forget(id) }); err == nil {
+		s.byID[id] = made
+	}
+	return made
 }
 
 func (s *sessions) forget(id string) {

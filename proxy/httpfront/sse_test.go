@@ -35,7 +35,7 @@ func (g *gateway) at(method, path, body string, headers ...string) reply {
 func withSSE(p *policy.Policy) { p.HTTP.SSE = true }
 
 // overSSE opens a stream and returns it and where its messages go.
-func (g *gateway) overSSE(server string) (*connection, string) {
+func (g *gateway) overSSE(server string) (*following, string) {
 	g.t.Helper()
 	stream := g.open("GET", server+"/sse", "")
 	first := eventsOf(stream, 1)

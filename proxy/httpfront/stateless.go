@@ -28,13 +28,13 @@ func (x *exchange) stateless(m mcp.Message) {
 		x.out.w.WriteHeader(http.StatusAccepted)
 		return
 	}
-	how := manner{stateless: true, streamed: x.prefersEvents(), patience: quietWait}
+	how := manner{stateless: true, streamed: x.wishes.EventsFirst, patience: quietWait}
 	if m.Method() == mcp.MethodListen {
 		how.patience, how.lasting = listenPatience, true
 	}
 	// The end of the connection is the end of the call (2026-07-28, streamable HTTP,
 	// "Cancellation").
-	if x.write(plain{reply.Call}, how) != complete {
+	if x.write(&plain{Call: reply.Call}, how) != complete {
 		reply.Call.Cancel("the client has disconnected")
 	}
 }

@@ -9,9 +9,15 @@ import (
 // Events writes an answer as a stream of server-sent events. It begins with the
 // first of them.
 type Events struct {
-	out     *Writer
-	begun   bool
-	opening string
+	out   *Writer
+	begun bool
+	from  Beginning // nil: it has none
+	wait  time.Duration
+}
+
+// Beginning is where a stream begins.
+type Beginning interface {
+	Start() string // the id of what comes before its first event
 }
 
 // NewEvents returns the stream of an answer.
@@ -22,8 +28,13 @@ func (e *Events) Begun() bool { return e.begun }
 
 // Prime makes the stream begin with an event that has an id and no data. The
 // client can ask for the rest of the stream from there, after a wait.
-func (e *Events) Prime(id string, wait time.Duration) {
-	e.opening = "id: " + id + "\nretry: " + strconv.FormatInt(wait.Milliseconds(), 10) + "\ndata:\n\n"
+func (e *Events) Prime(from Beginning, wait time.Duration) { e.from, e.wait = from, wait }
+
+func (e *Events) opening() string {
+	if e.from == nil {
+		return ""
+	}
+	return "id: " + e.from.Start() + "\nretry: " + strconv.FormatInt(e.wait.Milliseconds(), 10) + "\ndata:\n\n"
 }
 
 // Write writes an event; id may be "". Neither data nor the names may have line
@@ -61,7 +72,7 @@ func (e *Events) begin(text string) error {
 		h.Set("Content-Type", TypeEvents)
 		h.Set("X-Accel-Buffering", "no") // or else nginx holds events back
 		e.out.WriteHeader(http.StatusOK)
-		text = e.opening + text
+		text = e.opening() + text
 	}
 	_, err := e.out.Write([]byte(text))
 	return err

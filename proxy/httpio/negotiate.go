@@ -1,6 +1,6 @@
 // Package httpio is what the fronts that speak HTTP share: which media types a
-// request names, and answers to clients that may read slowly. It knows nothing of
-// MCP and decides nothing.
+// request names, answers to clients that may read slowly, and connections that defer
+// their deadlines. It knows nothing of MCP and decides nothing.
 //
 // Runs in: proxy.
 package httpio
@@ -17,6 +17,23 @@ const (
 	TypeJSON   = "application/json"
 	TypeEvents = "text/event-stream"
 )
+
+// JSON is the value of the header Content-Type of most answers. It must not be changed.
+var JSON = []string{TypeJSON}
+
+// Wishes are what a client of Streamable HTTP says of the answer to a message.
+type Wishes struct {
+	JSON, Events bool // that it accepts them
+	EventsFirst  bool // that it prefers a stream of events; it must take both, and most name JSON first
+}
+
+// WishesOf reads an Accept header.
+func WishesOf(h http.Header) Wishes {
+	if values := h["Accept"]; len(values) == 1 && values[0] == TypeJSON+", "+TypeEvents {
+		return Wishes{JSON: true, Events: true} // as most say it
+	}
+	return Wishes{Accepts(h, TypeJSON), Accepts(h, TypeEvents), Prefers(h, TypeEvents, TypeJSON)}
+}
 
 // Accepts reports whether an Accept header lists a media type (RFC 9110, section
 // 12.5.1), be it by a wildcard. A request without the header accepts nothing.
@@ -44,13 +61,17 @@ func Prefers(h http.Header, mediaType, other string) bool {
 // is 0 if there is none.
 func entry(h http.Header, mediaType string) (weight float64, at int) {
 	place := 0
-	for _, value := range h.Values("Accept") {
-		for item := range strings.SplitSeq(value, ",") {
+	for _, value := range h["Accept"] {
+		for more := true; more; place++ {
+			var item string
+			item, value, more = strings.Cut(value, ",")
 			name, params, _ := strings.Cut(item, ";")
-			if w := weightOf(params); strings.EqualFold(strings.TrimSpace(name), mediaType) && w > weight {
+			if name = strings.TrimSpace(name); len(name) != len(mediaType) || !strings.EqualFold(name, mediaType) {
+				continue
+			}
+			if w := weightOf(params); w > weight {
 				weight, at = w, place
 			}
-			place++
 		}
 	}
 	return weight, at
@@ -58,6 +79,9 @@ func entry(h http.Header, mediaType string) (weight float64, at int) {
 
 // weightOf reads q, which is 1 if it is not there, or not to be read.
 func weightOf(params string) float64 {
+	if params == "" {
+		return 1
+	}
 	for param := range strings.SplitSeq(params, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
 		if !strings.EqualFold(name, "q") {
@@ -72,6 +96,9 @@ func weightOf(params string) float64 {
 
 // IsJSON reports whether the request says that its body is JSON.
 func IsJSON(h http.Header) bool {
+	if values := h["Content-Type"]; len(values) > 0 && values[0] == TypeJSON {
+		return true // as most say it
+	}
 	name, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	charset, named := params["charset"]
 	return err == nil && name == TypeJSON && (!named || strings.EqualFold(charset, "utf-8"))

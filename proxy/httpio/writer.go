@@ -15,13 +15,13 @@ const chunk = 64 << 10
 // one that reads slowly holds it for as long as 64 KiB at a time take.
 type Writer struct {
 	http.ResponseWriter
-	control *http.ResponseController
+	control http.ResponseController
 	begun   bool
 }
 
 // NewWriter returns the writer of one answer.
 func NewWriter(w http.ResponseWriter) *Writer {
-	return &Writer{ResponseWriter: w, control: http.NewResponseController(w)}
+	return &Writer{ResponseWriter: w, control: *http.NewResponseController(w)}
 }
 
 // Unwrap is for http.ResponseController.

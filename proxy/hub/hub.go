@@ -128,8 +128,9 @@ func (h *Hub) open(ctx context.Context, l *listener) error {
 	if err != nil {
 		return err
 	}
+	var follow func()
 	if len(missing) > 0 {
-		err = h.ask(ctx, l, missing)
+		follow, err = h.ask(ctx, l, missing)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -141,6 +142,9 @@ func (h *Hub) open(ctx context.Context, l *listener) error {
 	}
 	if err == nil {
 		l.beginLocked()
+	}
+	if follow != nil {
+		go follow() // what it brings before that, the listener would not hear
 	}
 	if len(h.listeners) == 0 { // it was cancelled meanwhile
 		h.idle.Reset(linger)

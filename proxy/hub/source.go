@@ -26,11 +26,12 @@ func (h *Hub) settled(ctx context.Context) error {
 	}
 }
 
-// ask asks the process for topics on behalf of a listener, and has a goroutine
-// serve the subscription if the process acknowledges it.
-func (h *Hub) ask(ctx context.Context, l *listener, topics []topic) error {
+// ask asks the process for topics on behalf of a listener. If the process acknowledges
+// the subscription, follow serves it, which the caller must let it once the listener can
+// hear what comes.
+func (h *Hub) ask(ctx context.Context, l *listener, topics []topic) (follow func(), err error) {
 	if err := h.settled(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	// What a caller wants beside notifications of changes, nobody would get.
 	request := l.request.Replace(l.request.Param("notifications"), filter(topics))
@@ -39,26 +40,25 @@ func (h *Hub) ask(ctx context.Context, l *listener, topics []topic) error {
 	}
 	call, err := h.server.Do(ctx, "", request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for {
 		select {
 		case <-call.Ready():
 		case <-ctx.Done():
 			call.Cancel(context.Cause(ctx).Error())
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
 		messages := call.Take()
 		for i, m := range messages {
 			if m.Kind() == mcp.Response {
 				l.end(m.WithID(l.request.ID()))
-				return errOver
+				return nil, errOver
 			}
 			if m.Method() == mcp.MethodAcknowledged {
 				s := &source{call}
 				h.opened(s, topics, m)
-				go h.follow(s, messages[i+1:])
-				return nil
+				return func() { h.follow(s, messages[i+1:]) }, nil
 			}
 		}
 	}

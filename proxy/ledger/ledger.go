@@ -36,9 +36,12 @@ type Amounts struct {
 	EgressSent, EgressReceived int64 // bytes, by servers and to them
 }
 
+// amounts is how many there are.
+const amounts = 10
+
 // columns are the amounts in the order of their columns.
-func (a *Amounts) columns() []*int64 {
-	return []*int64{
+func (a *Amounts) columns() [amounts]*int64 {
+	return [amounts]*int64{
 		&a.Calls, &a.Errors, &a.Refused, &a.BytesIn, &a.BytesOut, &a.WallMicros, &a.CPUMicros, &a.MemoryKiBSeconds,
 		&a.EgressSent, &a.EgressReceived,
 	}
@@ -61,10 +64,9 @@ func (a *Amounts) Add(b Amounts) {
 }
 
 // Values are the amounts in an order that does not change, for who encodes them.
-func (a *Amounts) Values() []int64 {
-	var values []int64
-	for _, column := range a.columns() {
-		values = append(values, *column)
+func (a *Amounts) Values() (values [amounts]int64) {
+	for i, column := range a.columns() {
+		values[i] = *column
 	}
 	return values
 }

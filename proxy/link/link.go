@@ -38,6 +38,9 @@ type Session interface {
 	Listen() (inbox *Queue, stop func(), ok bool)
 	// Done is closed when nothing of the session is left.
 	Done() <-chan struct{}
+	// AfterDone has f called then, at once if that is so already. Waiting costs no
+	// goroutine.
+	AfterDone(f func())
 	// Err is why the session has ended or is about to; nil while it serves.
 	Err() error
 	// Close ends the session. It does not wait.

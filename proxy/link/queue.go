@@ -20,10 +20,21 @@ type Queue struct {
 	mu       sync.Mutex
 	messages []mcp.Message
 	bytes    int
+	first    [1]mcp.Message // room for what most queues get in their whole life: a response
 }
 
 // NewQueue returns an empty queue.
-func NewQueue() *Queue { return &Queue{ready: make(chan struct{}, 1)} }
+func NewQueue() *Queue {
+	q := new(Queue)
+	q.Init()
+	return q
+}
+
+// Init makes an empty queue of a zero one, which is a part of something else.
+func (q *Queue) Init() {
+	q.ready = make(chan struct{}, 1)
+	q.messages = q.first[:0]
+}
 
 // Ready gives a value when Take may have messages.
 func (q *Queue) Ready() <-chan struct{} { return q.ready }

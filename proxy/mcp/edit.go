@@ -11,7 +11,7 @@ import (
 // and lets edit change or leave out each member; the others stay as they are, in
 // their order. Of anything else it makes an empty object.
 func Edit(object []byte, edit func(name string, value []byte) ([]byte, bool)) []byte {
-	kept := []byte{'{'}
+	kept := append(make([]byte, 0, max(len("{}"), len(object))), '{')
 	for name, value := range members(object) {
 		quoted := name.of(object)
 		changed, keep := edit(string(unquote(quoted)), value.of(object))
@@ -24,6 +24,53 @@ func Edit(object []byte, edit func(name string, value []byte) ([]byte, bool)) []
 		kept = append(append(append(kept, quoted...), ':'), changed...)
 	}
 	return append(kept, '}')
+}
+
+// EditAt returns the message with what Edit makes of the object at a span that was found in
+// it. It copies the message once, and not at all if nothing was changed.
+func (m Message) EditAt(at Span, edit func(name string, value []byte) ([]byte, bool)) Message {
+	object := m.At(at)
+	var raw []byte // from the first change on
+	same := len("{")
+	for name, value := range members(object) {
+		was := value.of(object)
+		is, keep := edit(string(unquote(name.of(object))), was)
+		stays := keep && len(is) == len(was) && &is[0] == &was[0]
+		switch {
+		case raw == nil && stays:
+			same = value.End
+			continue
+		case raw == nil:
+			raw = append(make([]byte, 0, len(m.raw)+max(0, len(is)-len(was))), m.raw[:at.Start+same]...)
+		}
+		if !keep {
+			continue
+		}
+		if raw[len(raw)-1] != '{' {
+			raw = append(raw, ',')
+		}
+		raw = append(append(raw, object[name.Start:value.Start]...), is...)
+	}
+	switch {
+	case raw != nil:
+		raw = append(raw, '}')
+	case IsObject(object):
+		return m
+	default: // as Edit makes
+		raw = append(append(raw, m.raw[:at.Start]...), "{}"...)
+	}
+	return m.edited(at, raw)
+}
+
+// edited returns the message that raw is, up to the end of what a span of this one was
+// replaced by.
+func (m Message) edited(at Span, raw []byte) Message {
+	delta := len(raw) - at.End
+	raw = append(raw, m.raw[at.End:]...)
+	m.notes = nil // perhaps of what was there before
+	m.shift(at.Start, at.End, delta)
+	m.raw = m.held(raw)
+	return m
 }
 
 // Without copies an object without some of its members.
@@ -39,7 +86,7 @@ func EditElements(array []byte, edit func(element []byte) ([]byte, bool)) []byte
 	if kindAt(array) != '[' {
 		return array
 	}
-	kept := []byte{'['}
+	kept := append(make([]byte, 0, len(array)), '[')
 	for element := range Elements(array) {
 		changed, keep := edit(element)
 		if !keep {

@@ -85,6 +85,21 @@ const (
 	MethodRoots            = "roots/list"
 )
 
+// methods are those above by their text, so that reading one of them makes no string.
+var methods = func() map[string]string {
+	known := map[string]string{}
+	for _, method := range []string{
+		MethodInitialize, MethodInitialized, MethodCancelled, MethodProgress, MethodPing, MethodDiscover,
+		MethodToolsCall, MethodResourcesRead, MethodPromptsGet, MethodToolsList, MethodPromptsList,
+		MethodResourcesList, MethodTemplatesList, MethodComplete, MethodListen, MethodAcknowledged, MethodSetLevel,
+		MethodSubscribe, MethodUnsubscribe, MethodLogged, MethodToolsChanged, MethodPromptsChanged,
+		MethodResourcesChanged, MethodResourceUpdated, MethodSample, MethodElicit, MethodRoots,
+	} {
+		known[method] = method
+	}
+	return known
+}()
+
 // Error codes: those of JSON-RPC 2.0, section 5.1, and those of the stateless
 // era (2026-07-28, basic, "Error Codes").
 const (

@@ -2,16 +2,13 @@ package mcp
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
-	"io"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Kind is what a message is.
-type Kind int
+type Kind uint8
 
 // The kinds of a message. A Message that Parse did not make is of kind Invalid.
 const (
@@ -33,7 +30,10 @@ type Message struct {
 	result Span
 	err    Span
 
-	lookalike string // of the members beside these; see Lookalike
+	notes     []note  // where members are; nil: they are looked for
+	lookalike *string // of the members beside these, nil without; see Lookalike
+
+	hold func(long []byte) // see HeldBy
 }
 
 // InvalidError says why bytes are not a message, as JSON-RPC wants it answered.
@@ -60,79 +60,31 @@ func Parse(data []byte) (Message, error) {
 	if !utf8.Valid(data) {
 		return Message{}, &InvalidError{Code: CodeParse, Reason: "parse message: it is not UTF-8"}
 	}
-	m := Message{raw: data}
-	// With this option an escaped half of a surrogate pair passes, as RFC 8259
-	// (section 8.2) lets it: programs that cut a text in the middle of one write it.
-	found, err := m.scan(jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowInvalidUTF8(true)))
-	if err != nil {
-		reason := fmt.Sprintf("parse message: %v", err)
-		return Message{}, &InvalidError{Code: CodeParse, Reason: reason[:min(len(reason), maxReason)]}
+	s := newScanner(data)
+	defer s.free()
+	if !s.whole(inEnvelope) {
+		return Message{}, &InvalidError{Code: CodeParse, Reason: refusal("message", data)}
 	}
 	// Only now: in a string, where it is not allowed, a line break was refused.
 	flatten(data)
-	if reason := m.classify(found); reason != "" {
+	m := Message{raw: data, id: s.found.id, params: s.found.params, result: s.found.result, err: s.found.err, lookalike: s.found.lookalike}
+	if reason := m.classify(s.found); reason != "" {
 		return Message{}, &InvalidError{Code: CodeInvalidRequest, ID: m.ID(), Reason: reason}
 	}
+	m.notes = s.noted()
 	return m, nil
 }
 
-// envelope is where the parts of a message are that only Parse looks at.
-type envelope struct{ version, method Span }
-
-// scan walks the message once and notes where its members are.
-func (m *Message) scan(d *jsontext.Decoder) (envelope, error) {
-	var found envelope
-	if d.PeekKind() != '{' {
-		if _, err := d.ReadValue(); err != nil {
-			return found, err
-		}
-		return found, errors.New("not an object")
+// methodAt is the method at a span; "" if it is no string.
+func (m *Message) methodAt(at Span) string {
+	quoted := m.At(at)
+	if kindAt(quoted) != '"' {
+		return ""
 	}
-	if _, err := d.ReadToken(); err != nil {
-		return found, err
+	if known, ok := methods[string(quoted[1:len(quoted)-1])]; ok {
+		return known
 	}
-	for d.PeekKind() != '}' {
-		name, err := d.ReadValue()
-		if err != nil {
-			return found, err
-		}
-		place := m.place(unquote(name), &found)
-		value, err := d.ReadValue()
-		if err != nil {
-			return found, err
-		}
-		end := int(d.InputOffset())
-		*place = Span{end - len(value), end}
-	}
-	if _, err := d.ReadToken(); err != nil {
-		return found, err
-	}
-	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
-		return found, errors.New("text after the message")
-	}
-	return found, nil
-}
-
-// place is where the span of a member is kept.
-func (m *Message) place(name []byte, found *envelope) *Span {
-	switch string(name) {
-	case "jsonrpc":
-		return &found.version
-	case "method":
-		return &found.method
-	case "id":
-		return &m.id
-	case "params":
-		return &m.params
-	case "result":
-		return &m.result
-	case "error":
-		return &m.err
-	}
-	if like(string(name), "jsonrpc", "method", "id", "params", "result", "error") {
-		m.lookalike = string(name)
-	}
-	return new(Span)
+	return string(unquote(quoted))
 }
 
 // classify decides the kind, or says why there is none.
@@ -147,7 +99,7 @@ func (m *Message) classify(found envelope) (reason string) {
 	if found.method.Empty() {
 		return m.classifyResponse()
 	}
-	m.method, _ = m.Text(found.method)
+	m.method = m.methodAt(found.method)
 	params := kindAt(m.Params())
 	switch {
 	case m.method == "":
@@ -218,6 +170,24 @@ func (m Message) Result() []byte { return m.At(m.result) }
 // Err is the raw error of a response; nil if there is none.
 func (m Message) Err() []byte { return m.At(m.err) }
 
+// Noted returns the message with the places of its members noted, as Parse notes them: of one that
+// was made of another they are not, and are looked for each time that one is asked for.
+func (m Message) Noted() Message {
+	s := newScanner(m.raw)
+	defer s.free()
+	if s.whole(inEnvelope) {
+		m.notes = s.noted()
+	}
+	return m
+}
+
+// HeldBy has hold be told of the memory of each message that is made of this one and takes
+// more than a long line does. It is not told of this one's.
+func (m Message) HeldBy(hold func(long []byte)) Message {
+	m.hold = hold
+	return m
+}
+
 // AppendWithID appends the message with another id to dst. The message must have
 // an id.
 func (m Message) AppendWithID(dst, id []byte) []byte {
@@ -226,11 +196,17 @@ func (m Message) AppendWithID(dst, id []byte) []byte {
 	return append(dst, m.raw[m.id.End:]...)
 }
 
-func kindAt(value []byte) jsontext.Kind {
-	if len(value) == 0 {
+// kindAt tells by its first byte what a value is, of which that is the kind but for
+// numbers, which are '0'; 0 if there is none.
+func kindAt(value []byte) byte {
+	at := blank(value, 0)
+	switch {
+	case at == len(value):
 		return 0
+	case value[at] == '-' || digit(value[at]):
+		return '0'
 	}
-	return jsontext.Value(value).Kind()
+	return value[at]
 }
 
 // flatten turns the line breaks of valid JSON, which are white space, into

@@ -299,3 +299,31 @@ func TestFailure(t *testing.T) {
 		t.Errorf("got %q", m.Failure())
 	}
 }
+
+// Readdressed gives what WithID gives, whatever room there is and wherever the id stands.
+func TestReaddressed(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		`{"jsonrpc":"2.0","id":12345,"result":{"isError":true,"content":["a longer text than what is before"]}}`,
+		`{"jsonrpc":"2.0","result":{"isError":true,"content":["a longer text than what is behind"]},"id":12345}`,
+		`{"id":12345,"error":{"code":-1},"jsonrpc":"2.0"}`,
+	} {
+		for _, id := range []string{`1`, `12345`, `54321`, `123456`, `"a much longer one"`} {
+			for _, room := range []int{0, 1, 64} {
+				m, err := Parse(append(make([]byte, 0, len(text)+room), text...))
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := m.WithID([]byte(id))
+				m = m.Readdressed([]byte(id))
+				if !bytes.Equal(m.Raw(), want.Raw()) || !bytes.Equal(m.ID(), want.ID()) || !bytes.Equal(m.Result(), want.Result()) || !bytes.Equal(m.Err(), want.Err()) ||
+					m.InResult("isError") != want.InResult("isError") {
+					t.Errorf("got  %s (id %s)\nwant %s", m.Raw(), m.ID(), want.Raw())
+				}
+				if _, err := Parse(bytes.Clone(m.Raw())); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+}

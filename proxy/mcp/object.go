@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -18,18 +17,29 @@ func ParseObject(data []byte) ([]byte, error) {
 	if !utf8.Valid(data) {
 		return nil, errors.New("it is not UTF-8")
 	}
-	d := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowInvalidUTF8(true)) // as in Parse
+	s := newScanner(data)
+	defer s.free()
+	if !s.whole(nowhere) {
+		return nil, errors.New(refusal("object", data))
+	}
+	flatten(data)
+	return data, nil
+}
+
+// refusal says why UTF-8 is not one object, and nothing else: what it is to be, and where
+// it is something else. The text may quote it, and is bounded.
+func refusal(what string, data []byte) string {
+	// With this option an escaped half of a surrogate pair passes, as RFC 8259
+	// (section 8.2) lets it: programs that cut a text in the middle of one write it.
+	d := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowInvalidUTF8(true))
 	value, err := d.ReadValue()
-	if err == nil && value.Kind() != '{' {
+	switch {
+	case err != nil:
+	case value.Kind() != '{':
 		err = errors.New("not an object")
+	default:
+		err = fmt.Errorf("text after the %s, at offset %d", what, d.InputOffset())
 	}
-	if err == nil {
-		if _, err = d.ReadToken(); errors.Is(err, io.EOF) {
-			flatten(data)
-			return data, nil
-		}
-		err = errors.New("text after the object")
-	}
-	reason := fmt.Sprintf("parse object: %v", err)
-	return nil, errors.New(reason[:min(len(reason), maxReason)])
+	reason := fmt.Sprintf("parse %s: %v", what, err)
+	return reason[:min(len(reason), maxReason)]
 }

@@ -23,23 +23,49 @@ func (m Message) At(s Span) []byte {
 
 // Param finds a value inside params by the names of the objects around it and
 // its own.
-func (m Message) Param(path ...string) Span { return m.find(m.params, path) }
+func (m Message) Param(path ...string) Span { return m.find(m.params, inParams, inParamsMeta, path) }
 
 // InResult finds a value inside the result.
-func (m Message) InResult(path ...string) Span { return m.find(m.result, path) }
+func (m Message) InResult(path ...string) Span {
+	return m.find(m.result, inResult, inResultMeta, path)
+}
 
 // InError finds a value inside the error.
-func (m Message) InError(path ...string) Span { return m.find(m.err, path) }
+func (m Message) InError(path ...string) Span { return m.find(m.err, inError, nowhere, path) }
 
-func (m Message) find(in Span, path []string) Span {
-	if in.Empty() {
-		return Span{}
+// find finds a value in a part of the message, of which members are noted, and those of
+// its _meta.
+func (m *Message) find(part Span, in, meta within, path []string) Span {
+	at := part
+	if m.notes != nil && len(path) > 0 {
+		first := path[0]
+		at, path = m.noted(part, in, first), path[1:]
+		if first == "_meta" && meta != nowhere && len(path) > 0 && !at.Empty() {
+			at, path = m.noted(part, meta, path[0]), path[1:]
+		}
 	}
-	found := Find(m.At(in), path...)
+	if at.Empty() || len(path) == 0 {
+		return at
+	}
+	found := Find(m.At(at), path...)
 	if found.Empty() {
 		return Span{}
 	}
-	return Span{in.Start + found.Start, in.Start + found.End}
+	return Span{at.Start + found.Start, at.Start + found.End}
+}
+
+// noted finds a member that was noted, of a part of the message or of an object in it.
+func (m *Message) noted(part Span, in within, name string) Span {
+	if part.Empty() {
+		return Span{}
+	}
+	raw := part.of(m.raw)
+	for i := range m.notes {
+		if n := &m.notes[i]; n.in == in && string(n.name.of(raw)) == name {
+			return Span{part.Start + int(n.value.start), part.Start + int(n.value.end)}
+		}
+	}
+	return Span{}
 }
 
 // Find finds a value inside an object that was already checked, such as a part of
@@ -84,6 +110,27 @@ func member(object []byte, name string) (Span, bool) {
 
 // WithID returns the message with another raw id. The message must have an id.
 func (m Message) WithID(id []byte) Message { return m.Replace(m.id, id) }
+
+// Readdressed is WithID for a message of which nobody has a part and which is not used
+// any more: if there is room, its bytes become those of the new one.
+func (m Message) Readdressed(id []byte) Message {
+	start, end := m.id.Start, m.id.End
+	delta := len(id) - (end - start)
+	switch {
+	case delta > cap(m.raw)-len(m.raw):
+		return m.WithID(id)
+	case delta <= 0 && start <= len(m.raw)-end: // there is less before it than behind
+		copy(m.raw[-delta:], m.raw[:start])
+		m.raw = m.raw[-delta:]
+	default:
+		old := m.raw
+		m.raw = m.raw[:len(old)+delta]
+		copy(m.raw[end+delta:], old[end:])
+	}
+	copy(m.raw[start:], id)
+	m.shift(start, end, delta)
+	return m
+}
 
 // InSubscription returns a notification that names the subscription it is of, by the
 // raw id of the request that opened it (2026-07-28, basic/patterns/subscriptions).
@@ -132,6 +179,7 @@ func (m Message) withNewParams(params []byte) Message {
 	m.raw = make([]byte, 0, len(old)+len(`,"params":`)+len(params))
 	m.raw = append(append(m.raw, old[:end]...), `,"params":`...)
 	m.params = m.add(params)
+	m.notes = nil
 	m.raw = append(m.raw, '}')
 	return m
 }
@@ -141,7 +189,7 @@ func (m Message) WithParams(params []byte) Message { return m.Replace(m.params, 
 
 // Replace returns the message with another value at a span that was found in it.
 func (m Message) Replace(at Span, value []byte) Message {
-	return m.splice(at.Start, at.End, value)
+	return m.splice(at.Start, at.End, value, "")
 }
 
 // Insert returns the message with members, such as `"a":1,"b":2`, put at the
@@ -149,22 +197,40 @@ func (m Message) Replace(at Span, value []byte) Message {
 func (m Message) Insert(object Span, members []byte) Message {
 	start := object.Start + 1
 	if m.emptyObject(object) {
-		return m.splice(start, start, members)
+		return m.splice(start, start, members, "")
 	}
-	return m.splice(start, start, append(members[:len(members):len(members)], ','))
+	return m.splice(start, start, members, ",")
 }
 
 func (m Message) emptyObject(object Span) bool {
 	return len(bytes.TrimLeft(m.raw[object.Start+1:object.End-1], " \t")) == 0
 }
 
-// splice replaces raw[start:end] and moves every span behind it.
-func (m Message) splice(start, end int, text []byte) Message {
-	raw := make([]byte, 0, len(m.raw)+len(text)-(end-start))
+// splice replaces raw[start:end] by text and what follows it, and moves every span behind it.
+func (m Message) splice(start, end int, text []byte, behind string) Message {
+	delta := len(text) + len(behind) - (end - start)
+	raw := make([]byte, 0, len(m.raw)+delta)
 	raw = append(raw, m.raw[:start]...)
-	raw = append(raw, text...)
+	raw = append(append(raw, text...), behind...)
 	raw = append(raw, m.raw[end:]...)
-	delta := len(text) - (end - start)
+	if m.id.Empty() || start < m.id.Start || end > m.id.End {
+		m.notes = nil // perhaps of what was there before
+	}
+	m.shift(start, end, delta)
+	m.raw = m.held(raw)
+	return m
+}
+
+// held tells of the memory of a message that is made of this one, and returns it.
+func (m *Message) held(raw []byte) []byte {
+	if m.hold != nil && cap(raw) > LongLine {
+		m.hold(raw)
+	}
+	return raw
+}
+
+// shift moves what is behind a part that is longer by delta now.
+func (m *Message) shift(start, end, delta int) {
 	for _, s := range []*Span{&m.id, &m.params, &m.result, &m.err} {
 		if s.Start >= end && s.Start > start {
 			s.Start += delta
@@ -173,6 +239,4 @@ func (m Message) splice(start, end int, text []byte) Message {
 			s.End += delta
 		}
 	}
-	m.raw = raw
-	return m
 }

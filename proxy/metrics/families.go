@@ -1,8 +1,6 @@
 package metrics
 
 import (
-	"runtime/debug"
-
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -79,6 +77,7 @@ func families() []family {
 		{"usage_pending_entries", gauge, "Entries of usage that are not in the ledger yet.", nil},
 		{"usage_flush_failures_total", counter, "Writes to the ledger that failed. What they had is kept, and written again.", nil},
 
+		{"daemon_connected", gauge, "1 if the proxy is connected to its daemon, which starts servers.", nil},
 		{"audit_lost_records_total", counter, "Records of the audit log that were lost because it could not be written.", nil},
 		{"build_info", gauge, "1; the labels say which program this is.", []string{"version", "goversion"}},
 	}
@@ -96,13 +95,4 @@ func descriptions() map[string]description {
 		all[f.name] = description{prometheus.NewDesc(prefix+f.name, f.help, f.labels, nil), f.kind}
 	}
 	return all
-}
-
-// build is which program this is.
-func build() (version, goVersion string) {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "", ""
-	}
-	return info.Main.Version, info.GoVersion
 }

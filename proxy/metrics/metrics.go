@@ -46,6 +46,8 @@ type Source interface {
 	HealthChecks() []health.Count
 	// States gives places, with their breakers.
 	States() []fleet.State
+	// Connected reports whether there is a daemon.
+	Connected() bool
 	// LostRecords is how many records the audit log has lost.
 	LostRecords() uint64
 	// Quotas gives the quotas of projects, with what of them is used up.
@@ -201,6 +203,13 @@ func (m *Metrics) Reloaded(generation uint64, good bool) {
 	} else {
 		r.refused++
 	}
+}
+
+// Began is told of the generation that another daemon began with.
+func (m *Metrics) Began(generation uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reloads.generation, m.reloads.good, m.reloads.at = generation, true, time.Now()
 }
 
 // buckets are those of call_duration_seconds.

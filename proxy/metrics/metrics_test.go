@@ -27,6 +27,7 @@ import (
 // still is a source whose answers do not change.
 type still struct{}
 
+func (still) Connected() bool             { return true }
 func (still) Sessions() int               { return 2 }
 func (still) Connections() map[string]int { return map[string]int{"http": 3} }
 func (still) LostRecords() uint64         { return 4 }

@@ -49,12 +49,13 @@ func TestObjectives(t *testing.T) {
 		`mcp_gateway_slo_events_total{outcome="bad",project="team",server="files",slo="latency"} 5`,
 	)
 	of := g.servers[place{"team", "files"}].objective.Load()
+	now := time.Now().Add(2 * time.Second).Unix() // calls last for a second, as they say
 	for _, over := range windows() {
-		if got, want := of.availability.burn(time.Now().Unix(), over.long), (5.0/108)/0.01; math.Abs(got-want) > 1e-9 {
+		if got, want := of.availability.burn(now, over.long), (5.0/108)/0.01; math.Abs(got-want) > 1e-9 {
 			t.Errorf("over %s: got burn rate %v, want %v", over.name, got, want)
 		}
 	}
-	if got, want := of.latency.remaining(time.Now().Unix()), 1-(5.0/102)/0.1; math.Abs(got-want) > 1e-9 {
+	if got, want := of.latency.remaining(now), 1-(5.0/102)/0.1; math.Abs(got-want) > 1e-9 {
 		t.Errorf("got %v left of the budget of latency, want %v", got, want)
 	}
 

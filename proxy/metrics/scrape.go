@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"maps"
+	"runtime"
 	"slices"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"mcpgateway/proxy/breaker"
 	"mcpgateway/proxy/egress"
 	"mcpgateway/proxy/health"
+	"mcpgateway/runtime/release"
 )
 
 // builtIn gives the families.
@@ -69,9 +71,14 @@ func (b *builtIn) Collect(out chan<- prometheus.Metric) {
 
 // now asks the source.
 func (b *builtIn) now(t *told) {
-	version, goVersion := build()
+	version, goVersion := release.Version(), runtime.Version()
 	t.is("build_info", 1, version, goVersion)
 	t.is("sessions", float64(b.source.Sessions()))
+	connected := 0.0
+	if b.source.Connected() {
+		connected = 1
+	}
+	t.is("daemon_connected", connected)
 	t.is("audit_lost_records_total", float64(b.source.LostRecords()))
 	ledger := b.source.Ledger()
 	t.is("usage_pending_entries", float64(ledger.Pending))

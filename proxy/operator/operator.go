@@ -194,7 +194,7 @@ func (o *Operator) Serve(parent context.Context, listeners ...net.Listener) erro
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    slog.NewLogLogger(o.log.Handler(), slog.LevelDebug),
 	}
-	most := arrivals.New(maxConnections, maxConnections)
+	most := arrivals.New(arrivals.Fixed(maxConnections), maxConnections)
 	var running sync.WaitGroup
 	for _, l := range listeners {
 		running.Go(func() {

@@ -7,6 +7,7 @@ package proxytest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -54,13 +56,20 @@ type Opener struct {
 	// Halting, if there is one, comes before each freeze or thaw; its error is the
 	// answer.
 	Halting func(freeze bool) error
+	// Reclaiming, if there is one, is told of each sandbox whose memory is wanted back.
+	Reclaiming func(sandbox string)
 	// Network gives the descriptors of a server's network; nil for none.
 	Network func(server string) []*os.File
 	// Revision is what each server is started from, whatever was asked for; nil for
 	// what was asked for.
 	Revision func(server string) string
+	// Silent has List wait for its context.
+	Silent atomic.Bool
 
 	mu      sync.Mutex
+	over    chan struct{} // of what runs
+	gone    bool
+	doomed  int
 	last    int
 	running map[string]*exec.Cmd
 	opened  []string
@@ -101,11 +110,21 @@ func (o *Opener) Open(_ context.Context, server, revision string) (control.Opene
 	}
 	o.running[sandbox] = cmd
 	o.opened = append(o.opened, sandbox)
-	o.waiting.Go(func() { o.wait(cmd, server, sandbox, started) })
+	if o.over == nil {
+		o.over = make(chan struct{})
+	}
+	over := o.over
+	if o.doomed > 0 {
+		o.doomed--
+		o.over = nil
+		close(over)
+		_ = cmd.Process.Kill() // it may have ended by itself
+	}
+	o.waiting.Go(func() { o.wait(cmd, server, sandbox, started, over) })
 	if o.Revision != nil {
 		revision = o.Revision(server)
 	}
-	opened := control.Opened{Sandbox: sandbox, Revision: revision, Stdin: near, Stdout: near, Stderr: stderr}
+	opened := control.Opened{Sandbox: sandbox, Revision: revision, Stdin: near, Stdout: near, Stderr: stderr, Over: over}
 	if o.Network != nil {
 		opened.Network = o.Network(server)
 	}
@@ -119,7 +138,52 @@ func (o *Opener) Refuse(server string, cause error) {
 	o.Fail = map[string]error{server: cause}
 }
 
-func (o *Opener) wait(cmd *exec.Cmd, server, sandbox string, started time.Time) {
+// Vanish is what a daemon does that is killed while its servers can't end, for they are
+// frozen. The next starts servers again at once.
+func (o *Opener) Vanish() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.over != nil {
+		close(o.over)
+	}
+	o.over = nil
+}
+
+// Die is Vanish for servers that can end.
+func (o *Opener) Die() {
+	o.Vanish()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, cmd := range o.running {
+		_ = cmd.Process.Kill() // it may have ended by itself
+	}
+}
+
+// Doom has the daemon die just after it has started each of the next n servers.
+func (o *Opener) Doom(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.doomed = n
+}
+
+// Leave has there be no daemon, or one again. It ends nothing.
+func (o *Opener) Leave(gone bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gone = gone
+}
+
+// Away is an error while there is no daemon.
+func (o *Opener) Away() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.gone {
+		return errors.New("it was told to leave")
+	}
+	return nil
+}
+
+func (o *Opener) wait(cmd *exec.Cmd, server, sandbox string, started time.Time, over <-chan struct{}) {
 	_ = cmd.Wait() // its state says more than its error
 	status, signal := cmd.ProcessState.ExitCode(), 0
 	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
@@ -129,6 +193,11 @@ func (o *Opener) wait(cmd *exec.Cmd, server, sandbox string, started time.Time) 
 	o.mu.Lock()
 	delete(o.running, sandbox)
 	o.mu.Unlock()
+	select {
+	case <-over:
+		return
+	default:
+	}
 	o.Exited(control.Exit{
 		Sandbox: sandbox, Server: server, Status: status, Signal: signal, Lived: time.Since(started),
 		OOM: o.OOM[server], MemoryLimit: 64 << 20,
@@ -156,6 +225,14 @@ func (o *Opener) Thaw(_ context.Context, sandbox string) error {
 	return o.halt(sandbox, false, syscall.SIGCONT)
 }
 
+// Reclaim only tells.
+func (o *Opener) Reclaim(_ context.Context, sandbox string, _ int64) error {
+	if o.Reclaiming != nil {
+		o.Reclaiming(sandbox)
+	}
+	return nil
+}
+
 func (o *Opener) halt(sandbox string, freeze bool, sig syscall.Signal) error {
 	if o.Halting != nil {
 		if err := o.Halting(freeze); err != nil {
@@ -172,7 +249,11 @@ func (o *Opener) halt(sandbox string, freeze bool, sig syscall.Signal) error {
 }
 
 // List gives what runs.
-func (o *Opener) List(context.Context) (list []control.Sandbox, err error) {
+func (o *Opener) List(ctx context.Context) (list []control.Sandbox, err error) {
+	if o.Silent.Load() {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for sandbox, cmd := range o.running {

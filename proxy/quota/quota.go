@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mcpgateway/policy"
@@ -47,6 +48,8 @@ func (e *Error) RetryAfter() time.Duration { return max(time.Second, e.Until.Sub
 
 // Table is all budgets. Its methods may be called concurrently.
 type Table struct {
+	some atomic.Bool // there are accounts
+
 	mu       sync.Mutex
 	accounts map[string]*account
 }
@@ -90,10 +93,14 @@ func (t *Table) Apply(budgets map[string]policy.Budget) {
 			a.budget, a.calls.told, a.cpu.told = budget, 0, 0
 		}
 	}
+	t.some.Store(len(t.accounts) > 0)
 }
 
 // Has reports whether a project has a budget.
 func (t *Table) Has(project string) bool {
+	if !t.some.Load() {
+		return false
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.accounts[project] != nil
@@ -175,6 +182,9 @@ func (t *Table) Count(project string, at time.Time, calls, cpuMicros int64) {
 // LeaveCounted is Leave and Count at once, for a call of which no other is to see but one
 // half.
 func (t *Table) LeaveCounted(p Pass, project string, at time.Time) {
+	if p.account == nil && !t.some.Load() {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if p.account != nil {

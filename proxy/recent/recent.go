@@ -9,8 +9,10 @@ package recent
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mcpgateway/proxy/telemetry"
@@ -29,17 +31,20 @@ const maxReason = 300
 // Calls is a telemetry.Observer. What the gateway asks servers on its own is not
 // counted.
 type Calls struct {
-	now func() time.Time
-
-	mu      sync.Mutex
-	servers map[string]*server
+	now     func() time.Time
+	servers atomic.Pointer[map[string]*server] // never changed
 }
 
 // New returns one that knows no server: see Keep.
-func New(now func() time.Time) *Calls { return &Calls{now: now, servers: map[string]*server{}} }
+func New(now func() time.Time) *Calls {
+	c := &Calls{now: now}
+	c.servers.Store(&map[string]*server{})
+	return c
+}
 
 // server is what is counted of one.
 type server struct {
+	mu       sync.Mutex
 	inFlight int
 	total    int64
 	restarts uint64
@@ -90,16 +95,18 @@ type Stats struct {
 	Failure   Failure
 }
 
-// Keep says which servers there are. Others are forgotten, and not counted.
+// Keep says which servers there are. Others are forgotten, and not counted. Calls must
+// come one at a time.
 func (c *Calls) Keep(names []string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	kept := make(map[string]*server, len(names))
+	before, kept := *c.servers.Load(), make(map[string]*server, len(names))
 	for _, name := range names {
-		kept[name] = cmp.Or(c.servers[name], &server{})
+		kept[name] = cmp.Or(before[name], &server{})
 	}
-	c.servers = kept
+	c.servers.Store(&kept)
 }
+
+// server is the one with a name; nil if nobody knows it.
+func (c *Calls) server(name string) *server { return (*c.servers.Load())[name] }
 
 func counted(call *telemetry.Call) bool { return call.Transport != "" }
 
@@ -108,13 +115,13 @@ func (c *Calls) Begin(ctx context.Context, call *telemetry.Call) context.Context
 	if !counted(call) {
 		return ctx
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.servers[call.Server]
+	s := c.server(call.Server)
 	if s == nil {
 		return ctx
 	}
+	s.mu.Lock()
 	s.inFlight++
+	s.mu.Unlock()
 	return context.WithValue(ctx, begunKey{}, s)
 }
 
@@ -129,8 +136,8 @@ func (c *Calls) End(ctx context.Context, call *telemetry.Call) {
 		return
 	}
 	now := c.now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.inFlight--
 	s.total++
 	s.last = now
@@ -153,9 +160,9 @@ func (c *Calls) End(ctx context.Context, call *telemetry.Call) {
 // Restarted counts an instance of a server that took the place of one that had ended by
 // itself.
 func (c *Calls) Restarted(server string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s := c.servers[server]; s != nil {
+	if s := c.server(server); s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.restarts++
 	}
 }
@@ -172,9 +179,7 @@ func (s *server) at(now time.Time) *bucket {
 
 // Server gives what is known of one server; zero of one that nobody knows.
 func (c *Calls) Server(name string) Stats {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s := c.servers[name]; s != nil {
+	if s := c.server(name); s != nil {
 		return summarise(c.now(), s)
 	}
 	return Stats{}
@@ -182,42 +187,43 @@ func (c *Calls) Server(name string) Stats {
 
 // All gives what is known of all servers together.
 func (c *Calls) All() Stats {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var all []*server
-	for _, s := range c.servers {
-		all = append(all, s)
-	}
-	return summarise(c.now(), all...)
+	return summarise(c.now(), slices.Collect(maps.Values(*c.servers.Load()))...)
 }
 
 func summarise(now time.Time, servers ...*server) (sum Stats) {
 	var latency histogram
 	current := now.Truncate(Step)
 	for _, s := range servers {
-		sum.InFlight += s.inFlight
-		sum.Total += s.total
-		sum.Restarts += s.restarts
-		if s.last.After(sum.LastCall) {
-			sum.LastCall = s.last
-		}
-		if s.failure.Time.After(sum.Failure.Time) {
-			sum.Failure = s.failure
-		}
-		for i := range s.ring {
-			b := &s.ring[i]
-			if !b.begins.After(current.Add(-Window)) {
-				continue
-			}
-			sum.add(b.counts)
-			latency.merge(&b.latency)
-			if b.begins.Equal(current.Add(-Step)) {
-				sum.PerSecond += float64(b.counts.Calls) / Step.Seconds()
-			}
-		}
+		sum.take(s, current, &latency)
 	}
 	sum.P50, sum.P95 = latency.quantile(.5), latency.quantile(.95)
 	return sum
+}
+
+// take adds what is known of a server, at a time.
+func (sum *Stats) take(s *server, current time.Time, latency *histogram) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum.InFlight += s.inFlight
+	sum.Total += s.total
+	sum.Restarts += s.restarts
+	if s.last.After(sum.LastCall) {
+		sum.LastCall = s.last
+	}
+	if s.failure.Time.After(sum.Failure.Time) {
+		sum.Failure = s.failure
+	}
+	for i := range s.ring {
+		b := &s.ring[i]
+		if !b.begins.After(current.Add(-Window)) {
+			continue
+		}
+		sum.add(b.counts)
+		latency.merge(&b.latency)
+		if b.begins.Equal(current.Add(-Step)) {
+			sum.PerSecond += float64(b.counts.Calls) / Step.Seconds()
+		}
+	}
 }
 
 // histogram counts durations, coarsely: each bound is half as much again as the one

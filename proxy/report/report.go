@@ -108,6 +108,7 @@ type Reload struct {
 type Listener struct {
 	Transport string `json:"transport"`
 	Address   string `json:"address"`
+	Assigned  bool   `json:"assigned,omitempty"` // the configuration did not name the port; the proxy does not know
 }
 
 // Status is the answer to GET /status.

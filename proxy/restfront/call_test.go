@@ -54,11 +54,11 @@ func TestResults(t *testing.T) {
 
 func TestProblems(t *testing.T) {
 	g := newGateway(t, func(p *policy.Policy) {
-		for _, name := range []string{"silent", "echo"} {
-			short := p.Servers[name]
-			short.Timeout = 50 * time.Millisecond
-			p.Servers[name] = short
-		}
+		silent, echo := p.Servers["silent"], p.Servers["echo"]
+		silent.Timeout = 50 * time.Millisecond
+		// Of the tool alone: the server must have time to start.
+		echo.Tools = map[string]policy.Tool{"wait": {Timeout: 50 * time.Millisecond, MaxTimeout: 50 * time.Millisecond}}
+		p.Servers["silent"], p.Servers["echo"] = silent, echo
 	}, "shop", "odd", "silent", "echo", "exit", "crash", "listless", "endless", "heavy")
 	for _, test := range []struct {
 		name, method, path, body string

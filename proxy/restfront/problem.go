@@ -143,7 +143,7 @@ func problemOf(err error) *Problem {
 		p.Status, p.Kind = http.StatusNotFound, unknownScope
 	case gate.NoMethod:
 		p.Status, p.Kind = http.StatusNotFound, notOffered
-	case gate.Busy:
+	case gate.Busy, gate.Away:
 		p.Status, p.Kind, p.RetryAfter = http.StatusServiceUnavailable, busy, cmp.Or(r.RetryAfter, 5*time.Second)
 	case gate.Limited:
 		p.Status, p.Kind, p.RetryAfter = http.StatusTooManyRequests, tooMany, cmp.Or(r.RetryAfter, time.Second)

@@ -44,7 +44,7 @@ func newGateway(t *testing.T, change func(*policy.Policy), servers ...string) *g
 	g.allowed.Store(true)
 	p := &policy.Policy{
 		Generation: 1, Gateway: "test", Servers: map[string]policy.Server{},
-		Limits: policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 4 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
+		Limits: policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 4 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8, MaxConnections: 1024, MaxConnectionsPerCaller: 1024, MaxInstancesPerCaller: 8},
 	}
 	for _, name := range servers {
 		p.Servers[name] = policy.Server{Project: "shop", Timeout: time.Minute, MaxTimeout: time.Hour, IdleTimeout: time.Hour}

@@ -13,7 +13,8 @@ type Reader struct {
 	source  <-chan struct{}
 	woken   chan struct{} // holds a token if Take shall be called
 	over    <-chan struct{}
-	sent    int  // number of the last event that Take gave
+	start   int  // number of the event before its first
+	sent    int  // of the last event that Take gave
 	ended   bool // another has the stream
 }
 
@@ -21,7 +22,7 @@ func (s *Session) readLocked(of *stream, sent int) *Reader {
 	if of.reader != nil {
 		of.reader.endLocked()
 	}
-	r := &Reader{session: s, stream: of, woken: make(chan struct{}, 1), sent: sent}
+	r := &Reader{session: s, stream: of, woken: make(chan struct{}, 1), start: sent, sent: sent}
 	if of.call != nil {
 		r.source = of.call.Ready()
 	}
@@ -60,7 +61,7 @@ func (r *Reader) wake() {
 
 // Start is the id of the position before the reader's first event.
 func (r *Reader) Start() string {
-	return position{r.stream.call != nil, r.stream.number, r.sent}.String()
+	return position{r.stream.call != nil, r.stream.number, r.start}.String()
 }
 
 // Ready gives a value when Take may have events.
@@ -83,9 +84,9 @@ func (r *Reader) Take() (events []Event, more bool) {
 	}
 	s.pullLocked(r)
 	for _, e := range r.stream.events {
-		if e.number > r.sent {
+		if e.at.event > r.sent {
 			events = append(events, e)
-			r.sent = e.number
+			r.sent = e.at.event
 		}
 	}
 	s.trimLocked(r.stream)
@@ -108,8 +109,7 @@ func (s *Session) pullLocked(r *Reader) {
 func (t *stream) add(s *Session, messages []mcp.Message) {
 	for _, m := range messages {
 		t.last++
-		at := position{t.call != nil, t.number, t.last}
-		t.events = append(t.events, Event{ID: at.String(), Message: m, number: t.last})
+		t.events = append(t.events, Event{m, position{t.call != nil, t.number, t.last}})
 		t.bytes += len(m.Raw())
 		s.bytes += len(m.Raw())
 		t.finished = t.call != nil && m.Kind() == mcp.Response
@@ -145,7 +145,7 @@ func (r *Reader) Close() {
 	r.endLocked()
 	s.settleLocked()
 	unread := 0
-	for _, t := range slices.Backward(s.streams) {
+	for _, t := range slices.Backward(slices.Clone(s.streams)) {
 		if t.reader != nil {
 			continue
 		}
@@ -180,7 +180,7 @@ func (s *Session) forgetLocked(t *stream) {
 		t.call.Detach()
 	}
 	s.bytes -= t.bytes
-	s.streams = slices.DeleteFunc(slices.Clone(s.streams), func(u *stream) bool { return u == t })
+	s.streams = slices.DeleteFunc(s.streams, func(u *stream) bool { return u == t })
 }
 
 // Cancel cancels the call whose stream it is.

@@ -63,9 +63,16 @@ type stream struct {
 
 // Event is one message on a stream.
 type Event struct {
-	ID      string
 	Message mcp.Message
-	number  int
+	at      position
+}
+
+// ID is by what a client asks for what comes behind the event; "" if it can't.
+func (e *Event) ID() string {
+	if e.at == (position{}) {
+		return ""
+	}
+	return e.at.String()
 }
 
 // Listen opens a stream of what relates to no call. open gives the session's inbox

@@ -32,7 +32,7 @@ func (c *call) answer() { c.Force(mcp.NewResult([]byte("1"), []byte("{}"))) }
 func take(r *Reader) (ids string, more bool) {
 	events, more := r.Take()
 	for _, e := range events {
-		ids += e.ID + " "
+		ids += e.ID() + " "
 	}
 	return strings.TrimSpace(ids), more
 }

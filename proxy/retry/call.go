@@ -2,6 +2,9 @@ package retry
 
 import (
 	"context"
+	"math"
+	"slices"
+	"strconv"
 	"sync"
 
 	"mcpgateway/proxy/link"
@@ -26,13 +29,14 @@ type call struct {
 	final     bool               // no attempt follows
 	cancelled bool
 	reason    string        // why
+	told      float64       // the last progress of the attempts so far
 	detached  bool          // nobody reads
 	ended     bool          // over is closed
 	left      []mcp.Message // of a call that was cancelled, whose reader may not come again
 }
 
 func start(ctx context.Context, a *attempts, first link.Call) *call {
-	return &call{first: first, parent: ctx, attempts: a, current: first, final: a.left == 0}
+	return &call{first: first, parent: ctx, attempts: a, current: first, final: a.left == 0, told: math.Inf(-1)}
 }
 
 // repeatLocked has the goroutine make the next attempt.
@@ -124,6 +128,7 @@ func (c *call) Take() []mcp.Message {
 	if c.current != nil && !answered(messages) {
 		messages = append(messages, c.current.Take()...)
 	}
+	messages = c.onwardLocked(messages)
 	if !answered(messages) {
 		return messages
 	}
@@ -135,6 +140,26 @@ func (c *call) Take() []mcp.Message {
 	c.failure = messages[last]
 	c.repeatLocked()
 	return messages[:last]
+}
+
+// onwardLocked leaves out what a further attempt says of its progress that was said
+// before: it must increase (2025-11-25 and 2026-07-28, "Progress").
+func (c *call) onwardLocked(messages []mcp.Message) []mcp.Message {
+	repeated := c.cancel != nil
+	return slices.DeleteFunc(messages, func(m mcp.Message) bool {
+		if m.Method() != mcp.MethodProgress {
+			return false
+		}
+		progress, err := strconv.ParseFloat(string(m.At(m.Param("progress"))), 64)
+		if err != nil {
+			return false // the client may say what is wrong with it
+		}
+		if repeated && progress <= c.told {
+			return true
+		}
+		c.told = progress
+		return false
+	})
 }
 
 // endLocked ends the goroutine.

@@ -37,7 +37,8 @@ type Spec struct {
 
 // Do passes a request on to a server of the stateless era as link.Server.Do does, and,
 // if it may be made again, again: first under ctx while there is no call, and later
-// until the call ends. Progress and logs of an attempt that fails stay said.
+// until the call ends. Progress and logs of an attempt that fails stay said; progress of
+// the next one is passed on from there.
 func Do(ctx context.Context, server link.Server, request mcp.Message, spec Spec) (link.Call, error) {
 	if spec.Attempts < 2 || !Repeatable(request, spec.Idempotent) {
 		return server.Do(ctx, request)
@@ -54,19 +55,22 @@ func Do(ctx context.Context, server link.Server, request mcp.Message, spec Spec)
 // that it calls. A request that answers what the server asked, or that begins a task,
 // is made once: the state that it goes on from is used up.
 func Repeatable(request mcp.Message, idempotent bool) bool {
+	switch request.Method() {
+	case mcp.MethodToolsList, mcp.MethodPromptsList, mcp.MethodResourcesList, mcp.MethodTemplatesList,
+		mcp.MethodResourcesRead, mcp.MethodPromptsGet, mcp.MethodComplete, mcp.MethodDiscover, mcp.MethodPing:
+	case mcp.MethodToolsCall:
+		if !idempotent {
+			return false
+		}
+	default:
+		return false
+	}
 	for _, member := range []string{"requestState", "inputResponses", "task"} {
 		if !request.Param(member).Empty() {
 			return false
 		}
 	}
-	switch request.Method() {
-	case mcp.MethodToolsList, mcp.MethodPromptsList, mcp.MethodResourcesList, mcp.MethodTemplatesList,
-		mcp.MethodResourcesRead, mcp.MethodPromptsGet, mcp.MethodComplete, mcp.MethodDiscover, mcp.MethodPing:
-		return true
-	case mcp.MethodToolsCall:
-		return idempotent
-	}
-	return false
+	return true
 }
 
 // attempts are what is left of them. One goroutine at a time has them.

@@ -89,6 +89,11 @@ var (
 	limited  = step{err: fmt.Errorf("start: %w", &control.Error{Code: control.CodeLimit, Text: "too many"})}
 )
 
+// at is a notification of progress.
+func at(progress float64) mcp.Message {
+	return mcp.NewRequest(nil, mcp.MethodProgress, fmt.Appendf(nil, `{"progressToken":"p","progress":%v}`, progress))
+}
+
 func answer(messages ...mcp.Message) step { return step{messages: messages} }
 
 // all reads a call to its response and gives what came, in short.
@@ -123,6 +128,9 @@ func TestAttempts(t *testing.T) {
 		asked int
 	}{
 		{name: "good", steps: []step{answer(progress, good)}, want: `notifications/progress {"tools":[]}`, asked: 1},
+		{name: "died with progress", steps: []step{answer(at(0), at(1), died), answer(at(0), at(1), at(1.5), good)},
+			want: `notifications/progress notifications/progress notifications/progress {"tools":[]}`, asked: 2},
+		{name: "died without progress", steps: []step{answer(died), answer(at(-1), at(0), good)}, want: `notifications/progress notifications/progress {"tools":[]}`, asked: 2},
 		{name: "died once", steps: []step{answer(progress, died), answer(progress, good)}, want: `notifications/progress notifications/progress {"tools":[]}`, asked: 2},
 		{name: "died always", steps: []step{answer(died), answer(died), answer(died)}, want: "it exited", asked: 3},
 		{name: "had ended", steps: []step{ended, ended, answer(good)}, want: `{"tools":[]}`, asked: 3},

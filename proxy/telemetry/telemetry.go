@@ -19,7 +19,7 @@ import (
 type Call struct {
 	Correlation string // of the client's message, as in logs, in the audit log and in its answer's header
 	Transport   string // that it came by; "" for what the gateway asks on a caller's behalf
-	Caller      policy.Identity
+	Caller      *policy.Identity
 	Project     string
 	Server      string // "" for the initialize of a session with many
 	Method      string

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/google/uuid"
@@ -21,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"mcpgateway/policy"
+	"mcpgateway/runtime/release"
 )
 
 // scope names the instrumentation in what is sent.
@@ -98,16 +98,7 @@ func (s settings) equal(o settings) bool {
 // resource says who sends.
 func (t *Tracer) resource(gateway string) *resource.Resource {
 	return resource.NewWithAttributes(semconv.SchemaURL,
-		semconv.ServiceName(cmp.Or(gateway, "mcp-gateway")), semconv.ServiceVersion(version()), semconv.ServiceInstanceID(t.instance))
-}
-
-// version is that of the binary.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return cmp.Or(info.Main.Version, "unknown")
+		semconv.ServiceName(cmp.Or(gateway, "mcp-gateway")), semconv.ServiceVersion(release.Version()), semconv.ServiceInstanceID(t.instance))
 }
 
 // limits bound a span. What is in one is bounded before, so that these are never met.

@@ -44,7 +44,7 @@ func request(t *testing.T, text string) mcp.Message {
 func toolCall(t *testing.T, meta string) *telemetry.Call {
 	t.Helper()
 	return &telemetry.Call{
-		Correlation: "C-1", Transport: "http", Caller: policy.Identity{Subject: "key:alice"}, Project: "p", Server: "files",
+		Correlation: "C-1", Transport: "http", Caller: &policy.Identity{Subject: "key:alice"}, Project: "p", Server: "files",
 		Method: "tools/call", Tool: "read", Name: "read", Revision: "2025-11-25", Started: time.Now(),
 		Request: request(t, `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"read"`+meta+`}}`),
 	}

@@ -198,6 +198,17 @@ func TestKilledWhileShrinking(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	left, err := m.spool.remnants()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var calls int64
+	for _, amounts := range (&Meter{writing: &writing{left: left}}).unwritten() {
+		calls += amounts.Calls
+	}
+	if calls != want {
+		t.Errorf("got %d calls before they are in the ledger, want %d", calls, want)
+	}
 	again, _ := running(t, folder, time.Now, rules())
 	if got := report(t, again); !strings.HasPrefix(got, fmt.Sprintf("[%d ", want)) {
 		t.Errorf("got %s, want %d calls", got, want)

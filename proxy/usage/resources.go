@@ -95,5 +95,5 @@ func (m *Meter) Egress(r egress.Record) {
 func (m *Meter) resourceLocked(server, sandbox string, now time.Time, amounts ledger.Amounts) {
 	project := m.projects[server]
 	m.quotas.Count(project, now, 0, amounts.CPUMicros)
-	m.bookLocked(ledger.Key{Hour: ledger.HourOf(now), Project: project, Server: server, Identity: m.owners[sandbox]}, amounts)
+	m.bookLocked(entry{Key: ledger.Key{Hour: ledger.HourOf(now), Project: project, Server: server, Identity: m.owners[sandbox]}, amounts: amounts})
 }

@@ -33,7 +33,7 @@ import (
 // its entries, too. A record whose checksum is wrong is where the process ended, and
 // nothing comes after it.
 const (
-	segmentSize  = 1 << 20
+	segmentSize  = 256 << 10
 	headerSize   = 128
 	recordHeader = 8
 	magic        = "mcpusage"
@@ -192,7 +192,7 @@ func (s *segment) begin(from, to int64) {
 func (s *segment) sum(entries ledger.Entries, from, to int64) bool {
 	s.used = headerSize
 	for k, amounts := range entries {
-		if s.used > len(s.data)/2 || !s.append(k, amounts) {
+		if s.used > len(s.data)/2 || !s.append(record(nil, k, amounts)) {
 			s.clear()
 			return false
 		}
@@ -211,22 +211,26 @@ func header(writer string, from, to int64) []byte {
 	return append(text, body...)
 }
 
-// append writes an entry, if there is room for it.
-func (s *segment) append(k ledger.Key, amounts ledger.Amounts) bool {
-	if s.data == nil {
+// append writes a record, if there is room for it.
+func (s *segment) append(record []byte) bool {
+	if s.data == nil || s.used+len(record) > len(s.data) {
 		return false
 	}
-	var room [256]byte
-	body := encode(room[:0], k, amounts)
-	if s.used+recordHeader+len(body) > len(s.data) {
-		return false
-	}
-	record := s.data[s.used : s.used+recordHeader+len(body)]
-	copy(record[recordHeader:], body)
-	binary.LittleEndian.PutUint32(record[4:], crc(body))
-	binary.LittleEndian.PutUint32(record, uint32(len(body))) // last: without it there is no record
+	place := s.data[s.used : s.used+len(record)]
+	copy(place[4:], record[4:])
+	binary.LittleEndian.PutUint32(place, binary.LittleEndian.Uint32(record)) // last: without it there is no record
 	s.used += len(record)
 	return true
+}
+
+// record appends the record of an entry.
+func record(to []byte, k ledger.Key, amounts ledger.Amounts) []byte {
+	start := len(to)
+	to = encode(append(to, make([]byte, recordHeader)...), k, amounts)
+	body := to[start+recordHeader:]
+	binary.LittleEndian.PutUint32(to[start:], uint32(len(body)))
+	binary.LittleEndian.PutUint32(to[start+4:], crc(body))
+	return to
 }
 
 // clear makes the file as good as new, the header first: without it the rest is nothing.
@@ -372,10 +376,7 @@ func (s *spool) compact(entries ledger.Entries, from, to int64) (*segment, error
 	content := make([]byte, headerSize)
 	copy(content, header(s.writer, from, to))
 	for k := range maps.Keys(entries) {
-		body := encode(nil, k, entries[k])
-		content = binary.LittleEndian.AppendUint32(content, uint32(len(body)))
-		content = binary.LittleEndian.AppendUint32(content, crc(body))
-		content = append(content, body...)
+		content = record(content, k, entries[k])
 	}
 	path := s.name()
 	// Whole or not at all: only a file with its right name is read.

@@ -47,6 +47,7 @@ type Meter struct {
 	log    *slog.Logger
 	now    func() time.Time
 	quotas *quota.Table
+	rooms  sync.Pool // of *[256]byte, for records
 
 	asked  chan func(context.Context) // done between two writes
 	kicked chan struct{}              // has a value when a write is not to wait
@@ -89,6 +90,7 @@ func New(o Options) *Meter {
 		tools: map[string]map[string]bool{}, boxes: map[string]*box{}, gone: map[string]time.Time{}, owners: map[string]string{},
 		writing: &writing{name: strings.ToLower(rand.Text())},
 	}
+	m.rooms.New = func() any { return new([256]byte) }
 	if m.now == nil {
 		m.now = time.Now
 	}
@@ -209,47 +211,72 @@ func counts(c *telemetry.Call) bool {
 
 // End counts a call.
 func (m *Meter) End(ctx context.Context, c *telemetry.Call) {
+	counted := counts(c)
+	e := entryOf(c)
+	room, _ := m.rooms.Get().(*[256]byte)
+	defer m.rooms.Put(room)
+	if counted {
+		e.record = record(room[:0], e.Key, e.amounts) // here, where nobody waits for it
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c.Instance != "" && !m.shared[c.Server] && m.gone[c.Instance].IsZero() {
-		m.owners[c.Instance] = ledger.Clean(c.Caller.Subject)
+		m.owners[c.Instance] = e.Identity
 	}
-	if !counts(c) {
+	if !counted {
 		return
 	}
-	pass, _ := ctx.Value(passKey{}).(*quota.Pass)
-	if pass == nil {
-		pass = &quota.Pass{}
-	}
-	k := ledger.Key{
-		Hour: ledger.HourOf(c.Started), Project: c.Project, Server: c.Server, Method: c.Method,
-		Tool: m.toolLocked(c), Identity: ledger.Clean(c.Caller.Subject),
+	var pass quota.Pass
+	if held, ok := ctx.Value(passKey{}).(*quota.Pass); ok {
+		pass = *held
 	}
 	if c.Instance == "" {
-		m.quotas.Leave(*pass)
-		m.bookLocked(k, ledger.Amounts{Refused: 1})
-		return
+		m.quotas.Leave(pass)
+	} else {
+		m.quotas.LeaveCounted(pass, c.Project, c.Started)
 	}
-	m.quotas.LeaveCounted(*pass, c.Project, c.Started)
-	amounts := ledger.Amounts{Calls: 1, BytesIn: c.BytesIn, BytesOut: c.BytesOut, WallMicros: c.Duration.Microseconds()}
+	if tool := m.toolLocked(c, e.Tool); tool != e.Tool {
+		e.Tool, e.record = tool, nil
+	}
+	m.bookLocked(e)
+}
+
+// entry is something that was used.
+type entry struct {
+	ledger.Key
+	amounts ledger.Amounts
+	record  []byte // of it in a file; nil: not made yet
+}
+
+// entryOf is what a call has used, by the tool's own name.
+func entryOf(c *telemetry.Call) entry {
+	e := entry{Key: ledger.Key{
+		Hour: ledger.HourOf(c.Started), Project: c.Project, Server: c.Server, Method: c.Method,
+		Tool: ledger.Clean(c.Tool), Identity: ledger.Clean(c.Caller.Subject),
+	}}
+	if c.Instance == "" {
+		e.amounts.Refused = 1
+		return e
+	}
+	e.amounts = ledger.Amounts{Calls: 1, BytesIn: c.BytesIn, BytesOut: c.BytesOut, WallMicros: c.Duration.Microseconds()}
 	if !c.Good() {
-		amounts.Errors = 1
+		e.amounts.Errors = 1
 	}
-	m.bookLocked(k, amounts)
+	return e
 }
 
 // toolLocked is the tool that a call is counted for. Clients choose names, and those of
 // calls that were refused may be of no tool at all: they are counted by name if it is
 // known already. m.mu must be held.
-func (m *Meter) toolLocked(c *telemetry.Call) string {
-	if c.Tool == "" {
+func (m *Meter) toolLocked(c *telemetry.Call, tool string) string {
+	if tool == "" {
 		return ""
 	}
 	if hour := ledger.HourOf(m.now()); hour != m.hour {
 		m.hour = hour
 		clear(m.tools)
 	}
-	tool, known := ledger.Clean(c.Tool), m.tools[c.Server]
+	known := m.tools[c.Server]
 	switch {
 	case known[tool]:
 		return tool
@@ -264,23 +291,28 @@ func (m *Meter) toolLocked(c *telemetry.Call) string {
 }
 
 // bookLocked adds an entry. m.mu must be held.
-func (m *Meter) bookLocked(k ledger.Key, amounts ledger.Amounts) {
+func (m *Meter) bookLocked(e entry) {
 	if !m.enabled {
 		return
 	}
-	if _, there := m.open.entries[k]; !there && len(m.open.entries) >= maxEntries {
-		k.Identity = other
-		if k.Tool != "" {
-			k.Tool = other
+	if len(m.open.entries) >= maxEntries {
+		if _, there := m.open.entries[e.Key]; !there {
+			e.Identity, e.record = other, nil
+			if e.Tool != "" {
+				e.Tool = other
+			}
 		}
 	}
-	if n := len(m.open.files); n == 0 || !m.open.files[n-1].append(k, amounts) {
+	if e.record == nil {
+		e.record = record(nil, e.Key, e.amounts)
+	}
+	if n := len(m.open.files); n == 0 || !m.open.files[n-1].append(e.record) {
 		m.anotherLocked()
-		if n := len(m.open.files); n == 0 || !m.open.files[n-1].append(k, amounts) {
+		if n := len(m.open.files); n == 0 || !m.open.files[n-1].append(e.record) {
 			m.unspooled++
 		}
 	}
-	m.open.entries.Add(k, amounts)
+	m.open.entries.Add(e.Key, e.amounts)
 }
 
 // fewEntries are those that are summed up in the next spool file, rather than to keep the

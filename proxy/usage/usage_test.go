@@ -68,7 +68,7 @@ func running(t *testing.T, folder string, now func() time.Time, p *policy.Policy
 // call is a call of a tool that reached a server.
 func call(m *Meter, change ...func(*telemetry.Call)) error {
 	c := &telemetry.Call{
-		Transport: "http", Caller: policy.Identity{Subject: "key:1"}, Project: "acme", Server: "files", Method: "tools/call", Tool: "read",
+		Transport: "http", Caller: &policy.Identity{Subject: "key:1"}, Project: "acme", Server: "files", Method: "tools/call", Tool: "read",
 		Started: m.now(), Status: "ok", Instance: "i-1", BytesIn: 10, BytesOut: 100, Duration: time.Millisecond,
 	}
 	for _, do := range change {

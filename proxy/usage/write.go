@@ -296,11 +296,11 @@ func replay(ctx context.Context, store *ledger.Store, writer string, files []*re
 	return store.Write(ctx, b)
 }
 
-// covered reports whether another file has the entries of one.
+// covered reports whether another file of the same process has the entries of one.
 func covered(r *remnant, at int, files []*remnant) bool {
 	for i, o := range files {
 		wider := o.to-o.from > r.to-r.from || i < at
-		if i != at && o.from <= r.from && r.to <= o.to && wider {
+		if i != at && o.writer == r.writer && o.from <= r.from && r.to <= o.to && wider {
 			return true
 		}
 	}
@@ -338,7 +338,10 @@ func (m *Meter) shrink() {
 // unwritten is what is not in the ledger yet.
 func (m *Meter) unwritten() ledger.Entries {
 	all := ledger.Entries{}
-	for _, r := range m.left {
+	for i, r := range m.left {
+		if covered(r, i, m.left) {
+			continue
+		}
 		for k, amounts := range r.entries {
 			all.Add(k, amounts)
 		}

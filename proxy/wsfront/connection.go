@@ -96,8 +96,13 @@ func (c *connection) close(cause error, written <-chan struct{}) {
 // client can't send. It goes on until the connection is closed: the client's own
 // part of the end is read, too.
 func (c *connection) read() error {
+	// With a message that has begun. A context would cost much more: the library has it
+	// looked after anew for each part of a message.
+	patience := time.AfterFunc(c.times.message, func() { _ = c.conn.CloseNow() })
+	patience.Stop()
+	defer patience.Stop()
 	for {
-		data, err := c.message()
+		data, err := c.message(patience)
 		if err != nil {
 			return err
 		}
@@ -108,18 +113,16 @@ func (c *connection) read() error {
 	}
 }
 
-// message reads one message.
-func (c *connection) message() ([]byte, error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	kind, reader, err := c.conn.Reader(ctx)
+// message reads one message. The patience with it ends the connection.
+func (c *connection) message(patience *time.Timer) ([]byte, error) {
+	kind, reader, err := c.conn.Reader(context.Background())
 	if err != nil {
 		return nil, err
 	}
 	if kind != websocket.MessageText {
 		return nil, errNotText
 	}
-	patience := time.AfterFunc(c.times.message, cancel)
+	patience.Reset(c.times.message)
 	defer patience.Stop()
 	data, err := io.ReadAll(io.LimitReader(reader, c.MaxMessage+1))
 	switch {

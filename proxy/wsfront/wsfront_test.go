@@ -57,7 +57,7 @@ func newGateway(t *testing.T, change func(*Front, *Admitted)) *gateway {
 		g.exits <- struct{}{}
 	}
 	p := &policy.Policy{
-		Limits:  policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 4 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8},
+		Limits:  policy.Limits{MaxBodyBytes: 1 << 20, MaxMessageBytes: 4 << 20, MaxSessions: 8, MaxSessionsPerCaller: 8, MaxConnections: 1024, MaxConnectionsPerCaller: 1024, MaxInstancesPerCaller: 8},
 		Servers: map[string]policy.Server{},
 	}
 	for _, name := range []string{"echo", "crash", "exit", "mortal"} {

@@ -1,0 +1,140 @@
+package http1
+
+import (
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// expire changes the deadline of reads; the zero time is none.
+func (c *conn) expire(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.expireLocked(t)
+}
+
+func (c *conn) expireLocked(t time.Time) error {
+	if t.Equal(c.readBy) {
+		return nil
+	}
+	c.readBy = t
+	return c.socket.SetReadDeadline(t)
+}
+
+// empty gives back the buffer if nothing is in it.
+func (c *conn) empty() {
+	if c.in != nil && c.start == c.end {
+		buffers.Put(c.in)
+		c.in, c.start, c.end = nil, 0, 0
+	}
+}
+
+// fill reads more behind what is there, by the socket's deadline. Nothing of a buffer is
+// held while it waits for the first byte.
+func (c *conn) fill() error {
+	if c.start > 0 {
+		c.end = copy(c.in[:], c.in[c.start:c.end])
+		c.start = 0
+	}
+	waited := c.raw.Read(c.filling)
+	switch unused := c.unrest(); {
+	case waited == nil:
+		return c.err
+	case unused && errors.Is(waited, os.ErrDeadlineExceeded):
+		return errUnused
+	}
+	return waited
+}
+
+// tryFill is false if nothing is there to be read.
+func (c *conn) tryFill(fd uintptr) bool {
+	if c.in == nil {
+		c.in = buffers.Get().(*[bufferSize]byte)
+	}
+	var n int
+	n, c.err = readSocket(int(fd), c.in[c.end:])
+	c.end += n
+	c.empty()
+	return c.err != unix.EAGAIN //nolint:errorlint // it is the call's own
+}
+
+// read reads what comes behind what is there already, which it takes first.
+func (c *conn) read(p []byte) (n int, err error) {
+	if unread := c.unread(); len(unread) > 0 {
+		n = copy(p, unread)
+		c.start += n
+		c.empty()
+		return n, nil
+	}
+	attempt := func(fd uintptr) bool {
+		n, err = readSocket(int(fd), p)
+		return err != unix.EAGAIN //nolint:errorlint // it is the call's own
+	}
+	done := false
+	if err := c.raw.Control(func(fd uintptr) { done = attempt(fd) }); err != nil {
+		return 0, err
+	}
+	if done {
+		return n, err
+	}
+	if err := c.expire(c.bodyBy); err != nil {
+		return 0, err
+	}
+	if err := c.raw.Read(attempt); err != nil {
+		return 0, err
+	}
+	return n, err
+}
+
+// write writes all of p. The deadline is for what the socket does not take at once.
+func (c *conn) write(p []byte, by time.Time) error {
+	c.unsent = p
+	if err := c.raw.Control(c.writingNow); err != nil {
+		return err
+	}
+	if c.done {
+		return c.err
+	}
+	if err := c.socket.SetWriteDeadline(by); err != nil {
+		return err
+	}
+	if err := c.raw.Write(c.writing); err != nil {
+		return err
+	}
+	return c.err
+}
+
+// tryWrite is false if the socket takes no more for now.
+func (c *conn) tryWrite(fd uintptr) bool {
+	for c.err = nil; len(c.unsent) > 0 && c.err == nil; {
+		var n int
+		n, c.err = writeSocket(int(fd), c.unsent)
+		c.unsent = c.unsent[n:]
+	}
+	c.done = c.err != unix.EAGAIN //nolint:errorlint // it is the call's own
+	return c.done
+}
+
+// readSocket returns io.EOF at the end.
+func readSocket(fd int, p []byte) (n int, err error) {
+	for {
+		switch n, err = unix.Read(fd, p); {
+		case err == unix.EINTR:
+		case n == 0 && err == nil:
+			return 0, io.EOF
+		default:
+			return max(n, 0), err
+		}
+	}
+}
+
+func writeSocket(fd int, p []byte) (n int, err error) {
+	for {
+		if n, err = unix.Write(fd, p); err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
