@@ -2,7 +2,7 @@
 # Runs every fuzz target for FUZZTIME (default one minute) each.
 set -eu
 cd "$(dirname "$0")/../.."
-tags=runc_nocriu,osusergo,netgo
+tags=osusergo,netgo
 # Without the limit most of the minute goes into shortening inputs that are not wrong.
 # tests/daemon lets the whole control protocol run, as root, against real sandboxes.
 for package in $(go list -tags "$tags" ./proxy/... ./policy/... ./runtime/... ./cmd/mcp-gateway ./tests/daemon); do

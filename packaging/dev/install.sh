@@ -4,6 +4,8 @@
 #   install.sh build        what building needs
 #   install.sh build test   and what testing needs
 #   install.sh build vm     and what the virtual machine of the tests needs
+#   install.sh build package   and what packages and their checks need
+#   install.sh build bench   and what the gateway is compared with
 set -eu
 
 # What must be there | Debian's package | Fedora's package
@@ -33,7 +35,24 @@ file:/lib/systemd/systemd | systemd   | systemd
 command:dbus-daemon      | dbus       | dbus-daemon
 command:ip               | iproute2   | iproute
 command:apparmor_parser  | apparmor   | apparmor-parser
+command:aa-exec          | apparmor   | apparmor-utils
 file:/usr/bin/python3    | python3    | python3
+command:runc             | runc       | runc
+command:crun             | crun       | crun
+'
+package='
+command:aarch64-linux-gnu-gcc | gcc-aarch64-linux-gnu | gcc-aarch64-linux-gnu
+file:/usr/aarch64-linux-gnu/include/stdio.h | libc6-dev-arm64-cross | sysroot-aarch64-fc43-glibc
+command:git              | git        | git
+command:groff            | groff-base | groff-base
+command:dpkg-deb         | dpkg       | dpkg
+command:lintian          | lintian    | lintian
+command:rpm              | rpm        | rpm
+command:rpmlint          | rpmlint    | rpmlint
+'
+
+bench='
+command:bwrap            | bubblewrap | bubblewrap
 '
 
 there() {
@@ -58,6 +77,8 @@ for set in "$@"; do
   build) list=$build ;;
   test) list=$test ;;
   vm) list=$vm ;;
+  package) list=$package ;;
+  bench) list=$bench ;;
   *) echo "install.sh: unknown set $set" >&2; exit 2 ;;
   esac
   while IFS='|' read -r what debian fedora; do

@@ -5,42 +5,24 @@ package installation
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 )
 
-// Gateway builds the four binaries into a folder.
+// Gateway builds the gateway's binaries into a folder, as make does.
 func Gateway(dir string) error {
-	tags, err := daemonTags()
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(
-		build("CGO_ENABLED=1", dir, "-tags", tags, "mcpgateway/cmd/mcp-gatewayd"),
-		Programs(dir, "mcpgateway/cmd/mcp-gateway-launch", "mcpgateway/cmd/mcp-gateway-proxy", "mcpgateway/cmd/mcp-gateway"),
-	)
+	return run(exec.Command("make", "-s", "-C", "../..", "build", "BIN="+dir))
 }
 
 // Programs builds Go programs, static ones, into a folder. Flags may come first.
 func Programs(dir string, packages ...string) error { return build("CGO_ENABLED=0", dir, packages...) }
-
-// daemonTags reads the build tags from where they are said once.
-func daemonTags() (string, error) {
-	makefile, err := os.ReadFile("../../Makefile")
-	if err != nil {
-		return "", err
-	}
-	found := regexp.MustCompile(`(?m)^DAEMON_TAGS := (\S+)$`).FindSubmatch(makefile)
-	if found == nil {
-		return "", errors.New("the Makefile has no line DAEMON_TAGS := …")
-	}
-	return string(found[1]), nil
-}
 
 func build(cgo, dir string, args ...string) error {
 	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", dir + "/"}, args...)...)

@@ -66,7 +66,7 @@ build_kernel() {
 }
 
 write_init() {
-  cat >"$cache/init" <<'INIT'
+  cat >"$cache/init.$$" <<'INIT'
 #!/bin/bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/go/bin HOME=/root
 off() { echo o >/proc/sysrq-trigger; sleep 9; }
@@ -110,7 +110,8 @@ mkdir /sys/fs/cgroup/init; echo $$ >/sys/fs/cgroup/init/cgroup.procs
 for c in memory pids cpu cpuset io; do echo "+$c" >/sys/fs/cgroup/cgroup.subtree_control; done 2>/dev/null
 cd "$VM_DIR"; bash "$VM_SCRIPT"; echo "VM-STATUS $?"; off
 INIT
-  chmod 755 "$cache/init"
+  chmod 755 "$cache/init.$$"
+  mv "$cache/init.$$" "$cache/init" # other machines may be booting with it
 }
 
 # The machine has an empty /tmp and /run: a checkout that lies there is copied.
