@@ -29,6 +29,7 @@ func layers() map[string]int { //nolint:funlen // a table
 		"runtime/document": 0,
 		"runtime/doctor":   0,
 		"runtime/hostpath": 0,
+		"runtime/release":  0,
 		"runtime/secret":   0,
 		"sandbox":          0,
 
@@ -43,6 +44,7 @@ func layers() map[string]int { //nolint:funlen // a table
 		"policy/rules":     1,
 		"proxy/certs":      1,
 		"proxy/headers":    1,
+		"proxy/http1":      1,
 		"proxy/link":       1,
 		"proxy/openapi":    1,
 		"proxy/pins":       1,
@@ -58,6 +60,7 @@ func layers() map[string]int { //nolint:funlen // a table
 		"runtime/logbook":  1,
 		"runtime/logs":     1,
 		"runtime/peer":     1,
+		"runtime/ports":    1,
 		"runtime/provider": 1,
 
 		"policy/authntest": 2,
@@ -115,13 +118,13 @@ func colours() []colour {
 			tagsVariable: "DAEMON_TAGS",
 			forbidden: []string{
 				"net/http", "crypto/tls", "google.golang.org/grpc",
-				module + "/proxy", module + "/policy/authn", module + "/policy/rbac", "cel.dev", module + "/images/unpack", module + "/runtime/inspect",
+				module + "/proxy", module + "/policy/authn", module + "/policy/rbac", "cel.dev", module + "/images/unpack", module + "/runtime/inspect", "github.com/opencontainers/runc",
 			},
 		},
 		{
 			binary:    "cmd/mcp-gateway-proxy",
 			forbidden: []string{"os/exec", module + "/images", module + "/sandbox", module + "/runtime"},
-			except:    []string{module + "/runtime/control", module + "/runtime/peer", module + "/runtime/logs"},
+			except:    []string{module + "/runtime/control", module + "/runtime/peer", module + "/runtime/logs", module + "/runtime/release"},
 		},
 	}
 }
@@ -133,7 +136,7 @@ type reserved struct {
 }
 
 func reservations() []reserved {
-	importers := []string{"sandbox", initFile}
+	importers := []string{"sandbox", "tests/containers"} // which tells runtimes what to run
 	return []reserved{
 		{"github.com/opencontainers", importers},
 		{"github.com/containerd/cgroups", importers},
@@ -141,12 +144,9 @@ func reservations() []reserved {
 }
 
 const (
-	// initFile is the one file that may have a func init, and must.
-	initFile = "cmd/mcp-gatewayd/init.go"
-
 	// privilegedLines bounds the gateway's own code that the daemon links:
 	// lines of non-test files that hold code, so that comments stay free.
-	privilegedLines = 10450
+	privilegedLines = 11700
 
 	// maxDepth is the most folders of a package's path.
 	maxDepth = 2

@@ -51,20 +51,12 @@ func checkReserved(files []sourceFile, reservations []reserved) (problems []stri
 	return problems
 }
 
-// checkInit wants one func init outside tests, in initFile.
+// checkInit wants no func init outside tests.
 func checkInit(files []sourceFile) (problems []string) {
-	found := 0
 	for _, f := range files {
-		switch {
-		case f.test || isTest(f.path) || f.generated:
-		case f.path == initFile:
-			found += f.inits
-		case f.inits > 0:
-			problems = append(problems, fmt.Sprintf("%s has a func init: only %s may", f.path, initFile))
+		if f.inits > 0 && !f.test && !isTest(f.path) && !f.generated {
+			problems = append(problems, f.path+" has a func init")
 		}
-	}
-	if found != 1 {
-		problems = append(problems, fmt.Sprintf("%s has %d funcs init, want 1", initFile, found))
 	}
 	return problems
 }

@@ -36,7 +36,8 @@ func loadSource(root string) ([]sourceFile, error) {
 			return err
 		}
 		if entry.IsDir() {
-			if name != root && notSource(entry.Name()) {
+			// Tools are modules of their own, of which no program has anything.
+			if name != root && notSource(entry.Name()) || name == filepath.Join(root, "tools") {
 				return filepath.SkipDir
 			}
 			return nil

@@ -88,7 +88,7 @@ func TestBadServer(t *testing.T) {
 		want         string
 		goes         bool // the whole server is gone
 	}{
-		{"bad", "endless-line", 100, `server "bad" was stopped: it sent a line of more than 16777216 bytes`, true},
+		{"bad", "endless-line", 100, `server "bad" was stopped: it sent a line of more than 50331648 bytes`, true},
 		{"bad", "exit", 7, `server "bad" exited with status 7 after `, true},
 		{"bad", "exit", 0, `server "bad" exited with status 0 after `, true},
 		{"bad", "crash", 11, `server "bad" was ended by signal 11 (SIGSEGV) after `, true},
@@ -143,7 +143,7 @@ func TestBadStart(t *testing.T) {
 		{"hangs", `server "hangs" did not answer "initialize" within 1s, its limit`},
 		{"deaf", `server "deaf" did not answer "initialize" within 1s, its limit`},
 		{"mute", `server "mute" `}, // its end and the time-out race
-		{"endless", `server "endless" was stopped: it sent a line of more than 16777216 bytes`},
+		{"endless", `server "endless" was stopped: it sent a line of more than 50331648 bytes`},
 		{"noise", `server "noise" did not answer "initialize" within 1s, its limit; it wrote `},
 		{"away", `start server "away": command "/usr/bin/no-such-program" is not visible`},
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // logged are members of a line.
@@ -114,7 +115,9 @@ func TestLogLevel(t *testing.T) {
 	}
 	// A call that is gone well is told of at debug alone; the one after it fails, and is
 	// told of at warn, too.
+	room := time.Tick(100 * time.Millisecond) // the log takes 20 such lines a second
 	tells := func() bool {
+		<-room
 		good := requestID(session.call(t, "echo", "{}"))
 		bad := requestID(g.at("dead").post(t, initialize))
 		g.wantLine(t, logged{"correlation": bad, "msg": "call failed"})

@@ -37,7 +37,7 @@ func TestUpRefuses(t *testing.T) {
 		{"directory that is not there", servers(testserver("bad", "eager: true", "allowed_directories: [/srv/no-such-folder]")),
 			[]string{`start server "bad"`, "/srv/no-such-folder", "does not exist"}},
 		{"port in use", fmt.Sprintf("transports: {http: {port: %d}}\n", port) + servers(testserver("good")),
-			[]string{fmt.Sprint(port), "address already in use", "name another port"}},
+			[]string{fmt.Sprintf("open transports.http: 127.0.0.1:%d is held by %q (pid %d, user root): stop it, or name another port", port, "e2e.test", os.Getpid())}},
 		{"more promised than there may be", "gateway: {max_servers: 2}\n" + servers(testserver("good", "warm: 2"), testserver("shared", "instances: shared")),
 			[]string{"gateway.max_servers: is 2, but warm and eager instances and replicas are 3 together"}},
 		{"no certificate", "transports: {http: {tls: {cert_file: /no/such/cert.pem, key_file: /etc/passwd}}}\n" + servers(testserver("good")),
