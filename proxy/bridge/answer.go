@@ -37,7 +37,7 @@ func (l *leg) Take() []mcp.Message {
 	}
 	var passed, asked []mcp.Message
 	var round round
-	for taken := l.Call.Take(); taken != nil; taken = l.more(&round) {
+	for taken := l.Call.Take(); len(taken) > 0; taken = l.more(&round) {
 		for _, m := range taken {
 			switch {
 			case m.Kind() == mcp.Response:
@@ -63,16 +63,21 @@ func (l *leg) more(r *round) []mcp.Message {
 	if r.enough == nil {
 		return nil
 	}
-	select {
-	case <-r.enough:
-		return nil
-	default:
-	}
-	select {
-	case <-l.Ready():
-		return l.Call.Take()
-	case <-r.enough:
-		return nil
+	for {
+		select {
+		case <-r.enough:
+			return nil
+		default:
+		}
+		select {
+		case <-l.Ready():
+			// Ready may be about messages that were taken already.
+			if taken := l.Call.Take(); len(taken) > 0 {
+				return taken
+			}
+		case <-r.enough:
+			return nil
+		}
 	}
 }
 

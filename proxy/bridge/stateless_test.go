@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -172,6 +173,28 @@ func TestWhatIsAskedTogetherIsOneRound(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", key, got.Raw(), want)
 		}
 	}
+}
+
+// A queue may be ready for what was taken already. That is not the end of a round.
+func TestRoundGoesOnWithoutMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &leg{Call: new(backend.Call)}
+		l.Init()
+		var r round
+		r.asked()
+		l.Wake()
+		go func() {
+			time.Sleep(askedTogether / 2)
+			l.Offer(message(t, `{"jsonrpc":"2.0","id":2,"method":"roots/list"}`))
+		}()
+		if got := l.more(&r); len(got) != 1 {
+			t.Errorf("got %d messages, want the question that came in time", len(got))
+		}
+		l.Wake()
+		if got := l.more(&r); got != nil {
+			t.Errorf("got %d messages, want none", len(got))
+		}
+	})
 }
 
 func TestInputThatIsNoObject(t *testing.T) {
