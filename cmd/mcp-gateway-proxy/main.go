@@ -140,6 +140,7 @@ func serve(signalled context.Context, p *proxy.Proxy, link *peer.Link, clients p
 	start(&actors, func() error { return p.CheckHealth(ctx) })
 	start(&actors, func() error { return p.ServeAdmin(ctx, own.admin...) })
 	start(&actors, func() error { return p.ServeOperator(ctx, own.operator...) })
+	start(&actors, func() error { return fitProcessors(ctx, processorTick) })
 	start(&actors, func() error { return manager.announce(ctx, p) })
 	start(&actors, func() error { return manager.watch(ctx, p) })
 	stopping := context.AfterFunc(ctx, func() { manager.tell(daemon.SdNotifyStopping) })
