@@ -103,7 +103,7 @@ func (d *testDaemon) handle(m control.Message) {
 			d.send(control.Message{Kind: control.KindError, ID: m.ID, Code: control.CodeStart, Text: err.Error()})
 			return
 		}
-		d.send(control.Message{Kind: control.KindOpened, ID: m.ID, Sandbox: opened.Sandbox}, opened.Stdin, opened.Stderr)
+		d.send(control.Message{Kind: control.KindOpened, ID: m.ID, Sandbox: opened.Sandbox}, opened.Stdin, opened.Stdout, opened.Stderr)
 		opened.Close()
 	case control.KindStop:
 		var refused *control.Error

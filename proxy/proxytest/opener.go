@@ -1,5 +1,5 @@
 // Package proxytest gives the proxy's tests real server processes: the test
-// binary runs itself again as a small MCP server, connected by a socketpair as
+// binary runs itself again as a small MCP server, connected by socketpairs as
 // the daemon would. It puts nothing into a sandbox.
 //
 // Runs in: tests.
@@ -84,11 +84,16 @@ func (o *Opener) Open(_ context.Context, server, revision string) (control.Opene
 	if refused != nil {
 		return control.Opened{}, refused
 	}
-	near, far, err := socketpair()
+	stdin, farStdin, err := socketpair()
 	if err != nil {
 		return control.Opened{}, err
 	}
-	defer far.Close()
+	defer farStdin.Close()
+	stdout, farStdout, err := socketpair()
+	if err != nil {
+		return control.Opened{}, err
+	}
+	defer farStdout.Close()
 	stderr, farStderr, err := os.Pipe()
 	if err != nil {
 		return control.Opened{}, err
@@ -96,7 +101,7 @@ func (o *Opener) Open(_ context.Context, server, revision string) (control.Opene
 	defer farStderr.Close()
 	cmd := exec.Command(os.Args[0]) //nolint:gosec // the test binary itself
 	cmd.Env = append(os.Environ(), behaviourVariable+"="+server)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = far, far, farStderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = farStdin, farStdout, farStderr
 	started := time.Now()
 	if err := cmd.Start(); err != nil {
 		return control.Opened{}, err
@@ -124,7 +129,7 @@ func (o *Opener) Open(_ context.Context, server, revision string) (control.Opene
 	if o.Revision != nil {
 		revision = o.Revision(server)
 	}
-	opened := control.Opened{Sandbox: sandbox, Revision: revision, Stdin: near, Stdout: near, Stderr: stderr, Over: over}
+	opened := control.Opened{Sandbox: sandbox, Revision: revision, Stdin: stdin, Stdout: stdout, Stderr: stderr, Over: over}
 	if o.Network != nil {
 		opened.Network = o.Network(server)
 	}

@@ -137,7 +137,7 @@ type Opened struct {
 	Sandbox  string
 	Revision string   // of what it was started from, a policy.Server's
 	Stdin    *os.File // write end
-	Stdout   *os.File // read end; the same file as Stdin when stdio is a socket
+	Stdout   *os.File // read end
 	Stderr   *os.File // read end
 	// Network is dns over udp, dns over tcp, and listeners of tcp, all of them in
 	// the sandbox's network namespace; empty for a server without network.
@@ -147,8 +147,7 @@ type Opened struct {
 	Over <-chan struct{}
 }
 
-// Close closes every descriptor. Stdin and Stdout may be one file, which takes it
-// twice.
+// Close closes every descriptor.
 func (o Opened) Close() {
 	for _, f := range append([]*os.File{o.Stdin, o.Stdout, o.Stderr}, o.Network...) {
 		f.Close()

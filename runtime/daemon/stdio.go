@@ -13,26 +13,26 @@ import (
 // order of an answer of kind opened.
 type streams struct {
 	inside  sandbox.Stdio
-	own     []*os.File // the files of inside, each once
+	own     []*os.File // the files of inside
 	outside []*os.File
 }
 
-// newStreams makes a socketpair, or pipes for a server that opens /dev/stdin by
+// newStreams makes socketpairs, or pipes for a server that opens /dev/stdin by
 // name, which a socket does not allow (unix(7): ENXIO), and a pipe for stderr. All
-// of them block, as programs expect.
+// of them block, as programs expect. Input and output have a socketpair each: who
+// waits for input on the one that it answers by is woken when its answer is read.
 func newStreams(pipes bool) (s streams, err error) {
 	defer func() {
 		if err != nil {
 			closeFiles(append(s.own, s.outside...))
 		}
 	}()
+	open := openSocket
 	if pipes {
-		if s.inside.Stdin, err = s.add("stdin", openPipe, 0); err == nil {
-			s.inside.Stdout, err = s.add("stdout", openPipe, 1)
-		}
-	} else {
-		s.inside.Stdin, err = s.add("stdio", openSocket, 0)
-		s.inside.Stdout = s.inside.Stdin
+		open = openPipe
+	}
+	if s.inside.Stdin, err = s.add("stdin", open, 0); err == nil {
+		s.inside.Stdout, err = s.add("stdout", open, 1)
 	}
 	if err == nil {
 		s.inside.Stderr, err = s.add("stderr", openPipe, 1)

@@ -130,7 +130,7 @@ func (h *host) answerOpen(s stand) {
 		h.t.Fatal(err)
 	}
 	defer file.Close()
-	h.send(s, control.Message{Kind: control.KindOpened, ID: request.ID, Sandbox: "files-1"}, file, file)
+	h.send(s, control.Message{Kind: control.KindOpened, ID: request.ID, Sandbox: "files-1"}, file, file, file)
 }
 
 // What comes while the daemon is restarted waits for the next one, also what the one before

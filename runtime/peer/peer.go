@@ -267,13 +267,12 @@ func (c *Client) Open(ctx context.Context, server, revision string) (control.Ope
 		return control.Opened{}, err
 	}
 	opened := control.Opened{Sandbox: a.message.Sandbox, Revision: a.message.Revision, Over: c.over}
-	streams := len(a.files) - a.message.Network
-	if a.message.Network < 0 || streams != 2 && streams != 3 {
+	const streams = 3
+	if a.message.Network < 0 || len(a.files) != streams+a.message.Network {
 		closeAll(a.files)
-		return control.Opened{}, fmt.Errorf("open server %q: got %d descriptors, %d of them the network's, want 2 or 3 beside these", server, len(a.files), a.message.Network)
+		return control.Opened{}, fmt.Errorf("open server %q: got %d descriptors, %d of them the network's, want %d beside these", server, len(a.files), a.message.Network, streams)
 	}
-	opened.Stdin, opened.Stdout, opened.Stderr = a.files[0], a.files[streams-2], a.files[streams-1]
-	opened.Network = a.files[streams:]
+	opened.Stdin, opened.Stdout, opened.Stderr, opened.Network = a.files[0], a.files[1], a.files[2], a.files[streams:]
 	return opened, nil
 }
 
