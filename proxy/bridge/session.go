@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -16,7 +18,7 @@ import (
 
 // Bounds of one session.
 const (
-	maxExchanges = 256              // calls in flight at a time
+	maxOngoing   = 256              // calls in flight at a time
 	maxURIs      = 256              // resources watched at a time
 	maxURIBytes  = 8 << 10          // of one of them
 	maxInputs    = 16               // requests to the client in one round
@@ -57,7 +59,7 @@ type Session struct {
 	client    *client // nil before the answer to initialize
 	watch     *watch  // nil before there is something to watch
 	level     string  // of the messages that the client wants to be logged
-	exchanges map[*exchange]struct{}
+	ongoing   map[ongoing]struct{}
 	asked     map[string]chan<- mcp.Message // requests to the client without an answer, by raw id
 	lastID    uint64                        // of what the gateway itself asks
 	lastUsed  time.Time
@@ -68,13 +70,13 @@ type Session struct {
 // NewSession returns a session in front of a server. Close must be called.
 func NewSession(server link.Server, info Info) *Session {
 	s := &Session{
-		server:    server,
-		info:      info,
-		inbox:     link.NewQueue(),
-		level:     defaultLevel,
-		exchanges: map[*exchange]struct{}{},
-		asked:     map[string]chan<- mcp.Message{},
-		lastUsed:  time.Now(),
+		server:   server,
+		info:     info,
+		inbox:    link.NewQueue(),
+		level:    defaultLevel,
+		ongoing:  map[ongoing]struct{}{},
+		asked:    map[string]chan<- mcp.Message{},
+		lastUsed: time.Now(),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.over, s.finish = context.WithCancel(context.Background())
@@ -183,7 +185,11 @@ func (s *Session) endLocked(cause error) {
 		s.idle.Stop()
 	}
 	s.cancel(cause)
+	left := slices.Collect(maps.Keys(s.ongoing))
 	go func() { // nothing joins what is waited for any more
+		for _, o := range left {
+			o.stop(cause)
+		}
 		s.running.Wait()
 		s.finish()
 	}()
@@ -194,7 +200,7 @@ func (s *Session) checkIdle() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rest := s.info.IdleTimeout - time.Since(s.lastUsed)
-	if len(s.exchanges) > 0 || s.listening {
+	if len(s.ongoing) > 0 || s.listening {
 		rest = s.info.IdleTimeout
 	}
 	if rest > 0 {
@@ -217,11 +223,15 @@ func (s *Session) use() (*client, error) {
 }
 
 // do passes a request on to the server, waiting no longer than until ctx or while
-// ends. If the process has ended that should have served it, the session has not.
+// ends.
 func (s *Session) do(ctx, while context.Context, request mcp.Message) (link.Call, error) {
-	either := &until{Context: ctx, while: while}
-	defer either.close()
-	call, err := s.server.Do(either, request)
+	return s.pass(&until{Context: ctx, while: while}, request)
+}
+
+// pass does, too. If the process has ended that should have served it, the session has not.
+func (s *Session) pass(taking *until, request mcp.Message) (link.Call, error) {
+	defer taking.end(nil)
+	call, err := s.server.Do(taking, request)
 	var ended *link.EndedError
 	if errors.As(err, &ended) {
 		return nil, ended.Cause
@@ -242,13 +252,20 @@ func (s *Session) answeredLocked(m mcp.Message) {
 // in flight is no error, and the handshake can't be cancelled (2025-11-25,
 // cancellation).
 func (s *Session) cancelFor(id []byte) {
+	for _, o := range s.named(id) {
+		o.Cancel("the client cancelled it")
+	}
+}
+
+func (s *Session) named(id []byte) (named []ongoing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for e := range s.exchanges {
-		if bytes.Equal(e.request.ID(), id) && e.request.Method() != mcp.MethodInitialize {
-			e.Cancel("the client cancelled it")
+	for o := range s.ongoing {
+		if bytes.Equal(o.asked().ID(), id) && o.asked().Method() != mcp.MethodInitialize {
+			named = append(named, o)
 		}
 	}
+	return named
 }
 
 func (s *Session) nextIDLocked() []byte {

@@ -19,10 +19,9 @@ const (
 
 var errInputTime = fmt.Errorf("what the server wanted to know of the client was not settled within %s", maxInputTime)
 
-// settle works on a request until the server has a result that is complete: what
-// the server wants to know meanwhile, the client is asked.
-func (e *exchange) settle(ctx context.Context, c *client, request mcp.Message, call link.Call) mcp.Message {
-	response := e.relay(ctx, call)
+// settle works on a request from its first response on until the server has a result
+// that is complete: what the server wants to know meanwhile, the client is asked.
+func (e *exchange) settle(ctx context.Context, c *client, request, response mcp.Message) mcp.Message {
 	if !wantsInput(request.Method(), response) {
 		return c.response(e.request, response)
 	}
@@ -30,6 +29,7 @@ func (e *exchange) settle(ctx context.Context, c *client, request mcp.Message, c
 	defer cancel()
 	turns := turns{exchange: e, client: c, pause: firstPause}
 	for wantsInput(request.Method(), response) {
+		var call link.Call
 		input, err := turns.next(ctx, response)
 		if err == nil {
 			call, err = e.session.do(ctx, ctx, request.Insert(request.Param(), input))

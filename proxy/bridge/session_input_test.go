@@ -305,6 +305,7 @@ func TestInputPauses(t *testing.T) {
 		s := driven{newSession(t, server, "2025-11-25", `{}`)}
 		start := time.Now()
 		call := s.call(t, toCall)
+		call.Leave() // it goes on, whether or not anybody reads
 		pass(10 * time.Second)
 		if n := server.count(); n < 6 || n > 8 {
 			t.Errorf("got %d calls in 10 s, want 0.1+0.2+0.4+0.8+1.6+3.2 s between", n)

@@ -221,7 +221,7 @@ func (h held) Do(_ context.Context, request mcp.Message) (link.Call, error) {
 func TestBoundsCalls(t *testing.T) {
 	t.Parallel()
 	s := driven{newSession(t, &fakeServer{}, "2025-11-25", `{}`)}
-	for i := range maxExchanges {
+	for i := range maxOngoing {
 		s.call(t, `{"jsonrpc":"2.0","id":%d,"method":"tools/call"}`, i)
 	}
 	if _, err := s.Call(t.Context(), message(t, `{"jsonrpc":"2.0","id":"more","method":"tools/call"}`)); !errors.Is(err, link.ErrBusy) {

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// until is a context that ends with another one, too. Only when somebody wants to know of
-// the end it is made what does: most requests are taken at once.
+// until is a context that ends with another one, too, or when it is told to. Only when
+// somebody wants to know of the end it is made what does: most requests are taken at once.
 type until struct {
 	context.Context
 	while context.Context //nolint:containedctx // it is a context itself
@@ -19,19 +19,24 @@ type until struct {
 	stop   func() bool
 }
 
-// Done is closed when either has ended, or close was called, which must be.
+// Done is closed when either has ended, or end was called, which must be.
 func (u *until) Done() <-chan struct{} {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.both == nil {
-		u.both, u.cancel = context.WithCancelCause(u.Context)
-		if u.over {
-			u.cancel(nil)
-			return u.both.Done()
-		}
-		u.stop = context.AfterFunc(u.while, func() { u.cancel(context.Cause(u.while)) })
-	}
+	u.makeLocked()
 	return u.both.Done()
+}
+
+func (u *until) makeLocked() {
+	if u.both != nil {
+		return
+	}
+	u.both, u.cancel = context.WithCancelCause(u.Context)
+	if u.over {
+		u.cancel(nil)
+		return
+	}
+	u.stop = context.AfterFunc(u.while, func() { u.cancel(context.Cause(u.while)) })
 }
 
 func (u *until) Err() error {
@@ -59,12 +64,19 @@ func (u *until) made() (both context.Context, over bool) {
 	return u.both, u.over
 }
 
-func (u *until) close() {
+// end ends it for a cause; nil: nobody waits any more.
+func (u *until) end(cause error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.over {
+		return
+	}
+	if cause != nil {
+		u.makeLocked() // somebody may ask for it
+	}
 	u.over = true
-	if u.both != nil && u.stop != nil {
+	if u.both != nil {
 		u.stop()
-		u.cancel(nil)
+		u.cancel(cause)
 	}
 }

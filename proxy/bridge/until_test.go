@@ -26,7 +26,7 @@ func TestUntil(t *testing.T) {
 			defer endRequest(nil)
 			defer endExchange(nil)
 			u := &until{Context: request, while: exchange}
-			defer u.close()
+			defer u.end(nil)
 			if u.Err() != nil || u.Value(wordKey{}) != "word" {
 				t.Errorf("got %v and %v before the end", u.Err(), u.Value(wordKey{}))
 			}
@@ -68,7 +68,7 @@ func TestUntilAskedLate(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Error("it has not ended")
 	}
-	u.close()
+	u.end(nil)
 }
 
 // What was made of it and outlives it has ended with it.
@@ -79,7 +79,7 @@ func TestUntilIsClosed(t *testing.T) {
 		if waited {
 			u.Done()
 		}
-		u.close()
+		u.end(nil)
 		if u.Err() == nil {
 			t.Error("got no error after it was closed")
 		}
@@ -88,6 +88,6 @@ func TestUntilIsClosed(t *testing.T) {
 		case <-time.After(time.Minute):
 			t.Error("it has not ended")
 		}
-		u.close()
+		u.end(nil)
 	}
 }

@@ -18,6 +18,7 @@ func (s static) Take() []mcp.Message  { return s }
 func (static) Cancel(string)          {}
 func (static) Detach()                {}
 func (static) Wake()                  {}
+func (static) Leave()                 {}
 
 // BenchmarkShared is what the fleet itself has to do for a call of a shared server that
 // runs, but for what the connection to it does.

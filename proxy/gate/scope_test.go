@@ -149,8 +149,11 @@ func TestTranslatedSession(t *testing.T) {
 		t.Errorf("got revision %q, %v", revision, err)
 	}
 	call := u.do(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"input"}}`).Call
-	<-call.Ready()
-	asked := call.Take()
+	var asked []mcp.Message
+	for len(asked) == 0 {
+		<-call.Ready()
+		asked = call.Take()
+	}
 	if len(asked) != 1 || asked[0].Method() != mcp.MethodElicit {
 		t.Fatalf("got %s", asked[0].Raw())
 	}

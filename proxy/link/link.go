@@ -58,6 +58,8 @@ type Call interface {
 	Wake()
 	// Cancel ends the call with a response that says so, and tells the server.
 	Cancel(reason string)
+	// Leave says that nobody reads for now; who does so again takes Ready anew.
+	Leave()
 	// Detach says that nobody reads the messages any more; the server goes on.
 	Detach()
 }

@@ -47,6 +47,9 @@ func (q *Queue) Wake() {
 	}
 }
 
+// Leave says that nobody reads for now. What comes waits.
+func (*Queue) Leave() {}
+
 // Take returns the messages in their order and empties the queue.
 func (q *Queue) Take() []mcp.Message {
 	q.mu.Lock()

@@ -144,6 +144,9 @@ func (r *Reader) Close() {
 	defer s.mu.Unlock()
 	r.endLocked()
 	s.settleLocked()
+	if of := r.stream; of.reader == nil && of.call != nil && !of.finished {
+		of.call.Leave()
+	}
 	unread := 0
 	for _, t := range slices.Backward(slices.Clone(s.streams)) {
 		if t.reader != nil {

@@ -14,12 +14,14 @@ import (
 type call struct {
 	*link.Queue
 	detached, cancelled bool
+	left                int
 }
 
 func newCall() *call { return &call{Queue: link.NewQueue()} }
 
 func (c *call) Cancel(string) { c.cancelled = true }
 func (c *call) Detach()       { c.detached = true }
+func (c *call) Leave()        { c.left++ }
 
 func (c *call) say(n int, size int) {
 	params := fmt.Appendf(nil, `{"n":%d,"x":%q}`, n, strings.Repeat("x", size))
@@ -85,6 +87,30 @@ func TestResume(t *testing.T) {
 		if _, err := s.Resume(id, nil); !errors.Is(err, ErrUnknown) {
 			t.Errorf("%q: got %v", id, err)
 		}
+	}
+}
+
+// A call is told when nobody reads it: that is not so if another reader has the stream, or
+// if it is finished.
+func TestLeave(t *testing.T) {
+	t.Parallel()
+	s, c := new(Session), newCall()
+	first := s.Call(c)
+	second := resumed(t, s, "c1-0")
+	first.Close()
+	if c.left != 0 {
+		t.Error("it was told that nobody reads, and somebody does")
+	}
+	second.Close()
+	if c.left != 1 {
+		t.Errorf("got told %d times that nobody reads, want once", c.left)
+	}
+	third := resumed(t, s, "c1-0")
+	c.answer()
+	want(t, third, "c1-1", false)
+	third.Close()
+	if c.left != 1 {
+		t.Error("it was told of what it has answered")
 	}
 }
 

@@ -119,6 +119,9 @@ func (c *call) Ready() <-chan struct{} { return c.first.Ready() }
 // Wake makes it give one.
 func (c *call) Wake() { c.first.Wake() }
 
+// Leave says that nobody reads for now. What comes waits, and no attempt is made.
+func (*call) Leave() {}
+
 // Take returns what has come, but for a failure after which there is another attempt.
 func (c *call) Take() []mcp.Message {
 	c.mu.Lock()
