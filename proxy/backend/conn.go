@@ -14,6 +14,7 @@ import (
 	"mcpgateway/proxy/link"
 	"mcpgateway/proxy/mcp"
 	"mcpgateway/proxy/redactor"
+	"mcpgateway/proxy/socket"
 	"mcpgateway/runtime/control"
 )
 
@@ -247,7 +248,7 @@ func (c *Conn) read() error {
 	case exit := <-c.exit:
 		return &exitError{exit}
 	}
-	lines := mcp.NewLineReader(c.files.Stdout, int(c.long.most))
+	lines := mcp.NewLineReader(socket.Reader(c.files.Stdout), int(c.long.most))
 	lines.Long = c.long
 	for {
 		line, err := lines.Read()

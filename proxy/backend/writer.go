@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mcpgateway/proxy/socket"
 	"mcpgateway/runtime/control"
 )
 
@@ -86,21 +87,17 @@ func (w *writer) put() bool {
 // trier returns what writes as much to a file as it takes at once; nil if the file can't
 // say that.
 func trier(file *os.File) func(lines []byte) (int, error) {
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	waits := true
-	if err := raw.Control(func(fd uintptr) {
-		flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
-		waits = err != nil || flags&unix.O_NONBLOCK == 0
-	}); err != nil || waits {
+	raw := socket.Of(file)
+	if raw == nil {
 		return nil
 	}
 	var lines []byte
 	var n int
+	var err error
 	write := func(fd uintptr) bool { // made once: each would be an allocation
-		n, err = attempt(int(fd), lines)
+		if n, err = socket.Write(fd, lines); errors.Is(err, unix.EAGAIN) {
+			err = nil // the rest is the writer's
+		}
 		return true
 	}
 	return func(l []byte) (int, error) { // one at a time: see outbox.writing
@@ -110,20 +107,6 @@ func trier(file *os.File) func(lines []byte) (int, error) {
 			return 0, err
 		}
 		return n, err
-	}
-}
-
-// attempt writes to a descriptor that does not wait; what it does not take is no error.
-func attempt(fd int, lines []byte) (int, error) {
-	for {
-		n, err := unix.Write(fd, lines)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN):
-			return 0, nil
-		default:
-			return max(n, 0), err
-		}
 	}
 }
 

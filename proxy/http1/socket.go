@@ -2,11 +2,12 @@ package http1
 
 import (
 	"errors"
-	"io"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mcpgateway/proxy/socket"
 )
 
 // expire changes the deadline of reads; the zero time is none.
@@ -55,7 +56,7 @@ func (c *conn) tryFill(fd uintptr) bool {
 		c.in = buffers.Get().(*[bufferSize]byte)
 	}
 	var n int
-	n, c.err = readSocket(int(fd), c.in[c.end:])
+	n, c.err = socket.Read(fd, c.in[c.end:])
 	c.end += n
 	c.empty()
 	return c.err != unix.EAGAIN //nolint:errorlint // it is the call's own
@@ -70,7 +71,7 @@ func (c *conn) read(p []byte) (n int, err error) {
 		return n, nil
 	}
 	attempt := func(fd uintptr) bool {
-		n, err = readSocket(int(fd), p)
+		n, err = socket.Read(fd, p)
 		return err != unix.EAGAIN //nolint:errorlint // it is the call's own
 	}
 	done := false
@@ -109,32 +110,9 @@ func (c *conn) write(p []byte, by time.Time) error {
 
 // tryWrite is false if the socket takes no more for now.
 func (c *conn) tryWrite(fd uintptr) bool {
-	for c.err = nil; len(c.unsent) > 0 && c.err == nil; {
-		var n int
-		n, c.err = writeSocket(int(fd), c.unsent)
-		c.unsent = c.unsent[n:]
-	}
+	var n int
+	n, c.err = socket.Write(fd, c.unsent)
+	c.unsent = c.unsent[n:]
 	c.done = c.err != unix.EAGAIN //nolint:errorlint // it is the call's own
 	return c.done
-}
-
-// readSocket returns io.EOF at the end.
-func readSocket(fd int, p []byte) (n int, err error) {
-	for {
-		switch n, err = unix.Read(fd, p); {
-		case err == unix.EINTR:
-		case n == 0 && err == nil:
-			return 0, io.EOF
-		default:
-			return max(n, 0), err
-		}
-	}
-}
-
-func writeSocket(fd int, p []byte) (n int, err error) {
-	for {
-		if n, err = unix.Write(fd, p); err != unix.EINTR {
-			return max(n, 0), err
-		}
-	}
 }

@@ -25,6 +25,7 @@ func layers() map[string]int { //nolint:funlen // a table
 		"proxy/httpio":     0,
 		"proxy/arrivals":   0,
 		"proxy/mcp":        0,
+		"proxy/socket":     0,
 		"runtime/control":  0,
 		"runtime/document": 0,
 		"runtime/doctor":   0,
