@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"golang.org/x/net/bpf"
@@ -89,9 +90,9 @@ func (v verdict) refusing(answer uint32) verdict {
 	return v
 }
 
-// assemble builds the program: architecture, then the calls in ascending order,
-// each run of calls with the same answer as one step, so that each step needs to
-// ask only whether the number lies above it.
+// assemble builds the program: architecture, then a search for the call's number. The kernel
+// tries each call when a filter is loaded, to remember which are always allowed, so that a
+// program that asks for one after the other would take the longest part of that.
 func assemble(auditArch uint32, verdicts map[int]verdict) ([]byte, error) {
 	program := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: archOffset, Size: 4},
@@ -101,21 +102,7 @@ func assemble(auditArch uint32, verdicts map[int]verdict) ([]byte, error) {
 		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: x32Bit, SkipFalse: 1},
 		bpf.RetConstant{Val: unknown},
 	}
-	numbers := slices.Sorted(maps.Keys(verdicts))
-	for i := 0; i < len(numbers); {
-		first := numbers[i]
-		last := first
-		for i++; i < len(numbers) && numbers[i] == last+1 && plain(verdicts[first]) && plain(verdicts[numbers[i]]) &&
-			verdicts[numbers[i]].otherwise == verdicts[first].otherwise; i++ {
-			last = numbers[i]
-		}
-		program = append(program, step(uint32(last), verdicts[first])...)
-		if i < len(numbers) && numbers[i] != last+1 { // numbers that no call has
-			program = append(program, step(uint32(numbers[i]-1), verdict{otherwise: unknown})...)
-		}
-	}
-	program = append(program, bpf.RetConstant{Val: unknown})
-	raw, err := bpf.Assemble(program)
+	raw, err := bpf.Assemble(append(program, search(stretches(verdicts))...))
 	if err != nil {
 		return nil, err
 	}
@@ -125,12 +112,53 @@ func assemble(auditArch uint32, verdicts map[int]verdict) ([]byte, error) {
 	return encode(raw), nil
 }
 
+// stretch is neighbouring calls with the same verdict.
+type stretch struct {
+	last int // its highest number
+	verdict
+}
+
+// stretches are those of all numbers there are, in ascending order.
+func stretches(verdicts map[int]verdict) (list []stretch) {
+	add := func(last int, v verdict) {
+		if n := len(list) - 1; n >= 0 && plain(v) && plain(list[n].verdict) && v.otherwise == list[n].otherwise {
+			list[n].last = last
+			return
+		}
+		list = append(list, stretch{last, v})
+	}
+	next := 0
+	for _, number := range slices.Sorted(maps.Keys(verdicts)) {
+		if number > next { // numbers that no call has
+			add(number-1, verdict{otherwise: unknown})
+		}
+		add(number, verdicts[number])
+		next = number + 1
+	}
+	add(math.MaxInt, verdict{otherwise: unknown})
+	return list
+}
+
 func plain(v verdict) bool { return len(v.rules) == 0 }
 
-// step answers the calls up to last; for a higher number it goes on behind itself,
-// with the number still loaded.
-func step(last uint32, v verdict) []bpf.Instruction {
-	var body []bpf.Instruction
+// search finds the stretch that the loaded number is in, by halves, and gives its answer.
+func search(list []stretch) []bpf.Instruction {
+	if len(list) == 1 {
+		return list[0].answers()
+	}
+	half := len(list) / 2
+	lower := search(list[:half])
+	higher := bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: uint32(list[half-1].last), SkipTrue: uint8(len(lower))}
+	decision := []bpf.Instruction{higher}
+	if len(lower) > math.MaxUint8 { // too far for its offset
+		higher.SkipTrue, higher.SkipFalse = 0, 1
+		decision = []bpf.Instruction{higher, bpf.Jump{Skip: uint32(len(lower))}}
+	}
+	return slices.Concat(decision, lower, search(list[half:]))
+}
+
+// answers are those of the first rule that holds.
+func (v verdict) answers() (body []bpf.Instruction) {
 	for _, r := range v.rules {
 		for i, c := range r.conditions {
 			rest := 2*(len(r.conditions)-1-i) + 1
@@ -140,8 +168,7 @@ func step(last uint32, v verdict) []bpf.Instruction {
 		}
 		body = append(body, bpf.RetConstant{Val: r.answer})
 	}
-	body = append(body, bpf.RetConstant{Val: v.otherwise})
-	return append([]bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: last, SkipTrue: uint8(len(body))}}, body...)
+	return append(body, bpf.RetConstant{Val: v.otherwise})
 }
 
 // encode lays instructions out as struct sock_filter, in the machine's order.

@@ -16,9 +16,8 @@ type call struct {
 	args   [6]uint64
 }
 
-// machine runs the filter as the kernel would. The library's machine loads in
-// network order, so each half is laid down that way.
-func machine(t *testing.T) func(call) uint32 {
+// instructions are those of the filter.
+func instructions(t *testing.T) []bpf.RawInstruction {
 	t.Helper()
 	program, err := compileFilter(Syscalls{})
 	if err != nil {
@@ -29,11 +28,18 @@ func machine(t *testing.T) func(call) uint32 {
 		b := program[8*i:]
 		raw[i] = bpf.RawInstruction{Op: binary.NativeEndian.Uint16(b), Jt: b[2], Jf: b[3], K: binary.NativeEndian.Uint32(b[4:])}
 	}
-	instructions, decoded := bpf.Disassemble(raw)
+	return raw
+}
+
+// machine runs the filter as the kernel would. The library's machine loads in
+// network order, so each half is laid down that way.
+func machine(t *testing.T) func(call) uint32 {
+	t.Helper()
+	program, decoded := bpf.Disassemble(instructions(t))
 	if !decoded {
 		t.Fatal("the filter has an instruction that can't be read")
 	}
-	vm, err := bpf.NewVM(instructions)
+	vm, err := bpf.NewVM(program)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +83,35 @@ func TestFilterAnswersEveryNumber(t *testing.T) {
 			if got := run(c); got != want {
 				t.Errorf("call %d (%s) with %#x: got %#x, want %#x", number, table.SyscallNumbers[number], value, got, want)
 			}
+		}
+	}
+}
+
+// TestFilterFindsCallsFast: a filter takes the kernel as long to load as all calls take together.
+func TestFilterFindsCallsFast(t *testing.T) {
+	t.Parallel()
+	const most = 20 // the architecture, and a search by halves
+	program := instructions(t)
+	for number := range uint32(1100) {
+		steps := 0
+		for at := 0; ; at++ {
+			i := program[at]
+			if steps++; i.Op == unix.BPF_RET || i.Op == unix.BPF_LD|unix.BPF_ABS && i.K >= argumentOffset {
+				break
+			}
+			switch i.Op {
+			case unix.BPF_JMP | unix.BPF_JA:
+				at += int(i.K)
+			case unix.BPF_JMP | unix.BPF_JEQ, unix.BPF_JMP | unix.BPF_JGT, unix.BPF_JMP | unix.BPF_JGE:
+				if i.Op&0xf0 == unix.BPF_JEQ || i.Op&0xf0 == unix.BPF_JGT && number > i.K { // of this architecture, and no number of x32
+					at += int(i.Jt)
+				} else {
+					at += int(i.Jf)
+				}
+			}
+		}
+		if steps > most {
+			t.Errorf("call %d is found after %d instructions, want %d at most", number, steps, most)
 		}
 	}
 }
