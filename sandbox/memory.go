@@ -27,8 +27,8 @@ func newMemory(size int) ([]byte, error) {
 	return memory, os.NewSyscallError("mmap", err)
 }
 
-// keepBack leaves what this process has in memory by now out of the processes that it
-// clones. To copy the tables of it takes longer than all else of a clone3(2), the more the
+// keepBack leaves what this process has in memory by now, but its code, out of the processes that
+// it clones. To copy the tables of it takes longer than all else of a clone3(2), the more the
 // more sandboxes there are, and each page would have to be copied when it is next written;
 // and what the daemon knows is not in them. What os/exec starts shares it until then, but
 // not in a new user namespace: nothing of that kind may be started any more.
@@ -45,8 +45,7 @@ func keepBack() error {
 	}
 	for line := range strings.Lines(string(maps)) {
 		fields := strings.Fields(line)
-		// Private and of no file (proc_pid_maps(5)): heap, and stacks with what guards them.
-		if anonymous := len(fields) == 5 || len(fields) > 5 && fields[5] == "[anon:"; !anonymous || fields[1][2:] != "-p" {
+		if fields[1][2:] != "-p" { // private, and no code (proc_pid_maps(5))
 			continue
 		}
 		var start, end uintptr
