@@ -11,21 +11,29 @@ import (
 // builder makes the mounts of one sandbox on a thread of its own: those that can be made
 // on the host while the first process is, and the whole in the namespaces of that process.
 type builder struct {
-	root   *os.File
-	trees  []tree
-	covers covers
-	made   chan struct{} // closed when the first process has been made, or could not be
-	result chan error
+	host    *os.File // the mount namespace that it begins in
+	root    *os.File
+	trees   []tree
+	covers  covers
+	made    chan struct{} // closed when the first process has been made, or could not be
+	stage   *stage        // of that process, and
+	rules   *ruleset      // the rules: not before made is closed
+	settled chan error    // whether it has its limits; nothing can run before
+	result  chan error
 }
 
-// build begins. Whoever calls it must close made, and wait for the result.
-func (s *Sandbox) build(stage *stage, rules *ruleset) *builder {
-	b := &builder{made: make(chan struct{}), result: make(chan error, 1)}
+// build begins, and does the rest at the end: the thread that waits for the result need not
+// be woken before. Whoever calls it must close made, if there is a process say whether it is
+// settled, and wait for the result.
+func (s *Sandbox) build(then func(*stage) error) *builder {
+	b := &builder{made: make(chan struct{}), settled: make(chan error, 1), result: make(chan error, 1)}
 	onThread(func() {
 		err := b.prepare(s)
 		<-b.made
 		if err == nil && s.process != nil {
-			err = b.complete(s, stage, rules)
+			if err = b.complete(s); err == nil {
+				err = then(b.stage)
+			}
 		}
 		b.close()
 		b.result <- err
@@ -41,29 +49,47 @@ func (b *builder) prepare(s *Sandbox) (err error) {
 	if b.root, err = newRoot(s.spec, b.trees); err != nil {
 		return fmt.Errorf("make root: %w", err)
 	}
+	if b.host, err = os.Open("/proc/thread-self/ns/mnt"); err != nil {
+		return err
+	}
 	b.covers, err = s.runtime.newCovers()
 	return err
 }
 
-// complete enters the sandbox, with the daemon's privileges, when its first process has
-// the file system of /proc, and finishes it from the inside.
-func (b *builder) complete(s *Sandbox, stage *stage, rules *ruleset) error {
-	proc, err := stage.hear()
+// complete finishes the sandbox from the inside, with the daemon's privileges: its files as
+// soon as its first process has the file system of /proc, its network when it has made that.
+func (b *builder) complete(s *Sandbox) error {
+	proc, err := b.stage.hear()
 	if err != nil {
 		return err
 	}
 	defer proc.Close()
-	if err := enter(s.process); err != nil {
+	if err := enter(s.process, unix.CLONE_NEWNS); err != nil {
 		return err
 	}
 	if err := b.mount(s.spec, proc); err != nil {
 		return err
 	}
-	if err := rules.fill(b.root, s.spec, b.trees); err != nil {
+	if err := b.rules.fill(b.root, s.spec, b.trees); err != nil {
 		return err
 	}
-	s.network, err = openNetwork(s.spec.Network)
-	return err
+	// The host's files are there for what is left.
+	if err := unix.Setns(int(b.host.Fd()), unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("setns", err)
+	}
+	if _, err := b.stage.hear(); err != nil {
+		return err
+	}
+	if err := enter(s.process, unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	if err := s.openNetwork(); err != nil {
+		return err
+	}
+	if err := <-b.settled; err != nil {
+		return err
+	}
+	return s.limitFiles()
 }
 
 // mount makes the sandbox's file system that of the mount namespace that this thread is in.
@@ -114,9 +140,8 @@ func (b *builder) makeReadOnly() error {
 }
 
 func (b *builder) close() {
-	if b.root != nil {
-		b.root.Close()
-	}
+	b.host.Close() // nil is no file
+	b.root.Close()
 	for _, t := range b.trees {
 		t.file.Close()
 	}

@@ -238,8 +238,8 @@ func (h *hierarchy) projectPath(name string) string {
 	return filepath.Join(h.root, "project-"+name)
 }
 
-// newCgroup makes the cgroup of one sandbox, with its limits. Where it is to be is known,
-// so the library looks nothing up.
+// newCgroup makes the cgroup of one sandbox, to which limit gives its limits. Where it is to
+// be is known, so the library looks nothing up.
 func (h *hierarchy) newCgroup(spec Spec) (cgroups.Manager, error) {
 	config, paths, err := h.config(spec)
 	if err != nil {
@@ -254,13 +254,22 @@ func (h *hierarchy) newCgroup(spec Spec) (cgroups.Manager, error) {
 			err = errors.Join(err, mkdirErr)
 		}
 	}
-	if err == nil {
-		err = m.Set(config.Resources)
-	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make cgroup %s: %w", config.Path, err), m.Destroy())
 	}
 	return m, nil
+}
+
+// limit gives a cgroup that newCgroup has made its limits, before anything runs in it.
+func limit(cgroup cgroups.Manager) error {
+	config, err := cgroup.GetCgroups()
+	if err != nil {
+		return err
+	}
+	if err := cgroup.Set(config.Resources); err != nil {
+		return fmt.Errorf("limit cgroup %s: %w", config.Path, err)
+	}
+	return nil
 }
 
 // join runs do, which makes a process, in such a way that it is in a cgroup from its

@@ -26,14 +26,15 @@ func onThread(do func()) {
 	go run()
 }
 
-func enter(process *os.Process) error {
+// enter makes this thread a member of such namespaces of a process.
+func enter(process *os.Process, namespaces int) error {
 	// Threads share their root and working folder, which setns changes.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return os.NewSyscallError("unshare", err)
 	}
 	var err error
 	if handleErr := process.WithHandle(func(handle uintptr) {
-		err = os.NewSyscallError("setns", unix.Setns(int(handle), unix.CLONE_NEWNS|unix.CLONE_NEWNET))
+		err = os.NewSyscallError("setns", unix.Setns(int(handle), namespaces))
 	}); handleErr != nil {
 		return handleErr
 	}

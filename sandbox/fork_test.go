@@ -68,6 +68,35 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+// TestWaitForGo: streams that come too early don't let a process go on without limits.
+func TestWaitForGo(t *testing.T) {
+	for size, want := range map[int]int{1: 1, goSize: 3, goSize + 1: 1} {
+		own, inside, err := socketPair()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := own.Write(make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		runtime.LockOSThread()
+		var p program
+		p.place([]*os.File{inside})
+		p.waitForGo()
+		p.add("exit", unix.SYS_EXIT_GROUP, 3)
+		pid, err := p.start(0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var status unix.WaitStatus
+		if _, err := unix.Wait4(pid, &status, 0, nil); err != nil || status.ExitStatus() != want {
+			t.Errorf("%d bytes: got status %d, %v, want %d", size, status.ExitStatus(), err, want)
+		}
+		runtime.UnlockOSThread()
+		p.end()
+		closeFiles([]*os.File{own, inside})
+	}
+}
+
 // TestKeepBack: what is kept back is not in a process that is cloned.
 func TestKeepBack(t *testing.T) {
 	heap := make([]byte, 64<<20)

@@ -28,11 +28,20 @@ const (
 	backlog      = 128
 )
 
-// openNetwork brings up loopback in the network namespace that this thread is in, unless
+// openNetwork does what listenInside does, and has the listener answer for every address.
+func (s *Sandbox) openNetwork() (err error) {
+	if s.network, err = listenInside(s.spec.Network); err != nil || len(s.network) == 0 {
+		return err
+	}
+	s.lookup, err = answerAll(s.network[len(s.network)-1], s.pid)
+	return err
+}
+
+// listenInside brings up loopback in the network namespace that this thread is in, unless
 // it is the host's. For egress it makes every address local to it, so that each connection ends at one of the sockets which it returns: the
 // name server's for UDP and TCP, and a listener for every other address and port.
 // No packet can leave: there is no other interface than loopback.
-func openNetwork(mode NetworkMode) (files []*os.File, err error) {
+func listenInside(mode NetworkMode) (files []*os.File, err error) {
 	if mode == NetworkHost {
 		return nil, nil
 	}

@@ -87,41 +87,33 @@ func (s *Sandbox) signal(sig syscall.Signal) {
 }
 
 // launch makes the sandbox, up to a launcher that is told over streams what its server's
-// streams are, and says there that it is ready; and then does the rest. It must run on the
-// thread that wait runs on later.
+// streams are, and says there that it is ready. Once all but that is there, it does the rest,
+// on another thread. It must run on the one that wait runs on later.
 func (s *Sandbox) launch(then func(*stage) error) error {
+	builder := s.build(then)
 	parts, err := s.prepare()
 	defer parts.close()
-	if err != nil {
-		return err
+	var stage *stage
+	if err == nil {
+		stage, err = s.newStage(parts)
 	}
-	stage, err := s.newStage(parts)
-	if err != nil {
-		return err
+	if err == nil {
+		err = s.fork(stage)
 	}
-	builder := s.build(stage, parts.rules)
-	err = s.fork(stage)
+	builder.stage, builder.rules = stage, parts.rules
 	close(builder.made)
 	if err == nil {
 		err = s.settle(stage)
 	}
-	if err != nil && s.process != nil {
-		s.signal(unix.SIGKILL) // upon which the builder has nothing to wait for
-	}
+	builder.settled <- err
 	// What the first process said is why it does not answer, and the builder has heard it.
 	if result := <-builder.result; err == nil || result != nil && !errors.Is(result, errSilent) {
 		err = result
 	}
-	if err == nil {
-		err = s.limitFiles()
-	}
-	if err == nil && len(s.network) > 0 {
-		s.lookup, err = answerAll(s.network[len(s.network)-1], s.pid)
+	if stage == nil {
+		return err
 	}
 	stage.end()
-	if err == nil {
-		err = then(stage)
-	}
 	if err != nil {
 		if s.process != nil {
 			s.signal(unix.SIGKILL)
@@ -136,6 +128,7 @@ func (s *Sandbox) launch(then func(*stage) error) error {
 
 // fork makes the cgroups, and the first process in them.
 func (s *Sandbox) fork(stage *stage) (err error) {
+	defer stage.inside.Close() // from then on, its end is that of the other side
 	if s.cgroup, err = s.runtime.hierarchy.newCgroup(s.spec); err != nil {
 		return err
 	}
@@ -144,7 +137,6 @@ func (s *Sandbox) fork(stage *stage) (err error) {
 		pid, err = stage.start(stage.namespaces, unified)
 		return err
 	})
-	stage.inside.Close() // from now on, its end is that of the other side
 	if pid == 0 {
 		return err
 	}

@@ -16,22 +16,24 @@ import (
 )
 
 // stage is what becomes of a process between its clone(2), into the namespaces of a new
-// sandbox, and the launcher. It is root of those namespaces alone, and waits at once,
-// until its ids and limits are settled from outside. Then it makes what only the inside
-// can make, hands that out, gives up everything and executes the launcher,
-// while the daemon goes on with the mounts:
+// sandbox, and the launcher. It is root of those namespaces alone. First it makes what only
+// the inside can make and much waits for, while its ids and limits are settled from outside.
+// When they are, it gives up everything and executes the launcher, while the daemon goes on
+// with the mounts:
 //
 //	daemon                            stage, launcher
-//	                                  new network namespace
-//	ids, limits         -- go -->
-//	                                  session keyring, host name, cgroup namespace
-//	                    <-- proc --   file system of /proc
-//	root, mounts, rules               no capability, ids of the server, no_new_privs
+//	                                  file system of /proc
+//	                    <-- proc --
+//	ids, limits | root, mounts, rules   new network namespace
+//	                    < network -
+//	            -- go -->
+//	network                           host name, cgroup namespace, session keyring,
+//	                                  no capability, ids of the server, no_new_privs
 //	                    <- ready --   launcher
 //	                    - streams ->  server
 //
-// All of it goes over one socket, of type SOCK_SEQPACKET. Instead of proc and of ready a
-// report of what has failed can come, or a text of the launcher's.
+// All of it goes over one socket, of type SOCK_SEQPACKET. Instead of what the stage says, and
+// of ready, a report of what has failed can come, or a text of the launcher's.
 type stage struct {
 	program
 	namespaces   uint64
@@ -39,6 +41,14 @@ type stage struct {
 }
 
 const hostname = "mcp"
+
+// goSize tells the word to go on, by its length, from all else that the daemon sends.
+const goSize = 2
+
+// waitForGo takes no other message, such as one with the streams, for that word.
+func (p *program) waitForGo() {
+	p.add("wait for the daemon", unix.SYS_READ, 0, uintptr(p.room(goSize+1)), goSize+1).returns(goSize)
+}
 
 // maxMessage is the most that a message may say.
 const maxMessage = 512
@@ -63,21 +73,22 @@ func (s *Sandbox) newStage(parts *parts) (*stage, error) {
 	p.add("setsid", unix.SYS_SETSID)
 	p.add("prctl(PR_SET_PDEATHSIG)", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
 	p.add("prctl(PR_SET_DUMPABLE)", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0) // it has the daemon's memory
+	p.add("chdir", unix.SYS_CHDIR, p.text("/"))                              // so that it is changed with the root
+	p.label(s.spec, next)
+	p.handOutProc(next) // and names no path any more
 	if s.spec.Network != NetworkHost {
 		// Here and not with the others: it takes half a millisecond, in which the
 		// daemon does its part.
 		p.add("unshare(CLONE_NEWNET)", unix.SYS_UNSHARE, unix.CLONE_NEWNET)
 	}
-	p.add("wait for the daemon", unix.SYS_READ, 0, uintptr(p.room(1)), 1).returns(1)
+	p.add("tell of the network", unix.SYS_WRITE, 0, uintptr(p.room(1)), 1).returns(1)
+	p.waitForGo()
 	p.add("setgroups", unix.SYS_SETGROUPS, 0, 0)
 	p.setIDs(0, 0)
 	p.add("unshare(CLONE_NEWCGROUP)", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP) // its root is where the process is by now
 	p.add("sethostname", unix.SYS_SETHOSTNAME, p.text(hostname), uintptr(len(hostname)))
-	p.label(s.spec, next)
 	p.add("keyctl(KEYCTL_JOIN_SESSION_KEYRING)", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).optional = unix.ENOSYS // a kernel without keys
-	p.add("chdir", unix.SYS_CHDIR, p.text("/"))
 	p.add("umask", unix.SYS_UMASK, 0o022)
-	p.handOutProc(next)
 	p.closeFrom(int(next))
 	p.giveUp(s.spec.UID, s.spec.GID, s.runtime.capabilities)
 	// By its descriptor: paths lead elsewhere by now, or will in a moment.
@@ -248,14 +259,14 @@ func writeFile(path, text string) error {
 // settle gives the first process its ids and its limits, and lets it go on.
 func (s *Sandbox) settle(stage *stage) error {
 	ids := fmt.Sprintf("0 %d %d", s.base, cmp.Or(s.spec.IDs, idRange))
-	if err := errors.Join(settle(s.pid, ids, ids), s.expose()); err != nil {
+	if err := errors.Join(settle(s.pid, ids, ids), limit(s.cgroup), s.expose()); err != nil {
 		return err
 	}
 	// Before it executes anything: an execve(2) undoes what changes the stack's meanwhile.
 	if err := s.limit(func(resource int) bool { return resource != unix.RLIMIT_NOFILE }); err != nil {
 		return err
 	}
-	_, err := stage.conn.Write([]byte{0})
+	_, err := stage.conn.Write(make([]byte, goSize))
 	return err
 }
 

@@ -2,6 +2,7 @@ package sandbox_test
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -202,6 +203,19 @@ func TestLimitsThatCanNotBeEnforced(t *testing.T) {
 	s.Limits.IO = []sandbox.IOLimit{{Device: "/etc/passwd", ReadBytes: 1 << 20}}
 	if _, err := tryStart(t, s); err == nil || !strings.Contains(err.Error(), "limits.io_max") {
 		t.Errorf("got %v, want that it is no block device", err)
+	}
+}
+
+// TestNothingRunsUnlimited: limits are set when the first process is there, which waits for them.
+func TestNothingRunsUnlimited(t *testing.T) {
+	s := spec(t, "/bin/echo", "ran")
+	s.Limits.PIDs = 1 << 40 // more than the kernel takes
+	box, err := tryStart(t, s)
+	if err == nil || !strings.Contains(err.Error(), "limit cgroup") {
+		t.Errorf("got %v, want that its cgroup can't be limited", err)
+	}
+	if said, err := io.ReadAll(box.stdout); len(said) > 0 || err != nil {
+		t.Errorf("it says %q, %v", said, err)
 	}
 }
 
