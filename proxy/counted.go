@@ -10,6 +10,7 @@ import (
 	"mcpgateway/proxy/fleet"
 	"mcpgateway/proxy/health"
 	"mcpgateway/proxy/quota"
+	"mcpgateway/proxy/socket"
 	"mcpgateway/proxy/usage"
 )
 
@@ -66,7 +67,7 @@ func newConnections() connections {
 func (l Listeners) counted(open connections) Listeners {
 	each := func(transport string, listeners []net.Listener) (all []net.Listener) {
 		for _, listener := range listeners {
-			all = append(all, arrivals.Count(listener, open[transport]))
+			all = append(all, arrivals.Count(socket.Listener(listener), open[transport]))
 		}
 		return all
 	}
