@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -73,6 +74,9 @@ func (o *outbox) wait(ctx context.Context, room <-chan struct{}, m mcp.Message, 
 func (o *outbox) offer(m mcp.Message, id []byte) (room <-chan struct{}, err error) {
 	mine, room, err := o.add(m, id)
 	if mine {
+		// Other callers that can run add theirs first: a write, which may wake the server,
+		// costs more than all that was done for the call till here.
+		runtime.Gosched()
 		o.flush()
 	}
 	return room, err

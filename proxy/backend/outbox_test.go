@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +96,33 @@ func TestManyWrite(t *testing.T) {
 	working.Wait()
 	if asked != callers*lines/50 || conn.outbox.len() != 0 {
 		t.Errorf("got %d questions and %d lines left", asked, conn.outbox.len())
+	}
+}
+
+// Callers that come at once are written at once.
+func TestCallersShareAWrite(t *testing.T) {
+	before := runtime.GOMAXPROCS(1) // one after the other, so that nobody adds while another writes
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+	o, writes := newOutbox(), 0
+	o.try = func(lines []byte) (int, error) {
+		writes++
+		return len(lines), nil
+	}
+	const callers = 16
+	var calling sync.WaitGroup
+	begin := make(chan struct{})
+	for range callers {
+		calling.Go(func() {
+			<-begin
+			if err := o.put(context.Background(), parse(t, `{"jsonrpc":"2.0","method":"x"}`), nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	close(begin)
+	calling.Wait()
+	if writes > callers/2 || o.len() != 0 {
+		t.Errorf("got %d writes, and %d lines left, of %d callers that came at once", writes, o.len(), callers)
 	}
 }
 
