@@ -3,5 +3,5 @@
 #
 #   build.sh FILE
 set -eu
-exec "${CC:-cc}" -std=gnu11 -O2 -Wall -Wextra -Werror -static-pie -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 \
-  -Wl,-z,relro,-z,now,--build-id=none -s -o "$1" "$(dirname "$0")/launch.c"
+exec "${CC:-cc}" -std=gnu11 -O2 -Wall -Wextra -Werror -ffreestanding -nostdlib -static-pie -fPIE -fstack-protector-strong -mstack-protector-guard=global \
+  -fno-asynchronous-unwind-tables -Wl,-z,relro,-z,now,--build-id=none -s -o "$1" "$(dirname "$0")/launch.c"

@@ -12,25 +12,24 @@
 // descriptor 5 is the server's environment, as in execve(2), which is not this program's
 // own; with -landlock, descriptor 6 is a Landlock ruleset.
 //
-// It is C because there is one of it for each server: the runtime of another language
-// would be more than half of a sandbox's start, and more memory than many a server.
+// It is C, without a library, because there is one of it for each server: the runtime of
+// another language would be more than half of a sandbox's start, and more memory than many a
+// server.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
+
+#include "bare.h"
 
 enum { filter_fd = 3, lifeline_fd, environment_fd, ruleset_fd };
 
@@ -43,53 +42,99 @@ struct server {
 	char **argv, **env;
 	int landlock;
 	struct sock_fprog filter;
-	sigset_t blocked; // signals, when this program was executed
-	pid_t pid;
+	uint64_t blocked; // signals, when this program was executed
+	long pid;
 	const char *failed; // what it could not do before
-	int error; // why
+	long error; // why, as a system call says it
 };
 
-static void fail(int status, const char *what, const char *object, int error) {
-	dprintf(STDERR_FILENO, "mcp-gateway-launch: %s%s: %s\n", what, object, strerror(error));
-	_exit(status);
+// explain is what a server's configuration can be the reason of; of all else there is the number.
+static const char *explain(long error) {
+	switch (-error) {
+	case ENOENT: return "No such file or directory";
+	case EACCES: return "Permission denied";
+	case ENOEXEC: return "Exec format error";
+	case ENOTDIR: return "Not a directory";
+	case ELOOP: return "Too many levels of symbolic links";
+	case EAGAIN: return "Resource temporarily unavailable";
+	case ENOMEM: return "Cannot allocate memory";
+	case E2BIG: return "Argument list too long";
+	case EPERM: return "Operation not permitted";
+	case EINVAL: return "Invalid argument";
+	case EPIPE: return "Broken pipe";
+	}
+	return NULL;
+}
+
+struct message {
+	size_t length;
+	char text[512];
+};
+
+static void add(struct message *m, const char *text) {
+	while (*text && m->length < sizeof m->text)
+		m->text[m->length++] = *text++;
+}
+
+static void fail(int status, const char *what, const char *object, long error) {
+	static struct message m; // one thread runs at a time, but for waiting
+	const char *reason = explain(error);
+	add(&m, "mcp-gateway-launch: ");
+	add(&m, what);
+	add(&m, object);
+	add(&m, ": ");
+	if (reason) {
+		add(&m, reason);
+	} else {
+		char digits[5] = "", *digit = digits + sizeof digits - 1;
+		error = -error;
+		do
+			*--digit = (char)('0' + error % 10);
+		while ((error /= 10) && digit > digits);
+		add(&m, "error ");
+		add(&m, digit);
+	}
+	add(&m, "\n");
+	sys(__NR_write, 2, m.text, m.length);
+	for (;;)
+		sys(__NR_exit_group, status);
 }
 
 // must ends the process if a call failed.
-static void must(long result, const char *what) {
+static long must(long result, const char *what) {
 	if (result < 0)
-		fail(status_set_up, what, "", errno);
+		fail(status_set_up, what, "", result);
+	return result;
 }
 
-static void close_on_exec(int fd) { must(fcntl(fd, F_SETFD, FD_CLOEXEC), "fcntl"); }
+static void close_on_exec(int fd) { must(sys(__NR_fcntl, fd, F_SETFD, FD_CLOEXEC), "fcntl"); }
 
 // tie ties this process to the daemon's life and hides it from the server.
 static void tie(void) {
 	struct pollfd lifeline = {.fd = lifeline_fd};
+	struct timespec none = {0};
 	close_on_exec(lifeline_fd);
-	must(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl(PR_SET_PDEATHSIG)");
+	must(sys(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL), "prctl(PR_SET_PDEATHSIG)");
 	// Had it ended before, the signal would not come; but nothing holds the pipe's other end.
-	must(poll(&lifeline, 1, 0), "poll");
+	must(sys(__NR_ppoll, &lifeline, 1, &none), "poll");
 	if (lifeline.revents)
-		fail(status_set_up, "tie", "", EPIPE);
+		fail(status_set_up, "tie", "", -EPIPE);
 	// Kernels before 6.14 call what is executed by a descriptor by its number.
-	must(prctl(PR_SET_NAME, "mcp-gateway-launch"), "prctl(PR_SET_NAME)");
+	must(sys(__NR_prctl, PR_SET_NAME, "mcp-gateway-launch"), "prctl(PR_SET_NAME)");
 	// The server has the same uid: it must neither read nor trace this process.
-	must(prctl(PR_SET_DUMPABLE, 0), "prctl(PR_SET_DUMPABLE)");
+	must(sys(__NR_prctl, PR_SET_DUMPABLE, 0), "prctl(PR_SET_DUMPABLE)");
 }
 
 // map maps a file that is given as a descriptor, which stays open: an auditor reads there
 // what the server was given.
 static char *map(int fd, size_t *size) {
 	struct stat st;
-	char *content;
 	close_on_exec(fd);
-	must(fstat(fd, &st), "fstat");
+	must(sys(__NR_fstat, fd, &st), "fstat");
 	*size = st.st_size;
 	if (*size == 0)
 		return NULL;
-	content = mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0);
-	must(content == MAP_FAILED ? -1 : 0, "mmap");
-	return content;
+	return (char *)must(sys(__NR_mmap, NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0), "mmap");
 }
 
 // environment is the server's, as an array.
@@ -98,8 +143,7 @@ static char **environment(void) {
 	char *text = map(environment_fd, &size), *end = text + size, **env;
 	for (size_t i = 0; i < size; i++)
 		entries += !text[i];
-	env = mmap(NULL, entries * sizeof *env, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	must(env == MAP_FAILED ? -1 : 0, "mmap");
+	env = (char **)must(sys(__NR_mmap, NULL, entries * sizeof *env, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), "mmap");
 	for (char **next = env; text < end; text += strlen(text) + 1)
 		*next++ = text;
 	return env;
@@ -116,14 +160,14 @@ static void receive(void) {
 	} rights;
 	struct iovec text = {&byte, 1};
 	struct msghdr message = {.msg_iov = &text, .msg_iovlen = 1, .msg_control = &rights, .msg_controllen = sizeof rights};
-	must(write(0, "", 1), "write");
-	must(recvmsg(0, &message, MSG_CMSG_CLOEXEC), "recvmsg");
+	must(sys(__NR_write, 0, "", 1), "write");
+	must(sys(__NR_recvmsg, 0, &message, MSG_CMSG_CLOEXEC), "recvmsg");
 	if (message.msg_controllen < CMSG_LEN(sizeof streams) || rights.header.cmsg_type != SCM_RIGHTS || rights.header.cmsg_len != CMSG_LEN(sizeof streams))
-		fail(status_set_up, "take the streams", "", EPROTO);
+		fail(status_set_up, "take the streams", "", -EPROTO);
 	memcpy(streams, CMSG_DATA(&rights.header), sizeof streams);
 	for (int to = 0; to < 3; to++) {
-		must(dup3(streams[to], to, 0), "dup3");
-		must(close(streams[to]), "close");
+		must(sys(__NR_dup3, streams[to], to, 0), "dup3");
+		must(sys(__NR_close, streams[to]), "close");
 	}
 }
 
@@ -133,7 +177,7 @@ static struct sock_fprog filter(void) {
 	struct sock_fprog program = {.filter = (struct sock_filter *)map(filter_fd, &size)};
 	program.len = size / sizeof *program.filter;
 	if (size == 0 || size != program.len * sizeof *program.filter)
-		fail(status_set_up, "read the filter", "", EINVAL);
+		fail(status_set_up, "read the filter", "", -EINVAL);
 	return program;
 }
 
@@ -141,15 +185,14 @@ static struct sock_fprog filter(void) {
 static int execute(void *given) {
 	struct server *s = given;
 	s->failed = "setsid";
-	if (setsid() >= 0) {
+	if ((s->error = sys(__NR_setsid)) >= 0) {
 		s->failed = "sigprocmask";
-		if (sigprocmask(SIG_SETMASK, &s->blocked, NULL) == 0) {
+		if ((s->error = sys(__NR_rt_sigprocmask, SIG_SETMASK, &s->blocked, NULL, sizeof s->blocked)) == 0) {
 			s->failed = NULL;
-			execve(s->argv[0], s->argv, s->env);
+			s->error = sys(__NR_execve, s->argv[0], s->argv, s->env);
 		}
 	}
-	s->error = errno;
-	_exit(status_set_up);
+	return status_set_up;
 }
 
 // confine is a thread. It puts itself under Landlock, every thread of the process under
@@ -160,19 +203,15 @@ static int execute(void *given) {
 static int confine(void *given) {
 	static char stack[16 << 10] __attribute__((aligned(16)));
 	struct server *s = given;
-	long unfiltered;
 	if (s->landlock)
-		must(syscall(SYS_landlock_restrict_self, ruleset_fd, 0), "landlock_restrict_self");
-	unfiltered = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &s->filter);
-	must(unfiltered, "seccomp");
-	if (unfiltered) // the number of a thread
-		fail(status_set_up, "put every thread under the filter", "", EBUSY);
-	s->pid = clone(execute, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, s);
-	must(s->pid, "clone");
+		must(sys(__NR_landlock_restrict_self, ruleset_fd, 0), "landlock_restrict_self");
+	if (must(sys(__NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &s->filter), "seccomp")) // the number of a thread
+		fail(status_set_up, "put every thread under the filter", "", -EBUSY);
+	s->pid = must(start_on(stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, execute, s), "clone");
 	if (s->error && s->failed)
 		fail(status_set_up, s->failed, "", s->error);
 	if (s->error)
-		fail(s->error == ENOENT ? status_not_found : status_not_started, "execute ", s->argv[0], s->error);
+		fail(s->error == -ENOENT ? status_not_found : status_not_started, "execute ", s->argv[0], s->error);
 	return 0;
 }
 
@@ -180,40 +219,39 @@ static int confine(void *given) {
 // only the server's end of them shall keep them open.
 static void start(struct server *s) {
 	static char stack[16 << 10] __attribute__((aligned(16)));
-	int null;
-	// It has this thread's memory to itself, errno among it: this one waits for its end.
-	must(clone(confine, stack + sizeof stack, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_VFORK, s), "clone");
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	must(null, "open /dev/null");
+	long null;
+	// It has this thread's memory to itself: this one waits for its end.
+	must(start_on(stack + sizeof stack, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_VFORK, confine, s), "clone");
+	null = must(sys(__NR_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC), "open /dev/null");
 	for (int fd = 0; fd < 3; fd++)
-		must(dup3(null, fd, 0), "dup3");
+		must(sys(__NR_dup3, null, fd, 0), "dup3");
 }
 
 // reap collects every process that has ended; if the server has, it ends with its status.
-static void reap(pid_t server) {
+static void reap(long server) {
 	int status;
-	pid_t pid;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+	long pid;
+	while ((pid = sys(__NR_wait4, -1, &status, WNOHANG, NULL)) > 0) {
 		if (pid == server)
-			_exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+			sys(__NR_exit_group, WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
 	}
 }
 
 int main(int argc, char **argv) {
 	struct server s = {0};
-	sigset_t all;
+	uint64_t all = ~(uint64_t)0;
+	uint64_t action[4] = {0}; // SIG_DFL, as the kernel takes it
 	char *directory;
-	s.landlock = argc > 1 && strcmp(argv[1], "-landlock") == 0;
+	s.landlock = argc > 1 && argv[1][0] == '-'; // the only option, where a path would begin with a slash
 	if (argc < s.landlock + 3)
-		fail(status_set_up, "usage: mcp-gateway-launch [-landlock] DIRECTORY PROGRAM [ARGUMENT…]", "", EINVAL);
+		fail(status_set_up, "usage: mcp-gateway-launch [-landlock] DIRECTORY PROGRAM [ARGUMENT…]", "", -EINVAL);
 	directory = argv[s.landlock + 1];
 	s.argv = argv + s.landlock + 2;
 	// What was ignored where the daemon was started is not the server's matter; and if
 	// SIGCHLD was, nobody could be waited for.
 	for (int number = 1; number < __SIGRTMIN; number++)
-		signal(number, SIG_DFL); // fails for SIGKILL and SIGSTOP
-	sigfillset(&all);
-	must(sigprocmask(SIG_BLOCK, &all, &s.blocked), "sigprocmask"); // they wait until they are asked for
+		sys(__NR_rt_sigaction, number, action, NULL, sizeof all); // fails for SIGKILL and SIGSTOP
+	must(sys(__NR_rt_sigprocmask, SIG_BLOCK, &all, &s.blocked, sizeof all), "sigprocmask"); // they wait until they are asked for
 	tie();
 	s.env = environment();
 	s.filter = filter();
@@ -221,13 +259,13 @@ int main(int argc, char **argv) {
 		close_on_exec(ruleset_fd);
 	receive();
 	// As the server's user, who must be able to be there.
-	must(chdir(directory), "enter the working directory");
+	must(sys(__NR_chdir, directory), "enter the working directory");
 	start(&s);
 	for (;;) {
-		int number = sigwaitinfo(&all, NULL); // none if it was stopped meanwhile
+		long number = sys(__NR_rt_sigtimedwait, &all, NULL, NULL, sizeof all); // none if it was stopped meanwhile
 		if (number == SIGCHLD)
 			reap(s.pid);
 		else if (number > 0) // only the daemon, or a process inside, can have sent it
-			kill(s.pid, number);
+			sys(__NR_kill, s.pid, number);
 	}
 }
