@@ -67,6 +67,12 @@ func (b *builder) complete(s *Sandbox) error {
 	if err := enter(s.process, unix.CLONE_NEWNS); err != nil {
 		return err
 	}
+	if err := pivot(b.root); err != nil {
+		return err
+	}
+	if err := b.stage.letGo(); err != nil {
+		return err
+	}
 	if err := b.mount(s.spec, proc); err != nil {
 		return err
 	}
@@ -92,11 +98,8 @@ func (b *builder) complete(s *Sandbox) error {
 	return s.limitFiles()
 }
 
-// mount makes the sandbox's file system that of the mount namespace that this thread is in.
+// mount makes all but the root of the sandbox's file system, in which this thread is.
 func (b *builder) mount(spec Spec, proc *os.File) error {
-	if err := pivot(b.root); err != nil {
-		return err
-	}
 	if err := attach(b.root, append([]tree{{file: proc, target: procPath, dir: true}}, b.trees...)); err != nil {
 		return err
 	}

@@ -245,7 +245,7 @@ func seal(tree *os.File) error {
 }
 
 // pivot makes a tree the root of this thread's mount namespace and of the processes in
-// it, and takes away all that was there before.
+// it. All that was there before comes to lie on it, until the first process takes it away.
 func pivot(root *os.File) error {
 	top, err := os.OpenFile("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -258,11 +258,7 @@ func pivot(root *os.File) error {
 	if err := unix.Fchdir(int(root.Fd())); err != nil {
 		return os.NewSyscallError("fchdir", err)
 	}
-	// The old root comes to lie on the new one (pivot_root(2), NOTES).
-	if err := unix.PivotRoot(".", "."); err != nil {
-		return os.NewSyscallError("pivot_root", err)
-	}
-	return os.NewSyscallError("umount2", unix.Unmount(".", unix.MNT_DETACH))
+	return os.NewSyscallError("pivot_root", unix.PivotRoot(".", ".")) // pivot_root(2), NOTES
 }
 
 // attach mounts all trees in the mount namespace that this thread is in. Targets

@@ -45,6 +45,11 @@ const hostname = "mcp"
 // goSize tells the word to go on, by its length, from all else that the daemon sends.
 const goSize = 2
 
+func (p *stage) letGo() error {
+	_, err := p.conn.Write(make([]byte, goSize))
+	return err
+}
+
 // waitForGo takes no other message, such as one with the streams, for that word.
 func (p *program) waitForGo() {
 	p.add("wait for the daemon", unix.SYS_READ, 0, uintptr(p.room(goSize+1)), goSize+1).returns(goSize)
@@ -82,7 +87,10 @@ func (s *Sandbox) newStage(parts *parts) (*stage, error) {
 		p.add("unshare(CLONE_NEWNET)", unix.SYS_UNSHARE, unix.CLONE_NEWNET)
 	}
 	p.add("tell of the network", unix.SYS_WRITE, 0, uintptr(p.room(1)), 1).returns(1)
-	p.waitForGo()
+	p.waitForGo() // for ids and limits, and
+	p.waitForGo() // for the root, whichever is first
+	// Here, where nothing waits for it: the kernel waits for all processors.
+	p.add("umount2", unix.SYS_UMOUNT2, p.text("."), unix.MNT_DETACH)
 	p.add("setgroups", unix.SYS_SETGROUPS, 0, 0)
 	p.setIDs(0, 0)
 	p.add("unshare(CLONE_NEWCGROUP)", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP) // its root is where the process is by now
@@ -266,8 +274,7 @@ func (s *Sandbox) settle(stage *stage) error {
 	if err := s.limit(func(resource int) bool { return resource != unix.RLIMIT_NOFILE }); err != nil {
 		return err
 	}
-	_, err := stage.conn.Write(make([]byte, goSize))
-	return err
+	return stage.letGo()
 }
 
 // limitFiles is the last of its limits. While it puts its descriptors in their places, it
