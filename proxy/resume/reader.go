@@ -27,7 +27,6 @@ func (s *Session) readLocked(of *stream, sent int) *Reader {
 		r.source = of.call.Ready()
 	}
 	of.reader = r
-	r.wake() // there may be events to send again
 	return r
 }
 
@@ -35,6 +34,7 @@ func (s *Session) readLocked(of *stream, sent int) *Reader {
 func (s *Session) listenLocked(of *stream, sent int) *Reader {
 	r := s.readLocked(of, sent)
 	r.source, r.over = s.inbox.Ready(), s.inbox.Done
+	r.wake() // who listened before may have been told of what is there
 	s.listeners = append(s.listeners, r)
 	if len(s.listeners) > maxListeners {
 		s.listeners[0].endLocked()

@@ -107,7 +107,9 @@ func (s *Session) Resume(id string, open func() (*Inbox, error)) (*Reader, error
 		return nil, ErrUnknown
 	}
 	if at.call {
-		return s.readLocked(found, at.event), nil
+		r := s.readLocked(found, at.event)
+		r.wake() // there may be events to send again
+		return r, nil
 	}
 	if err := s.openLocked(open); err != nil {
 		return nil, err

@@ -62,6 +62,9 @@ func TestResume(t *testing.T) {
 	if first.Start() != "c1-0" {
 		t.Errorf("got %s", first.Start())
 	}
+	if len(first.Woken()) > 0 {
+		t.Error("who reads a new call is woken for nothing")
+	}
 	c.say(1, 0)
 	c.say(2, 0)
 	want(t, first, "c1-1 c1-2", true)
@@ -69,6 +72,9 @@ func TestResume(t *testing.T) {
 	first.Close()
 	c.say(3, 0)
 	second := resumed(t, s, "c1-1")
+	if len(second.Woken()) != 1 {
+		t.Error("who reads again is not told that there may be something")
+	}
 	if second.Start() != "c1-1" {
 		t.Errorf("got %s", second.Start())
 	}
