@@ -184,7 +184,7 @@ func TestRoundGoesOnWithoutMessages(t *testing.T) {
 		r.asked()
 		l.Wake()
 		go func() {
-			time.Sleep(askedTogether / 2)
+			<-time.After(askedTogether / 2)
 			l.Offer(message(t, `{"jsonrpc":"2.0","id":2,"method":"roots/list"}`))
 		}()
 		if got := l.more(&r); len(got) != 1 {
