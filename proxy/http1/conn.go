@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -77,6 +78,7 @@ func (c *conn) serve() {
 			c.close()
 			return
 		}
+		runtime.Gosched() // while others run, the next request may come
 	}
 }
 

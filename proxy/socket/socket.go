@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -97,6 +98,7 @@ type reader struct {
 
 // Read waits until something is there.
 func (r *reader) Read(p []byte) (int, error) {
+	runtime.Gosched() // what was read is worked on first, and more may come meanwhile
 	r.p = p
 	defer func() { r.p = nil }()
 	if err := r.raw.Read(r.attempt); err != nil {
