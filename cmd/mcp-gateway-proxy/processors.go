@@ -20,8 +20,8 @@ type processors struct {
 
 const (
 	processorTick = 100 * time.Millisecond
-	busyShare     = 0.97 // of the time of all that are used, from which they are not enough
-	busyTicks     = 3
+	busyShare     = 0.99 // of the time of all that are used, from which they are not enough
+	busyTicks     = 5
 	sparedShare   = 0.45 // below which half of them are enough
 	sparedTicks   = 10
 )

@@ -16,10 +16,10 @@ func TestProcessorsFollowTheLoad(t *testing.T) {
 		had        []float64 // in each tick
 		want       []int     // what is used at the end of a change
 	}{
-		{"more and more", 8, 1, slices.Concat(times(3, 1), times(3, 2), times(3, 3.9), times(9, 8)), []int{2, 4, 8}},
-		{"not a power of two", 6, 4, times(9, 3.9), []int{6}},
+		{"more and more", 8, 1, slices.Concat(times(5, 1), times(5, 2), times(5, 4), times(15, 8)), []int{2, 4, 8}},
+		{"not a power of two", 6, 4, times(15, 4), []int{6}},
 		{"enough", 8, 2, times(30, 1), nil},
-		{"a burst", 8, 1, slices.Concat(times(2, 1), times(1, 0.5), times(2, 1)), nil},
+		{"a burst", 8, 1, slices.Concat(times(4, 1), times(1, 0.5), times(4, 1)), nil},
 		{"no processor of the host is free", 8, 1, times(30, 0.9), nil},
 		{"idle", 4, 4, times(40, 0), []int{2, 1}},
 		{"a pause", 2, 2, slices.Concat(times(9, 0), times(1, 1.5), times(9, 0)), nil},
