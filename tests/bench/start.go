@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/user"
@@ -127,30 +128,29 @@ func (s *starter) stop() error {
 	return errors.Join(err, s.program.stop())
 }
 
-// measure takes turns, so that what else the host does weighs on all alike.
+// measure takes turns, so that what else the host does weighs on all alike, and in another
+// order each time: what one leaves for the kernel to take down weighs on the next.
 func (s *starter) measure(ctx context.Context, n int, g *gateway) (starts, error) {
 	var forks, bwraps, sandboxes, prepared, warm, cold []time.Duration
-	bwrap, err := exec.LookPath("bwrap")
-	if err != nil {
-		bwrap = ""
+	type kind struct {
+		into  *[]time.Duration
+		start func() (time.Duration, error)
+	}
+	kinds := []kind{
+		{&forks, func() (time.Duration, error) { return command(exec.CommandContext(ctx, s.echo, "-hello")) }},
+		{&sandboxes, func() (time.Duration, error) { return s.open(ctx, newServer) }},
+		{&prepared, func() (time.Duration, error) { return s.open(ctx, preparedServer) }},
+		{&warm, func() (time.Duration, error) { return g.openSession(ctx, warmServer) }},
+		{&cold, func() (time.Duration, error) { return g.openSession(ctx, ownServer) }},
+	}
+	if bwrap, err := exec.LookPath("bwrap"); err == nil {
+		kinds = append(kinds, kind{&bwraps, func() (time.Duration, error) {
+			return command(exec.CommandContext(ctx, bwrap, "--unshare-all", "--ro-bind", filepath.Dir(s.echo), "/srv", "--proc", "/proc", "--dev", "/dev", "/srv/"+serverName, "-hello"))
+		}})
 	}
 	for range n {
-		for _, one := range []struct {
-			into  *[]time.Duration
-			start func() (time.Duration, error)
-		}{
-			{&forks, func() (time.Duration, error) { return command(exec.CommandContext(ctx, s.echo, "-hello")) }},
-			{&bwraps, func() (time.Duration, error) {
-				return command(exec.CommandContext(ctx, bwrap, "--unshare-all", "--ro-bind", filepath.Dir(s.echo), "/srv", "--proc", "/proc", "--dev", "/dev", "/srv/"+serverName, "-hello"))
-			}},
-			{&sandboxes, func() (time.Duration, error) { return s.open(ctx, newServer) }},
-			{&prepared, func() (time.Duration, error) { return s.open(ctx, preparedServer) }},
-			{&warm, func() (time.Duration, error) { return g.openSession(ctx, warmServer) }},
-			{&cold, func() (time.Duration, error) { return g.openSession(ctx, ownServer) }},
-		} {
-			if one.into == &bwraps && bwrap == "" {
-				continue
-			}
+		rand.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
+		for _, one := range kinds {
 			took, err := one.start()
 			if err != nil {
 				return starts{}, fmt.Errorf("start: %w", err)

@@ -143,7 +143,9 @@ const features = {
   },
   async progress({ call }) {
     const seen = [];
-    await call(tools.progress, { onprogress: ({ progress }) => seen.push(progress) });
+    // The second SDK tells of its own, too, when a server asks something meanwhile.
+    const tell = ({ progress, message }) => message?.startsWith('Fulfilling input required by') || seen.push(progress);
+    await call(tools.progress, { onprogress: tell });
     assert.ok(seen.length > 1 && seen.every((value, i) => i === 0 || value > seen[i - 1]), `progress: ${seen}`);
   },
   async sampling({ call }) {
