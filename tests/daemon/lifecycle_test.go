@@ -115,7 +115,8 @@ func unified() bool {
 }
 
 // TestExitNamesTheLimit has what the proxy is told of ends. The servers that reach
-// their memory's limit outlive the process that did it: the gateway must end them.
+// their memory's limit outlive the process that did it: the gateway must end them. The
+// others count first: a kernel that counts time in ticks may have none of what is shorter.
 func TestExitNamesTheLimit(t *testing.T) {
 	g := start(t, `version: "1.0"
 projects: {poor: {resources: {max_memory_mb: 64}}}
@@ -124,8 +125,8 @@ servers:
   first: {command: sh, project: poor, args: [-c, "head -c 40M /dev/zero >/tmp/much; echo full; cat"], resources: {max_memory_mb: 56}}
   second: {command: sh, project: poor, args: [-c, "dd if=/dev/zero of=/dev/null bs=40M count=1; cat"], resources: {max_memory_mb: 56}}
   crowd: {command: sh, args: [-c, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 100 & done; exit 4"], resources: {max_pids: 16}}
-  signal: {command: sh, args: [-c, "kill -SEGV $$"]}
-  status: {command: sh, args: [-c, "exit 3"]}
+  signal: {command: sh, args: [-c, "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; kill -SEGV $$"]}
+  status: {command: sh, args: [-c, "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; exit 3"]}
 `)
 	p := g.connect(t, proxyUID)
 	tests := []struct {
