@@ -109,14 +109,14 @@ func TestBadServer(t *testing.T) {
 				t.Errorf("got status %d, code %d, %q; want %d, %d, %q…", a.status, code, text, http.StatusOK, mcp.CodeInternal, tt.want)
 			}
 			if tt.goes {
-				eventually(t, "the sandbox is gone", func() bool { return len(processesOf(i.uid, 1)) == 0 })
+				g.gone(t, i)
 				if again := s.call(t, "echo", `{}`); again.status != http.StatusOK || !bytes.Contains(again.message, []byte(`"result"`)) {
 					t.Errorf("in a session whose server was gone: got %d %s, want another's answer", again.status, again.message)
 				}
 				i = g.only(t, tt.server)
 			}
 			s.end(t)
-			eventually(t, "the sandbox is gone", func() bool { return len(processesOf(i.uid, 1)) == 0 })
+			g.gone(t, i)
 		})
 	}
 	g.checkWell(t)
@@ -189,7 +189,7 @@ func TestLeftChildren(t *testing.T) {
 		t.Fatalf("processes of the sandbox: got %d, want %d", got, want)
 	}
 	s.end(t)
-	eventually(t, "every process of the sandbox is gone", func() bool { return len(processesOf(i.uid, 1)) == 0 })
+	g.gone(t, i)
 
 	// The same when the server ends by itself.
 	s = g.open(t, "bad")
@@ -197,7 +197,7 @@ func TestLeftChildren(t *testing.T) {
 	s.ask(t, "fork", map[string]int{"n": 5})
 	s.call(t, "exit", `{"n":0}`).rpcError(t, "1")
 	s.id = ""
-	eventually(t, "every process of the sandbox is gone", func() bool { return len(processesOf(i.uid, 1)) == 0 })
+	g.gone(t, i)
 	g.checkWell(t)
 }
 

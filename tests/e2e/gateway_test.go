@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -259,6 +260,14 @@ func (g *gateway) only(t *testing.T, server string) instance {
 		t.Fatalf("sandboxes of %q: got %v, want one", server, found)
 	}
 	return found[0]
+}
+
+// gone waits until no process of a sandbox is left, and then until the gateway has
+// done with it: it is listed until its cgroup and its mounts are removed.
+func (g *gateway) gone(t *testing.T, i instance) {
+	t.Helper()
+	eventually(t, "every process of the sandbox is gone", func() bool { return len(processesOf(i.uid, 1)) == 0 })
+	eventually(t, "the sandbox is listed no more", func() bool { return !slices.Contains(g.instances(t, i.server), i) })
 }
 
 // folder makes a folder of the test's that the gateway's users can pass through.

@@ -72,7 +72,7 @@ func TestForkBomb(t *testing.T) {
 	}
 	g.checkWell(t)
 	s.end(t)
-	eventually(t, "every process of the sandbox is gone", func() bool { return len(processesOf(i.uid, 1)) == 0 })
+	g.gone(t, i)
 }
 
 // TestProjectCeiling has two servers of a project, each within its own limit,

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -416,9 +415,7 @@ func TestSessionOfAChangedServer(t *testing.T) {
 	if got := <-slow; !strings.Contains(got, "slept 2s") {
 		t.Errorf("the call in flight: got %s", got)
 	}
-	eventually(t, "the old process is gone", func() bool {
-		return !slices.ContainsFunc(g.instances(t, "test"), func(i instance) bool { return i.launcher == old.launcher })
-	})
+	g.gone(t, old)
 }
 
 // calls is how many tool calls a session's server has seen.
