@@ -112,6 +112,7 @@ func run(path, state string, wanted addresses, logging func(policy.Logging), log
 // serve runs the actors; the first that ends stops the others. The link to the daemon goes
 // last: instances are stopped over it.
 func serve(signalled context.Context, p *proxy.Proxy, link *peer.Link, clients proxy.Listeners, own listeners, manager *service) error {
+	processors := newProcessors()
 	ctx, cancel := context.WithCancelCause(signalled)
 	defer cancel(nil)
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
@@ -141,7 +142,7 @@ func serve(signalled context.Context, p *proxy.Proxy, link *peer.Link, clients p
 	start(&actors, func() error { return p.CheckHealth(ctx) })
 	start(&actors, func() error { return p.ServeAdmin(ctx, own.admin...) })
 	start(&actors, func() error { return p.ServeOperator(ctx, own.operator...) })
-	start(&actors, func() error { return fitProcessors(ctx, processorTick) })
+	start(&actors, func() error { return processors.run(ctx, processorTick) })
 	start(&actors, func() error { return manager.announce(ctx, p) })
 	start(&actors, func() error { return manager.watch(ctx, p) })
 	stopping := context.AfterFunc(ctx, func() { manager.tell(daemon.SdNotifyStopping) })

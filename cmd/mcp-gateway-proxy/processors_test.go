@@ -60,7 +60,7 @@ func TestProcessesUseOneProcessorAtFirst(t *testing.T) {
 	t.Setenv("GOMAXPROCS", "")
 	ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer stop()
-	if err := fitProcessors(ctx, time.Hour); err != nil {
+	if err := newProcessors().run(ctx, time.Hour); err != nil {
 		t.Error(err)
 	}
 	if got := runtime.GOMAXPROCS(0); got != 1 {
@@ -74,7 +74,7 @@ func TestProcessorsOfTheEnvironmentStay(t *testing.T) {
 	t.Setenv("GOMAXPROCS", "4")
 	ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer stop()
-	if err := fitProcessors(ctx, time.Millisecond); err != nil {
+	if err := newProcessors().run(ctx, time.Millisecond); err != nil {
 		t.Error(err)
 	}
 	if got := runtime.GOMAXPROCS(0); got != 4 {

@@ -46,7 +46,8 @@ type Conn struct {
 	begun    chan struct{}
 	log      *slog.Logger
 	secret   *redactor.Redactor
-	files    control.Opened
+	files    control.Opened // but its Stdin, which is
+	input    *socket.Writer
 	exit     <-chan control.Exit
 	outbox   *outbox
 	long     *long
@@ -94,12 +95,17 @@ func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role
 	if err != nil {
 		return nil, err
 	}
+	input, err := socket.NewWriter(opened.Stdin)
+	if err != nil {
+		return nil, err
+	}
 	c := &Conn{
 		secret:   secret,
 		role:     as,
 		begun:    make(chan struct{}),
 		log:      log.With("server", spec.Server, "project", spec.Project, "sandbox", opened.Sandbox),
 		files:    opened,
+		input:    input,
 		exit:     exit,
 		outbox:   newOutbox(),
 		ending:   make(chan struct{}),
@@ -114,7 +120,7 @@ func newConn(opened control.Opened, exit <-chan control.Exit, spec Spec, as role
 	c.settings.Store(&spec)
 	c.long = &long{all: longs, conn: c, most: int64(spec.MaxMessageBytes)}
 	c.alarm.timer = time.AfterFunc(math.MaxInt64, c.expire)
-	c.outbox.try, c.outbox.broken = trier(opened.Stdin), c.closedInput
+	c.outbox.try, c.outbox.broken = input.Try, c.closedInput
 	if as.mode != untouched {
 		close(c.begun)
 	}
@@ -211,7 +217,7 @@ func (c *Conn) run(opener Opener, network Network) {
 	// The sandbox is gone and so its standard error has ended; the deadline is
 	// for a daemon that could not stop it.
 	expire(c.files.Stderr, time.Now().Add(exitWait))
-	c.files.Stdin.Close()
+	c.input.Close()
 	c.files.Stdout.Close()
 	helpers.Wait()
 	c.files.Stderr.Close()

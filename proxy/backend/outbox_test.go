@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mcpgateway/proxy/mcp"
+	"mcpgateway/proxy/socket"
 )
 
 // written gives a Conn that nothing reads from, whose writer runs, and the server's end of
@@ -34,16 +35,16 @@ func written(t *testing.T) (conn *Conn, far *os.File) {
 	}
 	conn = &Conn{outbox: newOutbox(), asking: make(chan []byte)}
 	conn.settings.Store(&Spec{Server: "s"})
-	conn.files.Stdin, conn.files.Stdout = near, near
-	conn.outbox.try, conn.outbox.broken = trier(near), conn.closedInput
-	if conn.outbox.try == nil {
-		t.Fatal("got a socket that can't be tried")
+	if conn.input, err = socket.NewWriter(near); err != nil {
+		t.Fatal(err)
 	}
+	conn.files.Stdout = near
+	conn.outbox.try, conn.outbox.broken = conn.input.Try, conn.closedInput
 	var writing sync.WaitGroup
 	writing.Go(func() { conn.write(context.Background(), nil) })
 	t.Cleanup(func() {
 		conn.outbox.close(errShutdown)
-		near.Close()
+		conn.input.Close()
 		far.Close()
 		writing.Wait()
 	})

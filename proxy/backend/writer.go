@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"mcpgateway/proxy/socket"
 	"mcpgateway/runtime/control"
 )
 
@@ -74,7 +70,7 @@ func (w *writer) put() bool {
 		return true
 	}
 	for lines := w.outbox.take(); lines != nil; lines = w.outbox.take() {
-		if _, err := w.files.Stdin.Write(lines); err != nil {
+		if _, err := w.input.Write(lines); err != nil {
 			w.closedInput()
 			return false
 		}
@@ -82,32 +78,6 @@ func (w *writer) put() bool {
 	}
 	w.outbox.release()
 	return true
-}
-
-// trier returns what writes as much to a file as it takes at once; nil if the file can't
-// say that.
-func trier(file *os.File) func(lines []byte) (int, error) {
-	raw := socket.Of(file)
-	if raw == nil {
-		return nil
-	}
-	var lines []byte
-	var n int
-	var err error
-	write := func(fd uintptr) bool { // made once: each would be an allocation
-		if n, err = socket.Write(fd, lines); errors.Is(err, unix.EAGAIN) {
-			err = nil // the rest is the writer's
-		}
-		return true
-	}
-	return func(l []byte) (int, error) { // one at a time: see outbox.writing
-		lines = l
-		defer func() { lines = nil }()
-		if err := raw.Write(write); err != nil {
-			return 0, err
-		}
-		return n, err
-	}
 }
 
 // closedInput takes no more for a server that does not read. It may still be

@@ -2,7 +2,8 @@
 // connections and of pipes, without telling Go's scheduler. Packages os and net do tell it,
 // so that other goroutines have the processor if a system call takes long; and each time that
 // a process had nothing to do before, this wakes a thread that watches over the call, which
-// costs more than the call itself.
+// costs more than the call itself. Nor does a process have to sleep at once when it has nothing
+// to do (Poller).
 //
 // Runs in: proxy.
 package socket
@@ -28,8 +29,11 @@ func Read(fd uintptr, p []byte) (n int, err error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if n, err = call(unix.SYS_READ, fd, p); n == 0 && err == nil {
-		err = io.EOF
+	if n, err = call(unix.SYS_READ, fd, p); err == nil {
+		somethingRead()
+		if n == 0 {
+			err = io.EOF
+		}
 	}
 	return n, err
 }
@@ -57,9 +61,9 @@ func call(trap, fd uintptr, p []byte) (n int, err error) {
 	}
 }
 
-// Of returns the connection of a file by which it can be read and written so; nil if there is
-// none, since the file waits.
-func Of(file *os.File) syscall.RawConn {
+// of returns the connection of a file by which it can be read so; nil if there is none, since
+// the file waits.
+func of(file *os.File) syscall.RawConn {
 	raw, err := file.SyscallConn()
 	if err != nil {
 		return nil
@@ -76,7 +80,7 @@ func Of(file *os.File) syscall.RawConn {
 
 // Reader reads a file as its own Read does. It is for one goroutine.
 func Reader(file *os.File) io.Reader {
-	raw := Of(file)
+	raw := of(file)
 	if raw == nil {
 		return file
 	}
