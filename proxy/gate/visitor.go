@@ -47,20 +47,27 @@ func (g *Gate) visit(caller *policy.Identity, scope policy.Scope) (*visitor, err
 	if v := slot.Load(); v != nil && v.scope == scope && same(&v.caller, caller) {
 		return v, nil
 	}
-	scope = policy.Scope{Server: strings.Clone(scope.Server), Project: strings.Clone(scope.Project)} // and nothing else of the request
-	names, always, err := g.resolve(caller, scope)
-	if err != nil {
-		return nil, err
+	v, always, err := g.meet(*caller, scope)
+	if always && err == nil {
+		slot.Store(v)
 	}
-	v := &visitor{caller: *caller, scope: scope, names: names}
+	return v, err
+}
+
+// meet is visit for who has not come before, whose identity it keeps. It says also whether
+// the answer is the same at every time.
+func (g *Gate) meet(caller policy.Identity, scope policy.Scope) (v *visitor, always bool, err error) {
+	scope = policy.Scope{Server: strings.Clone(scope.Server), Project: strings.Clone(scope.Project)} // and nothing else of the request
+	names, always, err := g.resolve(&caller, scope)
+	if err != nil {
+		return nil, false, err
+	}
+	v = &visitor{caller: caller, scope: scope, names: names}
 	owner := fleet.Owner{Subject: caller.Subject}
 	v.lists = sync.OnceValue(func() string { return g.remembered(&v.caller, owner) })
 	v.guard = g.guard(&v.caller, scope)
 	v.server = v.at(owner, v.lists)
-	if always {
-		slot.Store(v)
-	}
-	return v, nil
+	return v, always, nil
 }
 
 // at is what a visitor's address means for an owner: a server, or the catalogue of all that

@@ -64,7 +64,7 @@ func (c *conn) serve() {
 			return
 		}
 		ctx, cancel := context.WithCancel(c.ctx)
-		r := new(http.Request).WithContext(ctx)
+		r := blank.WithContext(ctx) // a copy
 		if head == 0 || !parse(string(c.in[c.start:c.start+head-len("\r\n")]), r) {
 			cancel()
 			c.pass()
@@ -81,6 +81,8 @@ func (c *conn) serve() {
 		runtime.Gosched() // while others run, the next request may come
 	}
 }
+
+var blank http.Request
 
 var (
 	errUnused  = errors.New("nothing has come")

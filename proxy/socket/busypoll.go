@@ -2,12 +2,15 @@ package socket
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -19,6 +22,11 @@ type Poller struct {
 	fd   []unix.PollFd // it alone
 	none unix.Timespec
 	odds odds
+
+	// An eventfd(2) that each write makes an event of, which the runtime takes last.
+	own     syscall.RawConn
+	last    func(fd uintptr) (done bool)
+	written bool
 }
 
 const (
@@ -35,29 +43,47 @@ const (
 // FindPoller finds the runtime's poller. It must be called before the process has another
 // epoll instance.
 func FindPoller() (*Poller, error) {
-	r, w, err := os.Pipe() // which the runtime waits for, and so it has one
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
-		return nil, err
+		return nil, os.NewSyscallError("eventfd", err)
 	}
-	defer r.Close()
-	defer w.Close()
+	file := os.NewFile(uintptr(fd), "eventfd") // which the runtime waits for, and so it has a poller
+	p := &Poller{odds: 1}
+	if p.own, err = file.SyscallConn(); err == nil {
+		err = p.find()
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	one := binary.NativeEndian.AppendUint64(nil, 1)
+	p.last = func(fd uintptr) bool {
+		if p.written {
+			return true
+		}
+		_, err := Write(fd, one)
+		p.written = true
+		return err != nil
+	}
+	return p, nil
+}
+
+func (p *Poller) find() error {
 	const folder = "/proc/self/fd"
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var found []int32
 	for _, entry := range entries {
 		kind, err := os.Readlink(filepath.Join(folder, entry.Name()))
 		fd, notFD := strconv.ParseInt(entry.Name(), 10, 32)
 		if err == nil && notFD == nil && kind == "anon_inode:[eventpoll]" {
-			found = append(found, int32(fd))
+			p.fd = append(p.fd, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 		}
 	}
-	if len(found) != 1 {
-		return nil, fmt.Errorf("%s has %d epoll instances, want the runtime's alone", folder, len(found))
+	if len(p.fd) != 1 {
+		return fmt.Errorf("%s has %d epoll instances, want the runtime's alone", folder, len(p.fd))
 	}
-	return &Poller{fd: []unix.PollFd{{Fd: found[0], Events: unix.POLLIN}}, odds: 1}, nil
+	return nil
 }
 
 // BusyPoll keeps the process from sleeping for a moment each time that something was read,
@@ -65,16 +91,15 @@ func FindPoller() (*Poller, error) {
 // beside it; where nothing comes so soon, it is soon done without.
 func (p *Poller) BusyPoll(ctx context.Context) {
 	defer context.AfterFunc(ctx, somethingRead)()
-	for i := 0; ; i++ {
-		waits.Store(true)
-		if ctx.Err() != nil {
-			waits.Store(false)
-			return
-		}
-		<-wake
+	for i := 0; ctx.Err() == nil; i++ {
+		before := reads.Load()
 		if p.odds.worth(i) {
 			runtime.Gosched() // what was read is worked on first
 			p.odds.note(p.look())
+		}
+		waits.Store(true)
+		if reads.Load() == before || !waits.CompareAndSwap(true, false) {
+			<-wake
 		}
 	}
 }
@@ -82,17 +107,28 @@ func (p *Poller) BusyPoll(ctx context.Context) {
 // look looks until there is something for the runtime to find, and reports whether that was
 // in time.
 func (p *Poller) look() (found bool) {
+	stale := true                                                        // what is there at first may be what was read already
 	for spent := time.Duration(0); spent < patience; runtime.Gosched() { // others have their turn
 		begun := time.Now()
 		found = p.ready()
 		took := time.Since(begun) // longer if the kernel let others have the processor
 		spent += took
 		busy.Add(int64(took))
-		if found {
+		if found && (!stale || p.read()) {
 			return spent < patience
 		}
+		stale = false
 	}
 	return false
+}
+
+// read has the runtime take all that there is, and reports whether something was read then.
+func (p *Poller) read() bool {
+	before := reads.Load()
+	p.written = false
+	_ = p.own.Read(p.last) // it is never closed
+	runtime.Gosched()
+	return reads.Load() != before
 }
 
 // ready leaves to the runtime what there is: an epoll instance can be polled itself.
@@ -116,6 +152,7 @@ func (o *odds) note(found bool) {
 }
 
 var (
+	reads atomic.Uint64
 	waits atomic.Bool // BusyPoll does, for something to be read
 	wake  = make(chan struct{}, 1)
 	busy  atomic.Int64 // in ns
@@ -123,11 +160,9 @@ var (
 
 // somethingRead is told by whoever read something.
 func somethingRead() {
+	reads.Add(1)
 	if waits.Load() && waits.CompareAndSwap(true, false) {
-		select {
-		case wake <- struct{}{}:
-		default: // one is left of a BusyPoll that has ended
-		}
+		wake <- struct{}{}
 	}
 }
 
