@@ -36,7 +36,7 @@ const firstPolicyWait = 10 * time.Second
 // gcPercent is how much Go's heap may grow, in percent, before garbage is collected. What
 // lives is a few MB, and at the usual 100 collecting is a tenth of a call's time; more than
 // this saves next to nothing.
-const gcPercent = 200
+const gcPercent = 150
 
 func main() {
 	path := flag.String("control", "/run/mcp-gateway/control.sock", "path of the daemon's control `socket`")

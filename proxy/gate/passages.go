@@ -65,8 +65,11 @@ func (l *lasting) end() {
 // Take returns what has come.
 func (l *lasting) Take() []mcp.Message {
 	l.mu.Lock()
-	messages := append(l.left, l.Call.Take()...)
-	l.left = nil
+	messages := l.Call.Take()
+	if len(l.left) > 0 {
+		messages = append(l.left, messages...)
+		l.left = nil
+	}
 	l.mu.Unlock()
 	if answered(messages) {
 		l.leave()

@@ -55,6 +55,7 @@ type stream struct {
 	number   int
 	call     link.Call // nil: what relates to no call
 	events   []Event   // oldest first
+	first    [1]Event  // room for what most calls have
 	bytes    int
 	last     int // number of the last event
 	finished bool
@@ -123,6 +124,7 @@ func (s *Session) Resume(id string, open func() (*Inbox, error)) (*Reader, error
 func (s *Session) addLocked(call link.Call) *stream {
 	s.last++
 	added := &stream{number: s.last, call: call}
+	added.events = added.first[:0]
 	s.streams = append(s.streams, added)
 	return added
 }
