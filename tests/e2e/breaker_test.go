@@ -25,9 +25,7 @@ func TestCircuitBreaker(t *testing.T) {
 		!strings.HasPrefix(text, `server "frail" is left alone for a while because it failed again and again: server "frail" exited with status 7`) {
 		t.Errorf("got status %d, Retry-After %q, %q", refused.status, refused.header.Get("Retry-After"), text)
 	}
-	if got := len(g.instances(t, "frail")); got != 0 {
-		t.Errorf("got %d instances, want none while the breaker is open", got)
-	}
+	eventually(t, "none is left, and none was started", func() bool { return len(g.instances(t, "frail")) == 0 })
 	g.checkWell(t)
 	eventually(t, "the server is tried again", func() bool { return g.at("frail").open(t).status == http.StatusOK })
 	if got, want := g.open(t, "frail").ask(t, "echo", struct{}{}), "{}"; got != want {
