@@ -19,7 +19,7 @@ import (
 
 // Poller is the epoll(7) instance by which the runtime waits for descriptors.
 type Poller struct {
-	fd   []unix.PollFd // it alone
+	fd   unix.PollFd
 	none unix.Timespec
 	odds odds
 
@@ -49,8 +49,9 @@ func FindPoller() (*Poller, error) {
 	}
 	file := os.NewFile(uintptr(fd), "eventfd") // which the runtime waits for, and so it has a poller
 	p := &Poller{odds: 1}
-	if p.own, err = file.SyscallConn(); err == nil {
-		err = p.find()
+	p.own, err = file.SyscallConn()
+	if err == nil {
+		p.fd, err = runtimePoller()
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
@@ -67,23 +68,25 @@ func FindPoller() (*Poller, error) {
 	return p, nil
 }
 
-func (p *Poller) find() error {
+// runtimePoller is the one epoll instance that the process has.
+func runtimePoller() (unix.PollFd, error) {
 	const folder = "/proc/self/fd"
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return err
+		return unix.PollFd{}, err
 	}
+	var found []unix.PollFd
 	for _, entry := range entries {
 		kind, err := os.Readlink(filepath.Join(folder, entry.Name()))
 		fd, notFD := strconv.ParseInt(entry.Name(), 10, 32)
 		if err == nil && notFD == nil && kind == "anon_inode:[eventpoll]" {
-			p.fd = append(p.fd, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+			found = append(found, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 		}
 	}
-	if len(p.fd) != 1 {
-		return fmt.Errorf("%s has %d epoll instances, want the runtime's alone", folder, len(p.fd))
+	if len(found) != 1 {
+		return unix.PollFd{}, fmt.Errorf("%s has %d epoll instances, want the runtime's alone", folder, len(found))
 	}
-	return nil
+	return found[0], nil
 }
 
 // BusyPoll keeps the process from sleeping for a moment each time that something was read,
@@ -107,8 +110,8 @@ func (p *Poller) BusyPoll(ctx context.Context) {
 // look looks until there is something for the runtime to find, and reports whether that was
 // in time.
 func (p *Poller) look() (found bool) {
-	stale := true                                                        // what is there at first may be what was read already
-	for spent := time.Duration(0); spent < patience; runtime.Gosched() { // others have their turn
+	stale := true // what is there at first may be of what was read already
+	for spent := time.Duration(0); spent < patience; {
 		begun := time.Now()
 		found = p.ready()
 		took := time.Since(begun) // longer if the kernel let others have the processor
@@ -118,6 +121,7 @@ func (p *Poller) look() (found bool) {
 			return spent < patience
 		}
 		stale = false
+		runtime.Gosched() // others have their turn
 	}
 	return false
 }
@@ -133,7 +137,7 @@ func (p *Poller) read() bool {
 
 // ready leaves to the runtime what there is: an epoll instance can be polled itself.
 func (p *Poller) ready() bool {
-	n, _, _ := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p.fd[0])), 1, uintptr(unsafe.Pointer(&p.none)), 0, 0, 0)
+	n, _, _ := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p.fd)), 1, uintptr(unsafe.Pointer(&p.none)), 0, 0, 0)
 	return n == 1 // and not -1, an error
 }
 

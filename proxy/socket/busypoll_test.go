@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func runtimePoller(t *testing.T) *Poller {
+func foundPoller(t *testing.T) *Poller {
 	t.Helper()
 	p, err := FindPoller()
 	if err != nil {
@@ -22,7 +22,7 @@ func runtimePoller(t *testing.T) *Poller {
 
 // With another epoll instance, nobody knows which is the runtime's.
 func TestFindPoller(t *testing.T) {
-	runtimePoller(t)
+	foundPoller(t)
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +37,7 @@ func TestFindPoller(t *testing.T) {
 func TestLook(t *testing.T) {
 	before := runtime.GOMAXPROCS(1)
 	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
-	p := runtimePoller(t)
+	p := foundPoller(t)
 	near, far := files(t, unix.SOCK_NONBLOCK)
 	read, reading := make(chan error), make(chan struct{})
 	go func() {
@@ -116,7 +116,7 @@ func TestOdds(t *testing.T) {
 
 // It ends, whatever was read before and is read while it does.
 func TestBusyPollEnds(t *testing.T) {
-	p := runtimePoller(t)
+	p := foundPoller(t)
 	for range 100 {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})

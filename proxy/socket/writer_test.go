@@ -91,10 +91,10 @@ func TestWriterToNobody(t *testing.T) {
 // Nobody is woken by what the other end does but a Write that waits.
 func TestWriterIsNotWatched(t *testing.T) {
 	near, far := files(t, unix.SOCK_NONBLOCK)
-	p := runtimePoller(t)
+	p := foundPoller(t)
 	watched := func(fd uintptr) bool {
 		t.Helper()
-		list, err := os.ReadFile(fmt.Sprint("/proc/self/fdinfo/", p.fd[0].Fd)) // proc_pid_fdinfo(5)
+		list, err := os.ReadFile(fmt.Sprint("/proc/self/fdinfo/", p.fd.Fd)) // proc_pid_fdinfo(5)
 		if err != nil {
 			t.Fatal(err)
 		}
