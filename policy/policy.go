@@ -159,7 +159,7 @@ type DeniedError struct {
 func (e *DeniedError) Error() string { return fmt.Sprintf("%s may not use %s", e.Subject, e.Scope) }
 
 // Authorize returns nil if id may use server, a *DeniedError if not.
-func (p *Policy) Authorize(id Identity, server string) error {
+func (p *Policy) Authorize(id *Identity, server string) error {
 	s, known := p.Servers[server]
 	allowed := func(names []string, name string) bool { return len(names) == 0 || slices.Contains(names, name) }
 	if known && id.Subject != "" && allowed(id.Servers, server) && allowed(id.Projects, s.Project) {
@@ -170,7 +170,7 @@ func (p *Policy) Authorize(id Identity, server string) error {
 
 // Resolve returns the servers of a scope that id may use, sorted. A *DeniedError
 // says that there is none.
-func (p *Policy) Resolve(id Identity, s Scope) ([]string, error) {
+func (p *Policy) Resolve(id *Identity, s Scope) ([]string, error) {
 	if s.Server != "" {
 		return []string{s.Server}, p.Authorize(id, s.Server)
 	}

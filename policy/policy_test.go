@@ -10,20 +10,20 @@ func TestAuthorize(t *testing.T) {
 	p := &Policy{Servers: map[string]Server{"a": {Project: "alpha"}, "b": {Project: "beta"}}}
 	tests := []struct {
 		name   string
-		id     Identity
+		id     *Identity
 		server string
 		want   bool
 	}{
-		{"any server", Identity{Subject: "key:1"}, "a", true},
-		{"named server", Identity{Subject: "key:1", Servers: []string{"b", "a"}}, "a", true},
-		{"other server", Identity{Subject: "key:1", Servers: []string{"b"}}, "a", false},
-		{"named project", Identity{Subject: "key:1", Projects: []string{"beta", "alpha"}}, "a", true},
-		{"other project", Identity{Subject: "key:1", Projects: []string{"beta"}}, "a", false},
-		{"named server of another project", Identity{Subject: "key:1", Servers: []string{"a"}, Projects: []string{"beta"}}, "a", false},
-		{"unknown server", Identity{Subject: "key:1"}, "c", false},
-		{"unknown server by name", Identity{Subject: "key:1", Servers: []string{"c"}}, "c", false},
-		{"nobody", Identity{}, "a", false},
-		{"nobody by name", Identity{Servers: []string{"a"}}, "a", false},
+		{"any server", &Identity{Subject: "key:1"}, "a", true},
+		{"named server", &Identity{Subject: "key:1", Servers: []string{"b", "a"}}, "a", true},
+		{"other server", &Identity{Subject: "key:1", Servers: []string{"b"}}, "a", false},
+		{"named project", &Identity{Subject: "key:1", Projects: []string{"beta", "alpha"}}, "a", true},
+		{"other project", &Identity{Subject: "key:1", Projects: []string{"beta"}}, "a", false},
+		{"named server of another project", &Identity{Subject: "key:1", Servers: []string{"a"}, Projects: []string{"beta"}}, "a", false},
+		{"unknown server", &Identity{Subject: "key:1"}, "c", false},
+		{"unknown server by name", &Identity{Subject: "key:1", Servers: []string{"c"}}, "c", false},
+		{"nobody", &Identity{}, "a", false},
+		{"nobody by name", &Identity{Servers: []string{"a"}}, "a", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -36,7 +36,7 @@ func configure(t *testing.T, content string) (file string) {
 }
 
 // letIn asks a gateway of the configuration and state.
-func letIn(t *testing.T, file, state, token string) (policy.Identity, error) {
+func letIn(t *testing.T, file, state, token string) (*policy.Identity, error) {
 	t.Helper()
 	cfg, _, err := config.Load(file, os.LookupEnv)
 	if err != nil {

@@ -85,14 +85,14 @@ type APIKeys struct {
 // apiKey is a key and whose it is.
 type apiKey struct {
 	hash   [sha256.Size]byte
-	holder policy.Identity
+	holder *policy.Identity
 }
 
 // NewAPIKeys returns the keys to check against. With none, everybody is refused.
 func NewAPIKeys(keys []policy.Key) *APIKeys {
 	byID := make(map[string]apiKey, len(keys))
 	for _, key := range keys {
-		byID[key.ID] = apiKey{key.Hash, policy.Identity{
+		byID[key.ID] = apiKey{key.Hash, &policy.Identity{
 			Subject: "key:" + key.ID, Name: key.Name, Method: policy.MethodAPIKey,
 			Servers: key.Servers, Projects: key.Projects, Key: key.Name, Expires: key.Expires,
 		}}
@@ -102,19 +102,19 @@ func NewAPIKeys(keys []policy.Key) *APIKeys {
 
 // identify returns whose key a text is. Its errors are *Error. They do not tell an
 // unknown key from a wrong secret.
-func (k *APIKeys) identify(text string) (policy.Identity, error) {
+func (k *APIKeys) identify(text string) (*policy.Identity, error) {
 	id, secret, err := ParseAPIKey(text)
 	if err != nil {
-		return policy.Identity{}, err
+		return nil, err
 	}
 	// An unknown id is compared with the zero key: it costs the same hash.
 	key, known := k.byID[id]
 	matched := matches(key.hash, secret)
-	switch expires := key.holder.Expires; {
-	case !known || !matched:
-		return policy.Identity{}, invalid(badKey)
-	case !expires.IsZero() && !k.now().Before(expires):
-		return policy.Identity{}, &Error{Kind: Expired, Text: "the API key has expired"}
+	if !known || !matched {
+		return nil, invalid(badKey)
+	}
+	if expires := key.holder.Expires; !expires.IsZero() && !k.now().Before(expires) {
+		return nil, &Error{Kind: Expired, Text: "the API key has expired"}
 	}
 	return key.holder, nil
 }

@@ -129,8 +129,9 @@ func listenerOf(transport string) string {
 	return "http"
 }
 
-// Authenticate returns who sent a request. Its errors are *Error.
-func (a *Authenticator) Authenticate(ctx context.Context, r Request) (policy.Identity, error) {
+// Authenticate returns who sent a request: nobody may change that, for it may be the same
+// for many. Its errors are *Error.
+func (a *Authenticator) Authenticate(ctx context.Context, r Request) (*policy.Identity, error) {
 	identity, err := a.authenticate(ctx, r)
 	if err == nil {
 		return identity, nil
@@ -141,17 +142,17 @@ func (a *Authenticator) Authenticate(ctx context.Context, r Request) (policy.Ide
 			e = throttled(wait)
 		}
 	}
-	return policy.Identity{}, e
+	return nil, e
 }
 
-func (a *Authenticator) authenticate(ctx context.Context, r Request) (policy.Identity, error) {
+func (a *Authenticator) authenticate(ctx context.Context, r Request) (*policy.Identity, error) {
 	sent, err := credentialOf(r.Header)
 	if err != nil {
-		return policy.Identity{}, err
+		return nil, err
 	}
 	methods := a.policy.Methods[r.Transport]
 	if err := sent.takenBy(methods); err != nil {
-		return policy.Identity{}, err
+		return nil, err
 	}
 	for _, method := range methods {
 		switch {
@@ -163,7 +164,7 @@ func (a *Authenticator) authenticate(ctx context.Context, r Request) (policy.Ide
 			return a.token(ctx, sent.text, r)
 		}
 	}
-	return policy.Identity{}, &Error{Kind: NoCredential, Text: wanted(methods)}
+	return nil, &Error{Kind: NoCredential, Text: wanted(methods)}
 }
 
 // Shown reports whether a request brought a credential, be it good or not: one without
@@ -200,7 +201,7 @@ func wanted(methods []policy.Method) string {
 // Scopes returns nil if an identity has the scopes that something asks for, or has no
 // use for any: API keys and certificates have no scopes, their servers and projects
 // bound them. Else it returns an *Error that says which are needed.
-func (a *Authenticator) Scopes(identity policy.Identity, extra []string) error {
+func (a *Authenticator) Scopes(identity *policy.Identity, extra []string) error {
 	if !identity.Method.TakesTokens() || len(extra) == 0 {
 		return nil
 	}

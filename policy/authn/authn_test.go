@@ -44,7 +44,7 @@ func newAuthenticator(t testing.TB, p policy.Authentication, keys []policy.Key, 
 
 func bearer(text string) http.Header { return http.Header{"Authorization": {"Bearer " + text}} }
 
-func ask(t testing.TB, a *authn.Authenticator, r authn.Request) (policy.Identity, authn.Kind) {
+func ask(t testing.TB, a *authn.Authenticator, r authn.Request) (*policy.Identity, authn.Kind) {
 	t.Helper()
 	r.Transport = "http"
 	id, err := a.Authenticate(t.Context(), r)
@@ -53,7 +53,7 @@ func ask(t testing.TB, a *authn.Authenticator, r authn.Request) (policy.Identity
 		t.Fatalf("got error %T %v, want *authn.Error", err, err)
 	}
 	if err != nil {
-		return id, e.Kind
+		return &policy.Identity{}, e.Kind
 	}
 	return id, good
 }
@@ -402,19 +402,19 @@ func TestScopesOfAServer(t *testing.T) {
 	t.Parallel()
 	state, _ := newState(t)
 	a := newAuthenticator(t, policy.Authentication{}, nil, state)
-	token := policy.Identity{Subject: "jwt:i|s", Method: policy.MethodOIDC, Scopes: []string{"mcp", "files"}}
+	token := &policy.Identity{Subject: "jwt:i|s", Method: policy.MethodOIDC, Scopes: []string{"mcp", "files"}}
 	for _, tt := range []struct {
 		name  string
-		id    policy.Identity
+		id    *policy.Identity
 		needs []string
 		want  bool
 	}{
 		{"has them", token, []string{"files", "mcp"}, true},
 		{"needs none", token, nil, true},
 		{"lacks one", token, []string{"files", "mail"}, false},
-		{"has none", policy.Identity{Method: policy.MethodJWT}, []string{"files"}, false},
-		{"API key", policy.Identity{Method: policy.MethodAPIKey}, []string{"files"}, true},
-		{"certificate", policy.Identity{Method: policy.MethodMTLS}, []string{"files"}, true},
+		{"has none", &policy.Identity{Method: policy.MethodJWT}, []string{"files"}, false},
+		{"API key", &policy.Identity{Method: policy.MethodAPIKey}, []string{"files"}, true},
+		{"certificate", &policy.Identity{Method: policy.MethodMTLS}, []string{"files"}, true},
 	} {
 		err := a.Scopes(tt.id, tt.needs)
 		var e *authn.Error

@@ -19,28 +19,28 @@ func hasCertificate(state *tls.ConnectionState) bool {
 
 // certificate judges a client certificate again, whose signatures the handshake has
 // verified: long after that it may have ended, or been revoked.
-func (a *Authenticator) certificate(r Request) (policy.Identity, error) {
+func (a *Authenticator) certificate(r Request) (*policy.Identity, error) {
 	anchors := a.anchors[r.Transport]
 	if anchors == nil || !r.TLS.HandshakeComplete {
-		return policy.Identity{}, invalid("the client certificate was not verified")
+		return nil, invalid("the client certificate was not verified")
 	}
 	if err := anchors.Check(r.TLS.VerifiedChains, a.now()); err != nil {
 		kind := Invalid
 		if a.now().After(r.TLS.PeerCertificates[0].NotAfter) {
 			kind = Expired
 		}
-		return policy.Identity{}, &Error{Kind: kind, Text: "client certificate: " + err.Error()}
+		return nil, &Error{Kind: kind, Text: "client certificate: " + err.Error()}
 	}
 	leaf := r.TLS.VerifiedChains[0][0]
 	kind, name := certificateName(leaf, a.policy.CertificateName)
 	if !printable(name) {
-		return policy.Identity{}, invalid("client certificate: it has no name that says who its holder is")
+		return nil, invalid("client certificate: it has no name that says who its holder is")
 	}
 	subject := "mtls:" + kind + ":" + name
 	if kind == "spiffe" {
 		subject = "mtls:" + name
 	}
-	return policy.Identity{
+	return &policy.Identity{
 		Subject: subject, Name: name, Method: policy.MethodMTLS, Certificate: name, Expires: earliest(r.TLS.VerifiedChains[0]),
 	}, nil
 }

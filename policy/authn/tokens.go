@@ -60,7 +60,7 @@ func (t *tokens) published() bool { return len(t.keys) == 0 && !t.policy.Own }
 
 // token returns who a token is of. What was verified before is not verified again,
 // as long as its key is still one.
-func (a *Authenticator) token(ctx context.Context, text string, r Request) (policy.Identity, error) {
+func (a *Authenticator) token(ctx context.Context, text string, r Request) (*policy.Identity, error) {
 	t := a.tokens
 	var onStack [1 << 10]byte // enough for most
 	digest := sha256.Sum256(append(onStack[:0], text...))
@@ -68,7 +68,7 @@ func (a *Authenticator) token(ctx context.Context, text string, r Request) (poli
 	if v != nil && v.source != nil {
 		set, err := v.source.current(ctx)
 		if err != nil {
-			return policy.Identity{}, err
+			return nil, err
 		}
 		if !set.digests[v.digest] {
 			t.cache.drop(digest)
@@ -78,7 +78,7 @@ func (a *Authenticator) token(ctx context.Context, text string, r Request) (poli
 	if v == nil {
 		var err error
 		if v, err = a.verify(ctx, text, r); err != nil {
-			return policy.Identity{}, err
+			return nil, err
 		}
 		t.cache.put(digest, v)
 	}
@@ -86,9 +86,9 @@ func (a *Authenticator) token(ctx context.Context, text string, r Request) (poli
 		if e := as(err); e.Kind == Expired {
 			t.cache.drop(digest)
 		}
-		return policy.Identity{}, err
+		return nil, err
 	}
-	return v.identity, nil
+	return &v.identity, nil
 }
 
 // verify verifies a token that was not seen before. Those from sources that fail too

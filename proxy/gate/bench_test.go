@@ -115,8 +115,8 @@ func BenchmarkGate(b *testing.B) {
 		Observers: []telemetry.Observer{calls, metrics.New(nothing{}, quiet).Apply(p), meter},
 	}, fleet.New(&proxytest.Opener{}, nil, quiet), NewSessions(quiet))
 	answer := mcp.NewResult([]byte("1"), []byte(`{"content":[{"type":"text","text":"hello"}]}`))
-	caller := policy.Identity{Subject: "key:a", Key: "a", Method: policy.MethodAPIKey}
-	v, err := g.visit(&caller, on("files"))
+	caller := &policy.Identity{Subject: "key:a", Key: "a", Method: policy.MethodAPIKey}
+	v, err := g.visit(caller, on("files"))
 	if err != nil {
 		b.Fatal(err)
 	}

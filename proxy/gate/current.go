@@ -39,7 +39,7 @@ type Arrival struct {
 
 // Admit finds out who a client is. What it refuses is audited; its errors are
 // *authn.Error.
-func (c *Current) Admit(ctx context.Context, a Arrival) (policy.Identity, error) {
+func (c *Current) Admit(ctx context.Context, a Arrival) (*policy.Identity, error) {
 	caller, err := c.Auth.Authenticate(ctx, a.Request)
 	if err != nil {
 		c.refused(ctx, a, err)

@@ -22,7 +22,7 @@ func identified(o Origin, caller *policy.Identity, now time.Time) audit.Record {
 
 // Enter is Authorize for a front that asks before it reads anything of a request. What
 // it refuses is audited.
-func (g *Gate) Enter(ctx context.Context, from Origin, caller policy.Identity, scope policy.Scope) error {
+func (g *Gate) Enter(ctx context.Context, from Origin, caller *policy.Identity, scope policy.Scope) error {
 	err := g.Authorize(caller, scope)
 	if err != nil {
 		if from.Correlation == "" {
@@ -56,7 +56,7 @@ func (g *Gate) note(ctx context.Context, r *Request, err error) {
 	if reserved != nil {
 		return // refused it is in any case
 	}
-	record := identified(r.Origin, &r.Caller, time.Now())
+	record := identified(r.Origin, r.Caller, time.Now())
 	var w wants
 	w.parse(r.Message)
 	record.Event, record.Decision = audit.EventDenied, audit.Deny

@@ -17,7 +17,7 @@ import (
 type Duplex struct {
 	current func() *Gate
 	origin  Origin
-	caller  policy.Identity
+	caller  *policy.Identity
 	scope   policy.Scope
 	ctx     context.Context //nolint:containedctx // of the connection, which this type stands for
 	cancel  context.CancelFunc
@@ -50,7 +50,7 @@ const (
 
 // NewDuplex returns the duplex of one connection; Close must be called. current
 // gives the gate in force, and each message uses the one of its time.
-func NewDuplex(origin Origin, caller policy.Identity, scope policy.Scope, current func() *Gate) *Duplex {
+func NewDuplex(origin Origin, caller *policy.Identity, scope policy.Scope, current func() *Gate) *Duplex {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Duplex{
 		current: current, origin: origin, caller: caller, scope: scope, ctx: ctx, cancel: cancel,

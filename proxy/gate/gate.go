@@ -79,7 +79,7 @@ func New(rules Rules, instances *fleet.Fleet, sessions *Sessions) *Gate {
 // Request is one message of a caller.
 type Request struct {
 	Origin    Origin
-	Caller    policy.Identity
+	Caller    *policy.Identity
 	Scope     policy.Scope
 	Stateless bool   // it came in a stateless revision
 	Session   string // id of the caller's session, "" for none
@@ -128,16 +128,16 @@ func (e *MethodError) Error() string {
 
 // Authorize says whether a caller may use a scope at all, before anything of its
 // request is read. Do asks again.
-func (g *Gate) Authorize(caller policy.Identity, scope policy.Scope) error {
-	_, err := g.visit(&caller, scope)
+func (g *Gate) Authorize(caller *policy.Identity, scope policy.Scope) error {
+	_, err := g.visit(caller, scope)
 	return err
 }
 
 // Resolve returns the servers of a scope that a caller may use, sorted. A
 // *policy.DeniedError says that there is none, and an *authn.Error that a token
 // lacks scopes for the one server.
-func (g *Gate) Resolve(caller policy.Identity, scope policy.Scope) ([]string, error) {
-	v, err := g.visit(&caller, scope)
+func (g *Gate) Resolve(caller *policy.Identity, scope policy.Scope) ([]string, error) {
+	v, err := g.visit(caller, scope)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (g *Gate) scopes(caller *policy.Identity, server string) error {
 	if g.rules.Auth == nil {
 		return nil
 	}
-	return g.rules.Auth.Scopes(*caller, g.policy.Servers[server].RequiredScopes)
+	return g.rules.Auth.Scopes(caller, g.policy.Servers[server].RequiredScopes)
 }
 
 // Do passes one message on. It waits under ctx for the server to start and to
@@ -167,7 +167,7 @@ func (g *Gate) Do(ctx context.Context, r Request) (Reply, error) {
 		g.note(by, &r, err)
 		return Reply{}, err
 	}
-	by.caller = &v.caller
+	by.caller = v.caller
 	reply, err := g.dispatch(by, v, &r)
 	if reply.Call = keep(place, reply.Call); reply.Call != nil && reply.of != nil {
 		reply.Call = reply.of.add(reply.Call)
@@ -185,7 +185,7 @@ func (g *Gate) enter(r *Request) (v *visitor, pass ratelimit.Pass, err error) {
 			return nil, pass, err
 		}
 	}
-	v, err = g.visit(&r.Caller, r.Scope)
+	v, err = g.visit(r.Caller, r.Scope)
 	if err == nil {
 		err = disguise(r.Message)
 	}
@@ -223,9 +223,8 @@ func (g *Gate) dispatch(by *passenger, v *visitor, r *Request) (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
-	if held := session.caller.Load(); !same(held, &v.caller) {
-		caller := v.caller // and nothing else of the visitor
-		session.caller.Store(&caller)
+	if held := session.caller.Load(); !same(held, v.caller) {
+		session.caller.Store(v.caller)
 	}
 	by.revision = session.revision
 	return v.inSession(by, session, r.Message)

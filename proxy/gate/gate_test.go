@@ -34,8 +34,8 @@ func newGate(t *testing.T) (*Gate, *proxytest.Opener) {
 	}}, instances, sessions), opener
 }
 
-func caller(subject string, servers ...string) policy.Identity {
-	return policy.Identity{Subject: subject, Servers: servers}
+func caller(subject string, servers ...string) *policy.Identity {
+	return &policy.Identity{Subject: subject, Servers: servers}
 }
 
 func on(server string) policy.Scope { return policy.Scope{Server: server} }
@@ -47,7 +47,7 @@ func initialize() mcp.Message {
 // Whoever may not use a server starts nothing, in no way.
 func TestDeniedStartsNothing(t *testing.T) {
 	g, opener := newGate(t)
-	for _, identity := range []policy.Identity{{}, caller("key:a", "exit")} {
+	for _, identity := range []*policy.Identity{{}, caller("key:a", "exit")} {
 		for _, stateless := range []bool{false, true} {
 			_, err := g.Do(t.Context(), Request{Caller: identity, Scope: on("echo"), Stateless: stateless, Message: initialize()})
 			wantDenied(t, err)

@@ -18,7 +18,7 @@ const initializing = `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"p
 type user struct {
 	t       *testing.T
 	gate    *Gate
-	caller  policy.Identity
+	caller  *policy.Identity
 	scope   policy.Scope
 	session string // "": of the stateless era
 
@@ -78,7 +78,7 @@ func TestMergedScope(t *testing.T) {
 	g, opener := newGate(t)
 	for _, test := range []struct {
 		name    string
-		caller  policy.Identity
+		caller  *policy.Identity
 		scope   policy.Scope
 		session bool
 		want    string

@@ -179,8 +179,7 @@ func (g *Gate) open(by *passenger, v *visitor, m mcp.Message) (Reply, error) {
 // initialize returns no session if the server refused.
 func (v *visitor) initialize(ctx context.Context, m mcp.Message) (session, mcp.Message, error) {
 	s := session{caller: new(atomic.Pointer[policy.Identity]), open: new(passages)}
-	caller := v.caller // and nothing else of the visitor
-	s.caller.Store(&caller)
+	s.caller.Store(v.caller)
 	var response mcp.Message
 	var err error
 	if server := v.scope.Server; server != "" {
@@ -256,7 +255,7 @@ func (a *addressed) Do(ctx context.Context, request mcp.Message) (link.Call, err
 	}
 	last := a.last.Load()
 	if last == nil || last.by != v {
-		last = &found{v, v.at(a.owner, func() string { return g.remembered(&v.caller, a.owner) })}
+		last = &found{v, v.at(a.owner, func() string { return g.remembered(v.caller, a.owner) })}
 		a.last.Store(last)
 	}
 	return last.server.Do(ctx, request)
@@ -299,7 +298,7 @@ type Listener struct {
 
 // Listen makes the caller the one listener of a session. Errors are those of Do
 // and ErrListening.
-func (g *Gate) Listen(caller policy.Identity, scope policy.Scope, id string) (*Listener, error) {
+func (g *Gate) Listen(caller *policy.Identity, scope policy.Scope, id string) (*Listener, error) {
 	if err := g.Authorize(caller, scope); err != nil {
 		return nil, err
 	}
@@ -315,7 +314,7 @@ func (g *Gate) Listen(caller policy.Identity, scope policy.Scope, id string) (*L
 }
 
 // End ends a session and its sandbox. Errors are those of Do.
-func (g *Gate) End(caller policy.Identity, scope policy.Scope, id string) error {
+func (g *Gate) End(caller *policy.Identity, scope policy.Scope, id string) error {
 	if err := g.Authorize(caller, scope); err != nil {
 		return err
 	}
@@ -323,7 +322,7 @@ func (g *Gate) End(caller policy.Identity, scope policy.Scope, id string) error 
 }
 
 // AfterSession has f called when nothing of a session is left. Errors are those of Do.
-func (g *Gate) AfterSession(caller policy.Identity, scope policy.Scope, id string, f func()) error {
+func (g *Gate) AfterSession(caller *policy.Identity, scope policy.Scope, id string, f func()) error {
 	session, err := g.sessions.find(id, caller.Subject, scope)
 	if err == nil {
 		session.AfterDone(f)
@@ -332,7 +331,7 @@ func (g *Gate) AfterSession(caller policy.Identity, scope policy.Scope, id strin
 }
 
 // Revision is the revision that a session was opened in. Errors are those of Do.
-func (g *Gate) Revision(caller policy.Identity, scope policy.Scope, id string) (string, error) {
+func (g *Gate) Revision(caller *policy.Identity, scope policy.Scope, id string) (string, error) {
 	session, err := g.sessions.find(id, caller.Subject, scope)
 	return session.revision, err
 }

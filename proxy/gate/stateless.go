@@ -28,7 +28,7 @@ func (v *visitor) stateless(ctx context.Context, m mcp.Message) (Reply, error) {
 // Tool returns the definition of a tool as its server lists it, raw; nil if there
 // is no such tool. fresh asks the server again if the definition is remembered, and counts as a
 // request of the caller.
-func (g *Gate) Tool(ctx context.Context, caller policy.Identity, scope policy.Scope, name string, fresh bool) ([]byte, error) {
+func (g *Gate) Tool(ctx context.Context, caller *policy.Identity, scope policy.Scope, name string, fresh bool) ([]byte, error) {
 	if fresh && g.rules.Limits != nil {
 		place, err := g.rules.Limits.EnterGateway(ratelimit.Call{Subject: caller.Subject, Now: time.Now()})
 		if err != nil {
@@ -36,12 +36,12 @@ func (g *Gate) Tool(ctx context.Context, caller policy.Identity, scope policy.Sc
 		}
 		defer place.Leave()
 	}
-	v, err := g.visit(&caller, scope)
+	v, err := g.visit(caller, scope)
 	if err != nil {
 		return nil, err
 	}
 	if fresh { // then it counts for the server, too
-		ctx = &passenger{Context: ctx, Origin: Origin{Correlation: g.sessions.correlations.Next()}, caller: &v.caller}
+		ctx = &passenger{Context: ctx, Origin: Origin{Correlation: g.sessions.correlations.Next()}, caller: v.caller}
 	}
 	if many, ok := v.server.(*merged); ok {
 		return many.Tool(ctx, name, fresh)

@@ -39,8 +39,8 @@ bindings:
 func TestOneSubjectTwoTokens(t *testing.T) {
 	first, _ := newGate(t)
 	g := ruled(t, first, twoGroups)
-	wide := &user{t: t, gate: g, caller: policy.Identity{Subject: "jwt:i|s", Servers: []string{"modern"}, Groups: []string{"admins"}, Claims: map[string]any{"iat": 1}}}
-	narrow := &user{t: t, gate: g, caller: policy.Identity{Subject: "jwt:i|s", Servers: []string{"modern"}, Groups: []string{"guests"}}}
+	wide := &user{t: t, gate: g, caller: &policy.Identity{Subject: "jwt:i|s", Servers: []string{"modern"}, Groups: []string{"admins"}, Claims: map[string]any{"iat": 1}}}
+	narrow := &user{t: t, gate: g, caller: &policy.Identity{Subject: "jwt:i|s", Servers: []string{"modern"}, Groups: []string{"guests"}}}
 	if got := wide.names(stateless); !slices.Contains(got, "modern__echo") {
 		t.Fatalf("got %q", got)
 	}
@@ -60,8 +60,8 @@ func TestOneSubjectTwoTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	held.caller.Store(&wide.caller)
-	ctx := &passenger{Context: t.Context(), caller: &narrow.caller}
+	held.caller.Store(wide.caller)
+	ctx := &passenger{Context: t.Context(), caller: narrow.caller}
 	request, err := mcp.Parse([]byte(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"modern__echo"}}`))
 	if err != nil {
 		t.Fatal(err)

@@ -85,8 +85,7 @@ func TestOneCallerLeavesRoomInTheAuditLog(t *testing.T) {
 	g, _ := newGate(t)
 	recorded(t, g)
 	pass := func(subject string) (link.Call, error) {
-		by := caller(subject)
-		return g.guard(&by, on("modern")).pass(t.Context(), initialize(), func(context.Context, mcp.Message) (link.Call, error) {
+		return g.guard(caller(subject), on("modern")).pass(t.Context(), initialize(), func(context.Context, mcp.Message) (link.Call, error) {
 			return link.Answered(mcp.NewResult([]byte("1"), []byte("{}"))), nil
 		})
 	}

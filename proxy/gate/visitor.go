@@ -17,7 +17,7 @@ import (
 // visitor is a caller at an address, and all that follows from that under one gate,
 // whatever it asks for. It is never changed.
 type visitor struct {
-	caller policy.Identity
+	caller *policy.Identity
 	scope  policy.Scope
 	names  []string      // of the servers that it may use there, sorted
 	lists  func() string // for whom what they list is remembered
@@ -44,10 +44,10 @@ func (v *visitors) slot(subject string, scope policy.Scope) *atomic.Pointer[visi
 // visit finds out what a caller may use at an address. Errors are those of Resolve.
 func (g *Gate) visit(caller *policy.Identity, scope policy.Scope) (*visitor, error) {
 	slot := g.visitors.slot(caller.Subject, scope)
-	if v := slot.Load(); v != nil && v.scope == scope && same(&v.caller, caller) {
+	if v := slot.Load(); v != nil && v.scope == scope && same(v.caller, caller) {
 		return v, nil
 	}
-	v, always, err := g.meet(*caller, scope)
+	v, always, err := g.meet(caller, scope)
 	if always && err == nil {
 		slot.Store(v)
 	}
@@ -56,16 +56,16 @@ func (g *Gate) visit(caller *policy.Identity, scope policy.Scope) (*visitor, err
 
 // meet is visit for who has not come before, whose identity it keeps. It says also whether
 // the answer is the same at every time.
-func (g *Gate) meet(caller policy.Identity, scope policy.Scope) (v *visitor, always bool, err error) {
+func (g *Gate) meet(caller *policy.Identity, scope policy.Scope) (v *visitor, always bool, err error) {
 	scope = policy.Scope{Server: strings.Clone(scope.Server), Project: strings.Clone(scope.Project)} // and nothing else of the request
-	names, always, err := g.resolve(&caller, scope)
+	names, always, err := g.resolve(caller, scope)
 	if err != nil {
 		return nil, false, err
 	}
 	v = &visitor{caller: caller, scope: scope, names: names}
 	owner := fleet.Owner{Subject: caller.Subject}
-	v.lists = sync.OnceValue(func() string { return g.remembered(&v.caller, owner) })
-	v.guard = g.guard(&v.caller, scope)
+	v.lists = sync.OnceValue(func() string { return g.remembered(v.caller, owner) })
+	v.guard = g.guard(v.caller, scope)
 	v.server = v.at(owner, v.lists)
 	return v, always, nil
 }
@@ -75,14 +75,14 @@ func (g *Gate) meet(caller policy.Identity, scope policy.Scope) (v *visitor, alw
 func (v *visitor) at(owner fleet.Owner, lists func() string) link.Server {
 	g := v.guard.Gate
 	if v.scope.Server != "" {
-		return g.guarded(&v.caller, v.scope.Server, owner)
+		return g.guarded(v.caller, v.scope.Server, owner)
 	}
-	return g.merged(&v.caller, v.names, owner, lists())
+	return g.merged(v.caller, v.names, owner, lists())
 }
 
 // resolve says also whether the answer is the same at every time.
 func (g *Gate) resolve(caller *policy.Identity, scope policy.Scope) (names []string, always bool, err error) {
-	names, err = g.policy.Resolve(*caller, scope)
+	names, err = g.policy.Resolve(caller, scope)
 	if err != nil {
 		return nil, false, err
 	}
@@ -108,7 +108,7 @@ func (g *Gate) resolve(caller *policy.Identity, scope policy.Scope) (names []str
 // same reports whether two identities are alike in everything that anything could be
 // decided by. Claims are if they are of the same token: no two are compared.
 func same(a, b *policy.Identity) bool {
-	return a.Subject == b.Subject && a.Name == b.Name && a.Method == b.Method && a.User == b.User &&
+	return a == b || a.Subject == b.Subject && a.Name == b.Name && a.Method == b.Method && a.User == b.User &&
 		a.Certificate == b.Certificate && a.Key == b.Key && a.Expires.Equal(b.Expires) &&
 		slices.Equal(a.Servers, b.Servers) && slices.Equal(a.Projects, b.Projects) && slices.Equal(a.Groups, b.Groups) &&
 		slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Scopes, b.Scopes) && sameClaims(a.Claims, b.Claims)

@@ -13,21 +13,21 @@ import (
 // has.
 func TestSame(t *testing.T) {
 	t.Parallel()
-	whole := func() policy.Identity {
-		return policy.Identity{
+	whole := func() *policy.Identity {
+		return &policy.Identity{
 			Subject: "s", Name: "n", Method: "m", Servers: []string{"a"}, Projects: []string{"a"}, User: "u", Groups: []string{"a"}, Roles: []string{"a"},
 			Scopes: []string{"a"}, Certificate: "c", Key: "k", Claims: map[string]any{"a": "b"}, Expires: time.Unix(1, 0),
 		}
 	}
 	one := whole()
 	other := whole()
-	if other.Claims = one.Claims; !same(&one, &other) {
+	if other.Claims = one.Claims; !same(one, other) {
 		t.Error("two of one token are not the same")
 	}
 	for i := range reflect.TypeFor[policy.Identity]().NumField() {
 		other := whole()
 		other.Claims = one.Claims
-		field := reflect.ValueOf(&other).Elem().Field(i)
+		field := reflect.ValueOf(other).Elem().Field(i)
 		name := reflect.TypeFor[policy.Identity]().Field(i).Name
 		if field.IsZero() {
 			t.Errorf("%s: the test has nothing of it", name)
@@ -42,7 +42,7 @@ func TestSame(t *testing.T) {
 		default:
 			field.Set(reflect.ValueOf(time.Unix(2, 0)))
 		}
-		if same(&one, &other) {
+		if same(one, other) {
 			t.Errorf("%s differs: got the same", name)
 		}
 	}
@@ -64,10 +64,10 @@ bindings:
 func TestVisitorsAreRemembered(t *testing.T) {
 	first, _ := newGate(t)
 	g := ruled(t, first, byTime)
-	who := policy.Identity{Subject: "s", User: "u"}
-	visit := func(g *Gate, who policy.Identity, scope policy.Scope) *visitor {
+	who := &policy.Identity{Subject: "s", User: "u"}
+	visit := func(g *Gate, who *policy.Identity, scope policy.Scope) *visitor {
 		t.Helper()
-		v, err := g.visit(&who, scope)
+		v, err := g.visit(who, scope)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,13 +86,13 @@ func TestVisitorsAreRemembered(t *testing.T) {
 			t.Errorf("%s: got the same visitor, where time decides", scope)
 		}
 	}
-	narrow := who
+	narrow := *who
 	narrow.Servers = []string{"modern"}
 	var denied *policy.DeniedError
 	if _, err := g.visit(&narrow, on("echo")); !errors.As(err, &denied) {
 		t.Errorf("one subject with less: got %v", err)
 	}
-	if _, err := g.visit(&who, on("crash")); !errors.As(err, &denied) {
+	if _, err := g.visit(who, on("crash")); !errors.As(err, &denied) {
 		t.Errorf("too early: got %v", err)
 	}
 }

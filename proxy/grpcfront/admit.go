@@ -24,7 +24,7 @@ import (
 // admitted is what is known of a call when it is let in.
 type admitted struct {
 	*gate.Current // the generation that the call uses throughout
-	caller        policy.Identity
+	caller        *policy.Identity
 	credentials   authn.Request
 	origin        gate.Origin
 }

@@ -61,7 +61,7 @@ type exchange struct {
 	*place
 	out    writer
 	r      *http.Request
-	caller policy.Identity
+	caller *policy.Identity // nil before it is known
 	scope  policy.Scope
 	shown  authn.Request // what the request shows of its sender
 	wishes httpio.Wishes // of a POST
@@ -85,7 +85,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.connection = connectionOf(r)
 	x.place = x.find(r, x.publicURL())
 	if refused := x.admit(); refused != nil {
-		if x.caller.Subject == "" || r.ContentLength != 0 {
+		if x.caller == nil || r.ContentLength != 0 {
 			// A stranger keeps no connection, and a body is not read to its end.
 			w.Header().Set("Connection", "close")
 		}

@@ -19,7 +19,7 @@ func newSessions() *sessions { return &sessions{byID: map[string]*resume.Session
 
 // of finds or makes the entry of a session that the gate has. Of one that has ended
 // meanwhile, what is under way can be read, and not resumed.
-func (s *sessions) of(g *gate.Gate, caller policy.Identity, scope policy.Scope, id string) *resume.Session {
+func (s *sessions) of(g *gate.Gate, caller *policy.Identity, scope policy.Scope, id string) *resume.Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if found := s.byID[id]; found != nil {

@@ -24,7 +24,7 @@ const Prefix = "/api/v1/"
 // Request is an admitted request.
 type Request struct {
 	Origin gate.Origin
-	Caller policy.Identity
+	Caller *policy.Identity
 	Policy *policy.Policy
 	Gate   *gate.Gate
 	// Challenge says how to come in, for an error of the gate.

@@ -29,7 +29,7 @@ type gateway struct {
 	t      *testing.T
 	url    string
 	opener *proxytest.Opener
-	caller policy.Identity
+	caller *policy.Identity
 
 	allowed atomic.Bool // a long answer may go on
 	waits   waits
@@ -40,7 +40,7 @@ type gateway struct {
 func newGateway(t *testing.T, change func(*policy.Policy), servers ...string) *gateway {
 	t.Helper()
 	goroutines := goleak.IgnoreCurrent()
-	g := &gateway{t: t, opener: &proxytest.Opener{}, caller: policy.Identity{Subject: "key:a"}}
+	g := &gateway{t: t, opener: &proxytest.Opener{}, caller: &policy.Identity{Subject: "key:a"}}
 	g.allowed.Store(true)
 	p := &policy.Policy{
 		Generation: 1, Gateway: "test", Servers: map[string]policy.Server{},
@@ -180,7 +180,7 @@ func TestServers(t *testing.T) {
 		t.Errorf("got %+v", one)
 	}
 
-	g.caller.Servers = []string{"exit"}
+	g.caller = &policy.Identity{Subject: g.caller.Subject, Servers: []string{"exit"}}
 	g.get("/api/v1/servers", &all)
 	if len(all.Servers) != 1 || all.Servers[0].Name != "exit" {
 		t.Errorf("limited caller: got %+v", all)

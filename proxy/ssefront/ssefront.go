@@ -46,7 +46,7 @@ func New(log *slog.Logger) *Front { return &Front{log: log, byID: map[string]*st
 // Admitted is what is known of whom a stream is for.
 type Admitted struct {
 	Origin     gate.Origin
-	Caller     policy.Identity
+	Caller     *policy.Identity
 	Scope      policy.Scope
 	Gate       func() *gate.Gate // in force now
 	Allowed    func() bool       // whether the caller may go on
@@ -86,7 +86,7 @@ func (f *Front) Serve(out *httpio.Writer, r *http.Request, a Admitted) error {
 
 // Receive takes a message for a stream. Another's stream looks as if it were not
 // there.
-func (f *Front) Receive(caller policy.Identity, scope policy.Scope, id string, m mcp.Message) error {
+func (f *Front) Receive(caller *policy.Identity, scope policy.Scope, id string, m mcp.Message) error {
 	f.mu.Lock()
 	s := f.byID[id]
 	f.mu.Unlock()

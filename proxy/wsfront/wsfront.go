@@ -29,7 +29,7 @@ const subprotocol = "mcp"
 // Admitted is a request that the HTTP front lets become a connection.
 type Admitted struct {
 	Origin     gate.Origin
-	Caller     policy.Identity
+	Caller     *policy.Identity
 	Scope      policy.Scope
 	MaxMessage int64             // bytes of one message of the client
 	MaxOpen    int               // connections of one caller

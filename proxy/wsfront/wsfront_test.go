@@ -66,7 +66,7 @@ func newGateway(t *testing.T, change func(*Front, *Admitted)) *gateway {
 	p.Servers["crash"] = policy.Server{Timeout: time.Minute, IdleTimeout: time.Hour, OnCrash: policy.OnCrashEndSession}
 	served := gate.New(gate.Rules{Policy: p}, pool, gate.NewSessions(log))
 	admitted := Admitted{
-		Caller: policy.Identity{Subject: "key:test"}, MaxMessage: 1 << 20, MaxOpen: 4, Closing: g.closing,
+		Caller: &policy.Identity{Subject: "key:test"}, MaxMessage: 1 << 20, MaxOpen: 4, Closing: g.closing,
 		Gate:    func() *gate.Gate { return served },
 		Allowed: func() bool { return !g.revoked.Load() },
 	}
