@@ -54,8 +54,12 @@ const endOfHead = "\r\n\r\n"
 
 // serve serves requests until the connection ends, is parked, or is another server's.
 func (c *conn) serve() {
+	ctx, cancel := context.WithCancel(c.ctx) // one for all requests: it ends when their client goes, and no later than this
+	defer cancel()
+	c.watcher.cancel = cancel
+	var last former
 	for {
-		head, err := c.next()
+		n, err := c.next()
 		switch {
 		case errors.Is(err, errUnused) && c.server.park(c):
 			return
@@ -63,26 +67,23 @@ func (c *conn) serve() {
 			c.close()
 			return
 		}
-		ctx, cancel := context.WithCancel(c.ctx)
-		r := blank.WithContext(ctx) // a copy
-		if head == 0 || !parse(string(c.in[c.start:c.start+head-len("\r\n")]), r) {
-			cancel()
+		var r *http.Request
+		if n > 0 {
+			r = last.read(ctx, c.in[c.start:c.start+n-len("\r\n")])
+		}
+		if r == nil {
 			c.pass()
 			return
 		}
-		c.start += head
+		c.start += n
 		c.met()
-		more := c.answer(r, cancel)
-		cancel()
-		if !more {
+		if !c.answer(r) {
 			c.close()
 			return
 		}
 		runtime.Gosched() // while others run, the next request may come
 	}
 }
-
-var blank http.Request
 
 var (
 	errUnused  = errors.New("nothing has come")
@@ -173,7 +174,7 @@ func (c *conn) interrupt() {
 var past = time.Unix(1, 0)
 
 // answer serves a request whose head was read, and reports whether there may be another.
-func (c *conn) answer(r *http.Request, cancel context.CancelFunc) (more bool) {
+func (c *conn) answer(r *http.Request) (more bool) {
 	r.RemoteAddr, r.Body = c.remote, http.NoBody
 	c.body, c.bodyBy = body{conn: c, left: r.ContentLength}, time.Time{}
 	if r.ContentLength > 0 {
@@ -184,7 +185,6 @@ func (c *conn) answer(r *http.Request, cancel context.CancelFunc) (more bool) {
 	clear(w.header)
 	*w = response{conn: c, header: w.header}
 	defer w.release()
-	c.watcher.cancel = cancel
 	if r.ContentLength == 0 {
 		c.watch()
 	}

@@ -54,7 +54,8 @@ type Config struct {
 	// Handler serves requests. It must not use a request's body or its answer once it has
 	// returned. http.ResponseController can set the deadlines of both, and flush.
 	Handler http.Handler
-	// Context is that of all requests of a connection. They end when the client goes.
+	// Context is that of all requests of a connection. Theirs ends when the client goes, but
+	// not with the request: what is begun under it must not wait for its end.
 	Context func(net.Conn) context.Context
 	Log     *slog.Logger
 	Waits   Waits

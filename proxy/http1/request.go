@@ -71,17 +71,9 @@ var headers = map[string]func(*http.Request, string) bool{
 		r.Host = value
 		return first && plain(value, &inHost)
 	},
-	"Content-Length": func(r *http.Request, value string) bool {
-		if r.Header["Content-Length"] != nil || value == "" || len(value) > maxDigits {
-			return false
-		}
-		for _, c := range []byte(value) {
-			if c < '0' || c > '9' {
-				return false
-			}
-			r.ContentLength = r.ContentLength*10 + int64(c-'0')
-		}
-		return true
+	"Content-Length": func(r *http.Request, value string) (ok bool) {
+		r.ContentLength, ok = lengthOf(value)
+		return ok && r.Header["Content-Length"] == nil
 	},
 	"Connection":        func(_ *http.Request, value string) bool { return strings.EqualFold(value, "keep-alive") },
 	"Expect":            never,
@@ -89,6 +81,20 @@ var headers = map[string]func(*http.Request, string) bool{
 	"Trailer":           never,
 	"Transfer-Encoding": never,
 	"Upgrade":           never,
+}
+
+// lengthOf is what a Content-Length says.
+func lengthOf(digits string) (n int64, ok bool) {
+	if digits == "" || len(digits) > maxDigits {
+		return 0, false
+	}
+	for _, c := range []byte(digits) {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, true
 }
 
 // maxDigits are as many as an int64 has room for whatever they are.
