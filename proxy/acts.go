@@ -152,7 +152,7 @@ func (s *stops) since(server string) time.Time {
 type instance struct{ name atomic.Pointer[string] }
 
 // ServedBy takes note.
-func (i *instance) ServedBy(name string) { i.name.Store(&name) }
+func (i *instance) ServedBy(name string, _ time.Time) { i.name.Store(&name) }
 
 // Call calls a tool, past all that is decided about callers. It is nobody's call: nobody's
 // limits know of it, and it is counted nowhere.

@@ -180,7 +180,7 @@ func (c *Conn) Ask(ctx context.Context, request mcp.Message, wants Wants) (*Call
 	if err := c.register(call, !request.Param("task").Empty()); err != nil {
 		return nil, err
 	}
-	link.Serve(ctx, c.Sandbox())
+	link.Serve(ctx, c.Sandbox(), call.started)
 	var digits [20]byte
 	id := strconv.AppendUint(digits[:0], call.id, 10)
 	if c.mode != ofSession && call.token != nil {
@@ -264,7 +264,9 @@ func (c *Conn) takeLocked(id uint64) *Call {
 		return nil
 	}
 	delete(c.calls, id)
-	c.lastUsed = time.Now()
+	if len(c.calls) == 0 { // else it is in use
+		c.lastUsed = time.Now()
+	}
 	c.endIfDrainedLocked()
 	return call
 }

@@ -121,7 +121,7 @@ func BenchmarkGate(b *testing.B) {
 		b.Fatal(err)
 	}
 	v.server.(*guarded).inner = send(func(ctx context.Context, _ mcp.Message) (link.Call, error) {
-		link.Serve(ctx, "files-1")
+		link.Serve(ctx, "files-1", time.Now())
 		return link.Answered(answer), nil
 	})
 	request := mcp.NewRequest([]byte("1"), mcp.MethodToolsCall, []byte(`{`+stateless+`,"name":"read_file","arguments":{"path":"/srv/projects/alpha/README.md"}}`))

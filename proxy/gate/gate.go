@@ -88,9 +88,10 @@ type Request struct {
 
 // Reply is what became of a message.
 type Reply struct {
-	Session string    // id of the session that this request opened
-	Call    link.Call // nil for a message that has no answer
-	of      *passages // of the session that the call is in; nil without
+	Session  string    // id of the session that this request opened
+	Revision string    // of the session that it is in; "" without
+	Call     link.Call // nil for a message that has no answer
+	of       *passages // of the session that the call is in; nil without
 }
 
 // Errors that a front tells apart, best by RefusalOf. Beside them, Do returns

@@ -92,9 +92,9 @@ func (g *guard) observe(ctx context.Context, server link.Server) error {
 // pass judges a request and passes it on. The call that it returns tells the audit
 // log of its end.
 func (g *guard) pass(ctx context.Context, request mcp.Message, to send) (link.Call, error) {
-	p := &passage{guard: g, started: time.Now()}
+	p := &passage{guard: g}
 	p.wants.parse(request)
-	ctx = p.begin(ctx, request)
+	ctx = p.begin(ctx, request, time.Now())
 	if err := p.reserve(ctx); err != nil {
 		p.tell(statusOf(err), err.Error(), true)
 		return nil, err
@@ -143,7 +143,7 @@ func (p *passage) inside(ctx context.Context) context.Context {
 // judge decides whether a request is passed on.
 func (p *passage) judge(ctx context.Context) (err error) {
 	if p.limited() {
-		p.place, err = p.rules.Limits.EnterServer(ratelimit.Call{Subject: p.caller.Subject, Server: p.server, Tool: p.wants.tool, Now: p.started})
+		p.place, err = p.rules.Limits.EnterServer(ratelimit.Call{Subject: p.caller.Subject, Server: p.server, Tool: p.wants.tool, Now: p.call.Started})
 		if err != nil {
 			return err
 		}
@@ -179,7 +179,7 @@ func (p *passage) permit() error {
 	}
 	for i := range p.wants.asked {
 		asked := &p.wants.asked[i]
-		asked.Identity, asked.Project, asked.Server, asked.Now = p.caller, p.project, p.server, p.started
+		asked.Identity, asked.Project, asked.Server, asked.Now = p.caller, p.project, p.server, p.call.Started
 		decision := p.rules.RBAC.Decide(asked)
 		p.rule = decision.Rule
 		if !decision.Allowed {
@@ -200,14 +200,14 @@ func (g *guard) listed(asked rbac.Request) bool {
 
 // describe is what the audit log is told of a request.
 func (p *passage) describe(status, reason string) audit.Record {
-	r := identified(p.by.Origin, p.caller, p.started)
+	r := identified(p.by.Origin, p.caller, p.call.Started)
 	r.Event, r.Decision = audit.EventCall, audit.Allow
 	if p.denied {
 		r.Event, r.Decision = audit.EventDenied, audit.Deny
 	}
 	r.Project, r.Server, r.MCPMethod, r.Name, r.Rule = p.project, p.server, p.wants.method, p.call.Name, p.rule
 	r.Trace = traceOf(p.call.Request) // an observer may have begun one
-	r.Arguments = p.wants.arguments
+	r.Arguments = p.wants.arguments()
 	r.Status, r.Reason = status, reason
 	r.Instance, r.Duration, r.BytesIn, r.BytesOut = p.call.Instance, p.call.Duration, p.call.BytesIn, p.call.BytesOut
 	return r

@@ -67,12 +67,26 @@ func passengerOf(ctx context.Context) *passenger {
 	return &passenger{}
 }
 
+// because is the context of what the gateway asks by itself for a message.
+type because struct {
+	context.Context
+	telemetry.Cause
+}
+
 type causeKey struct{}
+
+// Value finds the cause.
+func (b *because) Value(key any) any {
+	if _, ok := key.(causeKey); ok {
+		return &b.Cause
+	}
+	return b.Context.Value(key)
+}
 
 // Because tells the observers for which message the gateway asks what it asks by itself
 // under the context that it returns.
 func Because(ctx context.Context, from Origin, message mcp.Message) context.Context {
-	return context.WithValue(ctx, causeKey{}, &telemetry.Cause{Correlation: from.Correlation, Trace: from.Trace, Message: message})
+	return &because{ctx, telemetry.Cause{Correlation: from.Correlation, Trace: from.Trace, Message: message}}
 }
 
 func causeOf(ctx context.Context) *telemetry.Cause {

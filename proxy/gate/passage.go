@@ -21,7 +21,6 @@ type passage struct {
 	slot    audit.Slot
 	place   ratelimit.Pass
 	by      *passenger
-	started time.Time
 	wants   wants
 	rule    string // that decided
 	denied  bool   // and the record says so
@@ -37,12 +36,12 @@ type passage struct {
 }
 
 // ServedBy takes note of the instance that a request goes to.
-func (p *passage) ServedBy(instance string) {
+func (p *passage) ServedBy(instance string, at time.Time) {
 	now := &p.first
 	if !p.taken.CompareAndSwap(false, true) {
 		now = new(serving)
 	}
-	*now = serving{instance, time.Now()}
+	*now = serving{instance, at}
 	if before := p.served.Load(); before != nil {
 		now.since = before.since
 	}
@@ -56,11 +55,11 @@ type serving struct {
 }
 
 // begin tells the observers of a request.
-func (p *passage) begin(ctx context.Context, request mcp.Message) context.Context {
+func (p *passage) begin(ctx context.Context, request mcp.Message, now time.Time) context.Context {
 	p.by = passengerOf(ctx)
 	p.call = telemetry.Call{
 		Correlation: p.by.Correlation, Transport: p.by.Transport, Caller: p.caller, Project: p.project, Server: p.server,
-		Method: p.wants.method, Tool: p.wants.tool, Name: p.wants.name(), Revision: p.by.revision, Trace: p.by.Trace, Started: p.started,
+		Method: p.wants.method, Tool: p.wants.tool, Name: p.wants.name(), Revision: p.by.revision, Trace: p.by.Trace, Started: now,
 		Request: request, BytesIn: int64(len(request.Raw())),
 	}
 	if len(p.rules.Observers) > 0 && p.wants.tool != "" {
@@ -82,7 +81,7 @@ func (p *passage) tell(status, reason string, refused bool) {
 	if served := p.served.Load(); served != nil {
 		p.call.Instance, p.call.Passed = served.instance, served.since
 	}
-	p.call.Duration, p.call.BytesOut = time.Since(p.started), p.bytes.Load()
+	p.call.Duration, p.call.BytesOut = time.Since(p.call.Started), p.bytes.Load()
 	for _, o := range p.rules.Observers {
 		o.End(p.ctx, &p.call)
 	}

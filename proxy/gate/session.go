@@ -269,7 +269,7 @@ func (v *visitor) inSession(ctx context.Context, s session, m mcp.Message) (Repl
 	}
 	if !s.direct {
 		call, err := s.Call(ctx, m)
-		return Reply{Call: call, of: s.open}, ended(err)
+		return Reply{Revision: s.revision, Call: call, of: s.open}, ended(err)
 	}
 	guard := *v.guard
 	guard.fetch = func(ctx context.Context) error { return guard.observe(ctx, send(s.Call)) }
@@ -277,7 +277,7 @@ func (v *visitor) inSession(ctx context.Context, s session, m mcp.Message) (Repl
 	if err != nil {
 		return Reply{}, ended(err)
 	}
-	return Reply{Call: call, of: s.open}, nil
+	return Reply{Revision: s.revision, Call: call, of: s.open}, nil
 }
 
 // ended turns the end of an instance into the end of its session.

@@ -7,6 +7,7 @@ import (
 
 	"mcpgateway/policy"
 	"mcpgateway/policy/audit"
+	"mcpgateway/proxy/telemetry"
 )
 
 // lasts says that a passage has no end of its own: it may last for days. Its record is
@@ -53,6 +54,6 @@ func (g *Gate) permits(caller *policy.Identity, server string, w *wants) error {
 	if err != nil {
 		return err
 	}
-	again := passage{guard: v.guard, started: time.Now(), wants: wants{asked: slices.Clone(w.asked)}}
+	again := passage{guard: v.guard, call: telemetry.Call{Started: time.Now()}, wants: wants{asked: slices.Clone(w.asked)}}
 	return again.permit()
 }

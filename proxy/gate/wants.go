@@ -13,17 +13,16 @@ type wants struct {
 	tool   string
 	asked  []rbac.Request // one question for each thing that is named; none: who may use the server may do it
 
-	arguments []byte          // raw
-	one       [1]rbac.Request // of asked, nearly always
+	one [1]rbac.Request // of asked, nearly always
 }
 
 // parse finds out what a request asks for. What it does not know needs the
 // permission for its method. A name that is missing or no text is the empty one,
 // which is judged as any other.
 func (w *wants) parse(request mcp.Message) {
-	w.method, w.arguments = request.Method(), request.At(request.Param("arguments"))
+	w.method = request.Method()
 	asked := &w.one[0]
-	asked.Action, asked.Arguments = w.method, w.arguments
+	asked.Action, asked.Arguments = w.method, request.At(request.Param("arguments"))
 	switch w.method {
 	case mcp.MethodInitialize, mcp.MethodPing, mcp.MethodDiscover, mcp.MethodSetLevel, mcp.MethodUnsubscribe,
 		mcp.MethodToolsList, mcp.MethodPromptsList, mcp.MethodResourcesList, mcp.MethodTemplatesList:
@@ -47,6 +46,9 @@ func (w *wants) parse(request mcp.Message) {
 	}
 	w.asked = w.one[:]
 }
+
+// arguments are those of the request, raw.
+func (w *wants) arguments() []byte { return w.one[0].Arguments }
 
 // completion needs the permission for what is to be completed.
 func completion(request mcp.Message, asked *rbac.Request) {

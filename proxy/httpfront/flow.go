@@ -46,8 +46,7 @@ func (x *exchange) write(f flow, how manner) ending {
 	}
 	// Renewals are due by a clock of their own: a server that keeps talking must not keep
 	// a key in force.
-	begun := time.Now()
-	comment, renewal := begun.Add(how.patience), begun.Add(quietWait)
+	comment, renewal := x.came.Add(how.patience), x.came.Add(quietWait)
 	due := x.timers.get(min(how.patience, quietWait))
 	defer x.timers.put(due)
 	var closing <-chan struct{}

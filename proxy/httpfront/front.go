@@ -61,6 +61,7 @@ type exchange struct {
 	*place
 	out    writer
 	r      *http.Request
+	came   time.Time
 	caller *policy.Identity // nil before it is known
 	scope  policy.Scope
 	shown  authn.Request // what the request shows of its sender
@@ -72,14 +73,14 @@ type exchange struct {
 
 // ServeHTTP serves one request. A panic ends that request alone.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{Front: f, out: newWriter(w), r: r, place: nowhere}
+	x := &exchange{Front: f, out: newWriter(w), r: r, came: time.Now(), place: nowhere}
 	defer x.contain()
 	defer x.release()
 	x.Current = f.current()
-	x.out.w.Extend(httpio.WriteWait)
+	x.out.w.Extend(x.came.Add(httpio.WriteWait))
 	if r.ContentLength != 0 {
 		// Also for a body that is refused: the server reads on to its end.
-		x.out.w.LimitBody(time.Now().Add(bodyWait))
+		x.out.w.LimitBody(x.came.Add(bodyWait))
 	}
 	setHeaders(w.Header())
 	x.connection = connectionOf(r)

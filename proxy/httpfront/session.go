@@ -27,14 +27,6 @@ func (x *exchange) inSession(m mcp.Message) {
 		x.out.refuse(*malformed(problem, idOf(m)))
 		return
 	}
-	revision := ""
-	if id != "" {
-		var err error
-		if revision, err = x.Gate.Revision(x.caller, x.scope, id); err != nil {
-			x.out.refuse(*x.refusalOf(err, idOf(m)))
-			return
-		}
-	}
 	reply, err := x.Gate.Do(x.r.Context(), gate.Request{Origin: x.origin, Caller: x.caller, Scope: x.scope, Session: id, Message: m})
 	switch {
 	case err != nil:
@@ -49,7 +41,7 @@ func (x *exchange) inSession(m mcp.Message) {
 			reply.Call.Detach()
 		}
 	default:
-		x.relay(x.sessions.of(x.Gate, x.caller, x.scope, id).Call(reply.Call), revision)
+		x.relay(x.sessions.of(x.Gate, x.caller, x.scope, id).Call(reply.Call), reply.Revision)
 	}
 }
 

@@ -25,6 +25,5 @@ func (o *writer) whole(status int, m mcp.Message) {
 	h := o.w.Header()
 	h["Content-Type"] = httpio.JSON
 	h["Content-Length"] = []string{strconv.Itoa(len(m.Raw()))}
-	o.w.WriteHeader(status)
-	_, _ = o.w.Write(m.Raw())
+	_ = o.w.Whole(status, m.Raw())
 }

@@ -30,18 +30,26 @@ func (w *Writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // Begun reports whether the status line is out.
 func (w *Writer) Begun() bool { return w.begun }
 
-// Extend gives the client so much more time to take what is written. Errors mean
-// that the connection is gone; the next write says so too.
-func (w *Writer) Extend(d time.Duration) { _ = w.control.SetWriteDeadline(time.Now().Add(d)) }
+// Extend gives the client until then to take what is written. Errors mean that the
+// connection is gone; the next write says so too.
+func (w *Writer) Extend(until time.Time) { _ = w.control.SetWriteDeadline(until) }
 
 // LimitBody gives the client until then to send its body; the zero time, for ever.
 // Errors show in the next read.
 func (w *Writer) LimitBody(until time.Time) { _ = w.control.SetReadDeadline(until) }
 
+// Whole writes an answer that is there.
+func (w *Writer) Whole(status int, body []byte) error {
+	w.begun = true
+	w.ResponseWriter.WriteHeader(status)
+	_, err := w.Write(body)
+	return err
+}
+
 // WriteHeader begins the answer.
 func (w *Writer) WriteHeader(status int) {
 	w.begun = true
-	w.Extend(WriteWait) // what came before may have taken long
+	w.Extend(time.Now().Add(WriteWait)) // what came before may have taken long
 	w.ResponseWriter.WriteHeader(status)
 }
 
@@ -49,7 +57,7 @@ func (w *Writer) WriteHeader(status int) {
 func (w *Writer) Write(data []byte) (written int, err error) {
 	w.begun = true
 	for len(data) > 0 {
-		w.Extend(WriteWait)
+		w.Extend(time.Now().Add(WriteWait))
 		n, err := w.ResponseWriter.Write(data[:min(len(data), chunk)])
 		written += n
 		if err != nil {
