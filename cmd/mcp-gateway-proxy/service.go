@@ -44,6 +44,11 @@ func (s *service) announce(ctx context.Context, p *proxy.Proxy) error {
 // shed has memory go that only what was done just now needed.
 func (s *service) shed() {
 	debug.FreeOSMemory()
+	s.leave()
+}
+
+// leave has pages of the program go that nothing needs at present: what is served changes.
+func (s *service) leave() {
 	if err := leavePages(); err != nil {
 		s.log.Warn("pages of the program stay in memory that nobody needs", "err", err)
 	}
@@ -88,6 +93,7 @@ func (s *service) watch(ctx context.Context, p *proxy.Proxy) error {
 		select {
 		case <-beat.C:
 			s.beat(ctx, p, every)
+			s.leave()
 		case <-ctx.Done():
 			return nil
 		}
