@@ -25,7 +25,11 @@ type echoing struct {
 }
 
 func (e *echoing) Open(context.Context, string, string) (control.Opened, error) {
-	near, far, err := pair()
+	stdin, in, err := pair()
+	if err != nil {
+		return control.Opened{}, err
+	}
+	stdout, out, err := pair()
 	if err != nil {
 		return control.Opened{}, err
 	}
@@ -34,11 +38,12 @@ func (e *echoing) Open(context.Context, string, string) (control.Opened, error) 
 		return control.Opened{}, err
 	}
 	e.running.Go(func() {
-		defer far.Close()
+		defer in.Close()
+		defer out.Close()
 		defer mute.Close()
-		e.serve(far)
+		e.serve(in, out)
 	})
-	return control.Opened{Sandbox: "s", Stdin: near, Stdout: near, Stderr: stderr, Over: make(chan struct{})}, nil
+	return control.Opened{Sandbox: "s", Stdin: stdin, Stdout: stdout, Stderr: stderr, Over: make(chan struct{})}, nil
 }
 
 func pair() (near, far *os.File, err error) {
@@ -50,8 +55,8 @@ func pair() (near, far *os.File, err error) {
 }
 
 // serve answers line by line. What has been asked meanwhile is answered with one write.
-func (e *echoing) serve(far *os.File) {
-	in, out := bufio.NewReaderSize(far, 64<<10), bufio.NewWriterSize(far, 64<<10)
+func (e *echoing) serve(stdin, stdout *os.File) {
+	in, out := bufio.NewReaderSize(stdin, 64<<10), bufio.NewWriterSize(stdout, 64<<10)
 	for {
 		line, err := in.ReadSlice('\n')
 		if err != nil {
