@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	maxBatch      = 512                    // records that are written at once
+	maxBatch      = 256                    // records that are written at once
 	maxLag        = 5 * time.Millisecond   // for which one waits for others to be written with
 	retryPause    = 250 * time.Millisecond // between attempts to write what could not be
 	rotatePause   = 10 * time.Second       // after the daemon gave no other file
