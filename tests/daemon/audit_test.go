@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -162,6 +163,20 @@ func moved(t *testing.T, file string) string {
 	return found[0]
 }
 
+// wantBegun waits until records are written to a file: whoever writes them learns of it
+// beside the reload that says so, and what it is given before that belongs to the one before.
+func wantBegun(t *testing.T, file string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for events(t, file)[chain.EventOpened] == 0 {
+		if ctx.Err() != nil {
+			t.Fatalf("%s has no first record", file)
+		}
+		runtime.Gosched()
+	}
+}
+
 func withBackups(t *testing.T, file string) (files []string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Dir(file))
@@ -234,6 +249,7 @@ func TestAuditLog(t *testing.T) {
 	if err := admin.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	wantBegun(t, next)
 	for range 50 {
 		a.write(t, audit.Record{Event: audit.EventDenied})
 	}
@@ -244,6 +260,7 @@ func TestAuditLog(t *testing.T) {
 	if err := admin.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	wantBegun(t, file)
 	a.write(t, audit.Record{Event: "back"})
 	a.stop()
 	g.stop()
