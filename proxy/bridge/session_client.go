@@ -13,6 +13,7 @@ import (
 type client struct {
 	revision string
 	meta     []byte // raw members that each request to the server carries in its _meta
+	alone    []byte // a _meta of nothing else, as a raw member
 
 	// What the server may ask of the client.
 	roots, sampling, samplingTools, forms, urls bool
@@ -105,6 +106,7 @@ func newClient(revision string, request mcp.Message) *client {
 	if info := request.At(request.Param("clientInfo")); mcp.IsObject(info) {
 		c.meta = append(append(c.meta, `,"`+mcp.MetaClientInfo+`":`...), info...)
 	}
+	c.alone = metaOf(c.meta)
 	return c
 }
 

@@ -42,14 +42,20 @@ func (c *client) prepare(request mcp.Message, level string) mcp.Message {
 		request = withoutParams(request, "task", "inputResponses", "requestState")
 	}
 	own := request.Param("_meta")
-	if own.Empty() {
-		return request.Insert(request.Param(), slices.Concat([]byte(`"_meta":{`), meta, []byte("}")))
+	switch {
+	case own.Empty() && level == "":
+		return request.Insert(request.Param(), c.alone)
+	case own.Empty():
+		return request.Insert(request.Param(), metaOf(meta))
 	}
 	request = request.EditAt(own, func(name string, value []byte) ([]byte, bool) {
 		return value, !strings.HasPrefix(name, reserved)
 	})
 	return request.Insert(request.Param("_meta"), meta)
 }
+
+// metaOf is a _meta of raw members, as a raw member.
+func metaOf(members []byte) []byte { return slices.Concat([]byte(`"_meta":{`), members, []byte("}")) }
 
 // withoutParams leaves out params that are the gateway's to say, or that a server
 // without tasks has to ignore (2025-11-25, tasks).
