@@ -128,6 +128,7 @@ func TestTopOnATerminal(t *testing.T) {
 			p.start(t, cmd)
 			p.shows(t, "", "> one")
 			if name == "q" {
+				p.shows(t, "", " 2 sandboxes") // those that one had before are gone
 				p.keyed(t)
 				one := g.instances(t, "one")
 				p.shows(t, "g", "> one")
