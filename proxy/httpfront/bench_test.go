@@ -43,13 +43,15 @@ func BenchmarkPost(b *testing.B) {
 		g := newGateway(b, func(p *policy.Policy) { p.Servers["modern"] = p.Servers["echo"] })
 		postMany(b, strings.TrimPrefix(g.url, "http://"), strings.Replace(postOf(g.key, request, call), "/echo/", "/modern/", 1))
 	})
-	b.Run("session", func(b *testing.B) {
-		g := newGateway(b, nil)
-		revision := "Mcp-Protocol-Version: 2025-11-25"
-		session := g.session("echo")
-		g.do("POST", "echo", `{"jsonrpc":"2.0","method":"notifications/initialized"}`, session, revision)
-		postMany(b, strings.TrimPrefix(g.url, "http://"), postOf(g.key, toolCall("1", "again", ""), []string{session, revision}))
-	})
+	for name, server := range map[string]string{"session": "echo", "translated": "modern"} {
+		b.Run(name, func(b *testing.B) {
+			g := newGateway(b, func(p *policy.Policy) { p.Servers["modern"] = p.Servers["echo"] })
+			revision := "Mcp-Protocol-Version: 2025-11-25"
+			session := g.session(server)
+			g.do("POST", server, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, session, revision)
+			postMany(b, strings.TrimPrefix(g.url, "http://"), strings.Replace(postOf(g.key, toolCall("1", "again", ""), []string{session, revision}), "/echo/", "/"+server+"/", 1))
+		})
+	}
 }
 
 // postOf is a request as it is sent.

@@ -41,39 +41,34 @@ func (x *exchange) inSession(m mcp.Message) {
 			reply.Call.Detach()
 		}
 	default:
-		x.relay(x.sessions.of(x.Gate, x.caller, x.scope, id).Call(reply.Call), reply.Revision)
+		x.relay(id, reply)
 	}
 }
 
-// relay writes the stream of a call. If it is cut, the call goes on: in this era a
+// relay writes what comes of a call. If it is cut, the call goes on: in this era a
 // disconnect is no cancellation (2025-11-25, transports).
-func (x *exchange) relay(reader *resume.Reader, revision string) {
+func (x *exchange) relay(session string, reply gate.Reply) {
 	how := manner{streamed: x.wishes.EventsFirst, patience: quietWait}
-	switch primed := x.prime(reader, revision); {
+	f := &resumable{exchange: x, session: session, call: reply.Call, streamed: how.streamed}
+	switch primed := x.prime(f, reply.Revision); {
 	case primed && how.streamed:
 		how.patience = 0
 	case primed:
 		how.patience = primeWait
 	}
-	defer func() {
-		if x.out.events.Begun() {
-			reader.Close()
-		} else {
-			reader.Forget()
-		}
-	}()
-	if x.write(reader, how) == revoked {
-		reader.Cancel("the key is no longer valid")
+	defer func() { f.close(x.out.events.Begun()) }()
+	if x.write(f, how) == revoked {
+		f.call.Cancel("the key is no longer valid")
 	}
 }
 
 // prime lets the client ask for the rest of a stream from its start on, in the
 // revision that has this: clients of others may not understand an empty event.
-func (x *exchange) prime(reader *resume.Reader, revision string) bool {
+func (x *exchange) prime(from httpio.Beginning, revision string) bool {
 	if revision != mcp.Revision2025November {
 		return false
 	}
-	x.out.events.Prime(reader, resumeWait)
+	x.out.events.Prime(from, resumeWait)
 	return true
 }
 

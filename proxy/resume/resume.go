@@ -55,7 +55,6 @@ type stream struct {
 	number   int
 	call     link.Call // nil: what relates to no call
 	events   []Event   // oldest first
-	first    [1]Event  // room for what most calls have
 	bytes    int
 	last     int // number of the last event
 	finished bool
@@ -87,11 +86,13 @@ func (s *Session) Listen(open func() (*Inbox, error)) (*Reader, error) {
 	return s.listenLocked(s.addLocked(nil), 0), nil
 }
 
-// Call opens the stream of a call.
-func (s *Session) Call(call link.Call) *Reader {
+// Call opens the stream of a call, which begins with what was taken from it.
+func (s *Session) Call(call link.Call, taken ...mcp.Message) *Reader {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.readLocked(s.addLocked(call), 0)
+	of := s.addLocked(call)
+	of.add(s, taken)
+	return s.readLocked(of, 0)
 }
 
 // Resume opens a stream again, behind the event of an id. If another reader has
@@ -124,7 +125,6 @@ func (s *Session) Resume(id string, open func() (*Inbox, error)) (*Reader, error
 func (s *Session) addLocked(call link.Call) *stream {
 	s.last++
 	added := &stream{number: s.last, call: call}
-	added.events = added.first[:0]
 	s.streams = append(s.streams, added)
 	return added
 }
