@@ -38,7 +38,7 @@ func (x *exchange) body() ([]byte, *refusal) {
 	if size < 0 {
 		size = limit
 	}
-	if !x.bodies.take(x.caller.Subject, size, max(bodiesPerCaller, limit)) {
+	if !x.budget.hold(size, max(bodiesPerCaller, limit)) {
 		return nil, &refusal{status: http.StatusServiceUnavailable, text: "too many large requests of this caller are under way", retryAfter: soon}
 	}
 	x.held = size
@@ -78,13 +78,10 @@ func tooLarge(limit int64) *refusal {
 	return &refusal{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body is larger than %d bytes, the limit", limit)}
 }
 
-// release gives back what the request took of its caller's budgets.
+// release gives back what the request took of its caller's budget.
 func (x *exchange) release() {
-	if x.taken {
-		x.requests.give(x.caller.Subject, 1)
-	}
-	if x.held > 0 {
-		x.bodies.give(x.caller.Subject, x.held)
+	if x.budget != nil {
+		x.budget.give(1, x.held)
 	}
 }
 

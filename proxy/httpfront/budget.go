@@ -10,29 +10,55 @@ const bodiesPerCaller = 64 << 20
 // streams among them: each costs memory, however small it is.
 const requestsPerCaller = 512
 
-// budget counts what each caller holds.
-type budget struct {
-	mu   sync.Mutex
-	held map[string]int64
+// budgets count what each caller has under way.
+type budgets struct {
+	mu sync.Mutex
+	of map[string]*budget // of those who have something
 }
 
-func newBudget() *budget { return &budget{held: map[string]int64{}} }
+// budget is what one caller has.
+type budget struct {
+	*budgets
+	caller   string
+	requests int
+	bytes    int64 // of bodies
+}
 
-// take reports whether caller may hold n more, and counts it if so.
-func (b *budget) take(caller string, n, limit int64) bool {
+func newBudgets() *budgets { return &budgets{of: map[string]*budget{}} }
+
+// take counts requests of a caller; nil if it may not have so many. give must follow.
+func (b *budgets) take(caller string, requests int) *budget {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.held[caller]+n > limit {
+	of := b.of[caller]
+	switch {
+	case of == nil:
+		of = &budget{budgets: b, caller: caller}
+		b.of[caller] = of
+	case of.requests+requests > requestsPerCaller:
+		return nil
+	}
+	of.requests += requests
+	return of
+}
+
+// hold reports whether the caller may have a body, and counts it if so.
+func (b *budget) hold(bytes, limit int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.bytes+bytes > limit {
 		return false
 	}
-	b.held[caller] += n
+	b.bytes += bytes
 	return true
 }
 
-func (b *budget) give(caller string, n int64) {
+// give counts requests that are over, and their bodies.
+func (b *budget) give(requests int, bytes int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.held[caller] -= n; b.held[caller] == 0 {
-		delete(b.held, caller)
+	b.bytes -= bytes
+	if b.requests -= requests; b.requests == 0 {
+		delete(b.of, b.caller)
 	}
 }

@@ -34,8 +34,7 @@ type Current = gate.Current
 type Front struct {
 	current  func() *Current
 	log      *slog.Logger
-	bodies   *budget
-	requests *budget
+	budgets  *budgets
 	sessions *sessions
 	sse      *ssefront.Front
 	ws       *wsfront.Front
@@ -48,7 +47,7 @@ type Front struct {
 // first one; each request uses one generation throughout.
 func New(current func() *Current, log *slog.Logger) *Front {
 	return &Front{
-		current: current, log: log, bodies: newBudget(), requests: newBudget(), sessions: newSessions(), sse: ssefront.New(log), ws: wsfront.New(log),
+		current: current, log: log, budgets: newBudgets(), sessions: newSessions(), sse: ssefront.New(log), ws: wsfront.New(log),
 		ids: gate.NewCorrelations(rand.Text()[:10]), closing: make(chan struct{}),
 	}
 }
@@ -67,8 +66,8 @@ type exchange struct {
 	shown  authn.Request // what the request shows of its sender
 	wishes httpio.Wishes // of a POST
 	origin gate.Origin
-	held   int64 // bytes of the body, counted in the budget
-	taken  bool  // the request is counted
+	budget *budget // that the request is counted in; nil before it is
+	held   int64   // bytes of the body, which are, too
 }
 
 // ServeHTTP serves one request. A panic ends that request alone.
@@ -172,7 +171,7 @@ func (x *exchange) admit() *refusal {
 	}
 	x.remember(x.place)
 	x.caller, x.scope = caller, x.at.scope
-	if x.taken = x.requests.take(caller.Subject, 1, requestsPerCaller); !x.taken {
+	if x.budget = x.budgets.take(caller.Subject, 1); x.budget == nil {
 		text := fmt.Sprintf("this caller has %d requests under way, the limit", requestsPerCaller)
 		return &refusal{status: http.StatusServiceUnavailable, code: mcp.CodeInternal, text: text, retryAfter: soon}
 	}

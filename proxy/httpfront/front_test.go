@@ -80,17 +80,14 @@ func newGatewayOn(t testing.TB, listeners func(net.Listener) Listeners, change f
 		if err := <-served; err != nil {
 			t.Errorf("serve: %v", err)
 		}
-		if len(g.front.bodies.held) != 0 {
-			t.Errorf("got bodies counted that are gone: %v", g.front.bodies.held)
-		}
 		sessions.Close()
 		instances.Close()
 		g.opener.Wait()
 		goleak.VerifyNone(t, goroutines)
-		g.front.requests.mu.Lock() // connections of WebSocket end by themselves
-		defer g.front.requests.mu.Unlock()
-		if len(g.front.requests.held) != 0 {
-			t.Errorf("got requests counted that are over: %v", g.front.requests.held)
+		g.front.budgets.mu.Lock() // connections of WebSocket end by themselves
+		defer g.front.budgets.mu.Unlock()
+		if len(g.front.budgets.of) != 0 {
+			t.Errorf("got requests counted that are over: %v", g.front.budgets.of)
 		}
 	})
 	return g
@@ -422,15 +419,19 @@ func TestNothingIsReadForWhoMayNot(t *testing.T) {
 
 // TestLargeBodiesOfOneCaller are bounded together, and nobody else's.
 func TestLargeBodiesOfOneCaller(t *testing.T) {
-	b := newBudget()
-	if !b.take("a", 60, 100) || b.take("a", 60, 100) || !b.take("a", 40, 100) || !b.take("b", 100, 100) {
+	all := newBudgets()
+	a, other, b := all.take("a", 1), all.take("a", 1), all.take("b", 1)
+	if !a.hold(60, 100) || other.hold(60, 100) || !other.hold(40, 100) || !b.hold(100, 100) {
 		t.Error("the limit is not that of each caller")
 	}
-	b.give("a", 60)
-	b.give("a", 40)
-	b.give("b", 100)
-	if len(b.held) != 0 {
-		t.Errorf("got %v after everything was given back", b.held)
+	a.give(1, 60)
+	if !other.hold(60, 100) || other.hold(1, 100) {
+		t.Error("what was given back is not there")
+	}
+	other.give(1, 100)
+	b.give(1, 100)
+	if len(all.of) != 0 {
+		t.Errorf("got %v after everything was given back", all.of)
 	}
 }
 

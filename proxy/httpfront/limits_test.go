@@ -209,14 +209,14 @@ func TestRequestsOfACallerAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.front.requests.take(caller.Subject, requestsPerCaller, requestsPerCaller)
+	others := g.front.budgets.take(caller.Subject, requestsPerCaller)
 	if got := g.do("POST", "echo", initializeBody); got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" {
 		t.Errorf("got %+v, want that there are too many", got)
 	}
 	if got := g.do("POST", "echo", initializeBody, "Authorization: Bearer "+g.other); got.status != http.StatusOK {
 		t.Errorf("another caller got %+v", got)
 	}
-	g.front.requests.give(caller.Subject, requestsPerCaller)
+	others.give(requestsPerCaller, 0)
 	if got := g.do("POST", "echo", initializeBody); got.status != http.StatusOK {
 		t.Errorf("got %+v, want that there is room again", got)
 	}
