@@ -57,6 +57,7 @@ type Session struct {
 	mu        sync.Mutex
 	opening   bool
 	client    *client // nil before the answer to initialize
+	said      *said   // as client
 	watch     *watch  // nil before there is something to watch
 	level     string  // of the messages that the client wants to be logged
 	ongoing   map[ongoing]struct{}

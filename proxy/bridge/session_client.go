@@ -13,7 +13,6 @@ import (
 type client struct {
 	revision string
 	meta     []byte // raw members that each request to the server carries in its _meta
-	alone    []byte // a _meta of nothing else, as a raw member
 
 	// What the server may ask of the client.
 	roots, sampling, samplingTools, forms, urls bool
@@ -46,7 +45,7 @@ func (s *Session) open(ctx context.Context, request mcp.Message) (link.Call, err
 		s.opened(nil)
 		return nil, err
 	}
-	call, err := s.do(ctx, own, c.prepare(mcp.NewRequest(request.ID(), mcp.MethodDiscover, nil), ""))
+	call, err := s.do(ctx, own, c.say("").prepare(mcp.NewRequest(request.ID(), mcp.MethodDiscover, nil)))
 	if err != nil {
 		s.opened(nil)
 		e.release()
@@ -84,7 +83,15 @@ func (s *Session) opened(c *client) {
 	if c == nil {
 		return
 	}
-	s.client = c
+	s.client, s.said = c, c.say(c.logged(s.level))
+}
+
+// logged is a level if the server logs, and else "".
+func (c *client) logged(level string) string {
+	if !c.logging {
+		return ""
+	}
+	return level
 }
 
 // watched is the watch of a client, which runs from the first time on that there is
@@ -106,7 +113,6 @@ func newClient(revision string, request mcp.Message) *client {
 	if info := request.At(request.Param("clientInfo")); mcp.IsObject(info) {
 		c.meta = append(append(c.meta, `,"`+mcp.MetaClientInfo+`":`...), info...)
 	}
-	c.alone = metaOf(c.meta)
 	return c
 }
 

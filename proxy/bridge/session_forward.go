@@ -35,7 +35,7 @@ func (s *Session) forward(ctx context.Context, c *client, request mcp.Message) (
 	if err := s.enter(f); err != nil {
 		return nil, err
 	}
-	f.prepared = c.prepare(request, s.logLevel(c)).Noted() // much is asked of it from here on
+	f.prepared = s.says().prepare(request)
 	call, err := s.pass(&f.taking, f.prepared)
 	if err != nil {
 		s.leave(f)

@@ -89,7 +89,7 @@ func (w *watch) request(next wanted) mcp.Message {
 	w.session.mu.Lock()
 	id := w.session.nextIDLocked()
 	w.session.mu.Unlock()
-	return w.client.prepare(mcp.NewRequest(id, mcp.MethodListen, append(filter, "}}"...)), "")
+	return w.client.say("").prepare(mcp.NewRequest(id, mcp.MethodListen, append(filter, "}}"...)))
 }
 
 // honoured reports an error if the server will not tell of a resource that was not

@@ -27,35 +27,46 @@ func asks(method string) bool {
 	return method == mcp.MethodToolsCall || method == mcp.MethodPromptsGet || method == mcp.MethodResourcesRead
 }
 
-// prepare turns a request of the client into one of the stateless era. params is
-// an object then, with a _meta.
-func (c *client) prepare(request mcp.Message, level string) mcp.Message {
-	meta := c.meta
+// said is what each request to the server says of the client.
+type said struct {
+	members []byte       // of _meta, raw
+	alone   mcp.Fragment // a _meta of nothing else
+}
+
+// say says it with the level of the messages that the client wants to be logged; "": none.
+func (c *client) say(level string) *said {
+	members := c.meta
 	if level != "" {
-		meta = slices.Concat(meta, []byte(`,"`+mcp.MetaLogLevel+`":"`), []byte(level), []byte{'"'}) // one of the eight
+		members = slices.Concat(members, []byte(`,"`+mcp.MetaLogLevel+`":"`), []byte(level), []byte{'"'}) // one of the eight
 	}
+	return &said{members, mcp.NewFragment(slices.Concat([]byte(`"_meta":{`), members, []byte("}")))}
+}
+
+// says is what its requests say now.
+func (s *Session) says() *said {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.said
+}
+
+// prepare turns a request of the client into one of the stateless era. params is an
+// object then, with a _meta, and where its members are is noted.
+func (s *said) prepare(request mcp.Message) mcp.Message {
 	if !mcp.IsObject(request.Params()) {
-		params := append(append([]byte(`{"_meta":{`), meta...), "}}"...)
-		return mcp.NewRequest(request.ID(), request.Method(), params)
+		return mcp.NewRequest(request.ID(), request.Method(), []byte("{}")).InsertFragment(s.alone)
 	}
 	if asks(request.Method()) {
 		request = withoutParams(request, "task", "inputResponses", "requestState")
 	}
 	own := request.Param("_meta")
-	switch {
-	case own.Empty() && level == "":
-		return request.Insert(request.Param(), c.alone)
-	case own.Empty():
-		return request.Insert(request.Param(), metaOf(meta))
+	if own.Empty() {
+		return request.InsertFragment(s.alone)
 	}
 	request = request.EditAt(own, func(name string, value []byte) ([]byte, bool) {
 		return value, !strings.HasPrefix(name, reserved)
 	})
-	return request.Insert(request.Param("_meta"), meta)
+	return request.Insert(request.Param("_meta"), s.members).Noted()
 }
-
-// metaOf is a _meta of raw members, as a raw member.
-func metaOf(members []byte) []byte { return slices.Concat([]byte(`"_meta":{`), members, []byte("}")) }
 
 // withoutParams leaves out params that are the gateway's to say, or that a server
 // without tasks has to ignore (2025-11-25, tasks).
@@ -66,16 +77,6 @@ func withoutParams(request mcp.Message, names ...string) mcp.Message {
 		}
 	}
 	return request
-}
-
-// logLevel is the level that a request to the server carries; "" without logs.
-func (s *Session) logLevel(c *client) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !c.logging {
-		return ""
-	}
-	return s.level
 }
 
 // setLevel answers logging/setLevel.
@@ -89,6 +90,6 @@ func (s *Session) setLevel(c *client, request mcp.Message) mcp.Message {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.level = level
+	s.level, s.said = level, c.say(level)
 	return mcp.NewResult(request.ID(), []byte("{}"))
 }

@@ -32,7 +32,9 @@ func (m Message) EditAt(at Span, edit func(name string, value []byte) ([]byte, b
 	object := m.At(at)
 	var raw []byte // from the first change on
 	same := len("{")
-	for name, value := range members(object) {
+	var room [8]named
+	for _, member := range m.membersOf(at, room[:0]) {
+		name, value := member.name, member.value
 		was := value.of(object)
 		is, keep := edit(string(unquote(name.of(object))), was)
 		stays := keep && len(is) == len(was) && &is[0] == &was[0]
@@ -60,6 +62,25 @@ func (m Message) EditAt(at Span, edit func(name string, value []byte) ([]byte, b
 		raw = append(append(raw, m.raw[:at.Start]...), "{}"...)
 	}
 	return m.edited(at, raw)
+}
+
+// named is where the name, quoted, and the value of a member are.
+type named struct{ name, value Span }
+
+// membersOf appends the members of an object that was found in the message.
+func (m *Message) membersOf(at Span, all []named) []named {
+	if m.notes == nil || at != m.result {
+		for name, value := range members(m.At(at)) {
+			all = append(all, named{name, value})
+		}
+		return all
+	}
+	for _, n := range m.notes {
+		if n.in == inResult {
+			all = append(all, named{Span{int(n.name.start) - 1, int(n.name.end) + 1}, Span{int(n.value.start), int(n.value.end)}})
+		}
+	}
+	return all
 }
 
 // edited returns the message that raw is, up to the end of what a span of this one was

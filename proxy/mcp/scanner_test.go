@@ -100,6 +100,12 @@ func sameByNotes(t *testing.T, m Message) {
 			}
 		}
 	}
+	for drop := range Members(m.Result()) {
+		without := func(name string, value []byte) ([]byte, bool) { return value, name != drop }
+		if got, want := m.EditAt(m.InResult(), without).Raw(), walked.EditAt(walked.InResult(), without).Raw(); !bytes.Equal(got, want) {
+			t.Fatalf("without %q: got %q by notes, want %q: %q", drop, got, want, m.raw)
+		}
+	}
 	if got, want := m.Lookalike(), walked.Lookalike(); (got == "") != (want == "") {
 		t.Fatalf("got lookalike %q by notes, want %q: %q", got, want, m.raw)
 	}
