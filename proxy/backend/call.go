@@ -187,8 +187,7 @@ func (c *Conn) Ask(ctx context.Context, request mcp.Message, wants Wants) (*Call
 		request = request.Replace(span, id)
 	}
 	err := c.put(ctx, request, id, call.timeout)
-	var ended *link.EndedError
-	if err != nil && !errors.As(err, &ended) { // else the call is answered with the cause of the end
+	if _, ended := errors.AsType[*link.EndedError](err); err != nil && !ended { // else the call is answered with the cause of the end
 		c.take(call.id)
 		return nil, err
 	}

@@ -233,8 +233,7 @@ func (s *Session) do(ctx, while context.Context, request mcp.Message) (link.Call
 func (s *Session) pass(taking *until, request mcp.Message) (link.Call, error) {
 	defer taking.end(nil)
 	call, err := s.server.Do(taking, request)
-	var ended *link.EndedError
-	if errors.As(err, &ended) {
+	if ended, ok := errors.AsType[*link.EndedError](err); ok {
 		return nil, ended.Cause
 	}
 	return call, err

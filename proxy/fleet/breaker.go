@@ -89,7 +89,7 @@ func blames(err error) bool {
 // through passes a request on to an instance, if the breaker of its place lets it.
 func (r *route) through(ctx context.Context, to *instance, request mcp.Message) (link.Call, error) {
 	return r.fleet.judged(ctx, to.place, r.spec.Breaker, to.conn.Ended(), request, func() (link.Call, error) {
-		return to.server.Do(ctx, r.owner.String(), request)
+		return to.server.Do(ctx, r.named, request)
 	})
 }
 

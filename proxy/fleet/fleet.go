@@ -115,12 +115,15 @@ func (f *Fleet) Close() {
 
 // Server returns a server for one owner: its requests go to an instance that the
 // owner may use, which is started if there is none.
-func (f *Fleet) Server(spec *Spec, owner Owner) link.Server { return &route{f, spec, owner} }
+func (f *Fleet) Server(spec *Spec, owner Owner) link.Server {
+	return &route{f, spec, owner, owner.String()}
+}
 
 type route struct {
 	fleet *Fleet
 	spec  *Spec
 	owner Owner
+	named string // its String
 }
 
 // maxTries is how often an instance that takes no more calls is given up for another.
@@ -134,8 +137,7 @@ func (r *route) Do(ctx context.Context, request mcp.Message) (link.Call, error) 
 			return nil, err
 		}
 		call, err := r.through(ctx, instance, request)
-		var ended *link.EndedError
-		if try == maxTries || !errors.As(err, &ended) { // else between being found and being called: there is a new one now
+		if _, ended := errors.AsType[*link.EndedError](err); try == maxTries || !ended { // else between being found and being called: there is a new one now
 			return call, err
 		}
 	}

@@ -66,10 +66,12 @@ func (f *Fleet) slot(ctx context.Context, spec *Spec, owner Owner, offered backe
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	k := key{spec.Server, ownerKey(spec, owner), offered}
+	k := key{server: spec.Server, offered: offered}
 	if shared {
 		k.owner = f.replicaLocked(spec, owner)
 		defer f.lineUpLocked(spec)
+	} else {
+		k.owner = ownerKey(spec, owner)
 	}
 	if s := f.slots[k]; s != nil && !s.over() {
 		return s

@@ -282,8 +282,7 @@ func (v *visitor) inSession(ctx context.Context, s session, m mcp.Message) (Repl
 
 // ended turns the end of an instance into the end of its session.
 func ended(err error) error {
-	var end *link.EndedError
-	if errors.As(err, &end) {
+	if end, ok := errors.AsType[*link.EndedError](err); ok {
 		return &SessionError{end.Cause}
 	}
 	return err

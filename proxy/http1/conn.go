@@ -36,6 +36,7 @@ type conn struct {
 	unsent           []byte
 	done             bool  // nothing of it is left
 	err              error // of the last attempt
+	bodily           bodily
 
 	mu      sync.Mutex
 	fresh   bool      // it has not sent a request yet

@@ -115,6 +115,7 @@ func (s *Server) serve(accepted net.Conn) bool {
 		response: response{header: http.Header{}},
 	}
 	c.filling, c.writing, c.writingNow = c.tryFill, c.tryWrite, func(fd uintptr) { c.tryWrite(fd) }
+	c.bodily.reading, c.bodily.readingNow = c.bodily.try, func(fd uintptr) { c.bodily.try(fd) }
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.fresh++

@@ -70,24 +70,39 @@ func (c *conn) read(p []byte) (n int, err error) {
 		c.empty()
 		return n, nil
 	}
-	attempt := func(fd uintptr) bool {
-		n, err = socket.Read(fd, p)
-		return err != unix.EAGAIN //nolint:errorlint // it is the call's own
-	}
-	done := false
-	if err := c.raw.Control(func(fd uintptr) { done = attempt(fd) }); err != nil {
+	b := &c.bodily
+	b.into = p
+	defer func() { b.into = nil }()
+	if err := c.raw.Control(b.readingNow); err != nil {
 		return 0, err
 	}
-	if done {
-		return n, err
+	if b.done {
+		return b.n, b.err
 	}
 	if err := c.expire(c.bodyBy); err != nil {
 		return 0, err
 	}
-	if err := c.raw.Read(attempt); err != nil {
+	if err := c.raw.Read(b.reading); err != nil {
 		return 0, err
 	}
-	return n, err
+	return b.n, b.err
+}
+
+// bodily is a read of a body, which may go on while an answer is written.
+type bodily struct {
+	reading    func(fd uintptr) (done bool)
+	readingNow func(fd uintptr)
+	into       []byte
+	n          int
+	done       bool
+	err        error // of the last attempt
+}
+
+// try is false if nothing is there to be read.
+func (b *bodily) try(fd uintptr) bool {
+	b.n, b.err = socket.Read(fd, b.into)
+	b.done = b.err != unix.EAGAIN //nolint:errorlint // it is the call's own
+	return b.done
 }
 
 // write writes all of p. The deadline is for what the socket does not take at once.

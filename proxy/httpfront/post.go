@@ -57,8 +57,7 @@ func idOf(m mcp.Message) []byte {
 
 func parse(body []byte) (mcp.Message, *refusal) {
 	m, err := mcp.Parse(body)
-	var invalid *mcp.InvalidError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*mcp.InvalidError](err); ok {
 		return mcp.Message{}, &refusal{status: http.StatusBadRequest, code: invalid.Code, id: invalid.ID, text: invalid.Reason}
 	}
 	return m, nil

@@ -14,7 +14,7 @@ func Edit(object []byte, edit func(name string, value []byte) ([]byte, bool)) []
 	kept := append(make([]byte, 0, max(len("{}"), len(object))), '{')
 	for name, value := range members(object) {
 		quoted := name.of(object)
-		changed, keep := edit(string(unquote(quoted)), value.of(object))
+		changed, keep := edit(nameOf(quoted), value.of(object))
 		if !keep {
 			continue
 		}
@@ -36,7 +36,7 @@ func (m Message) EditAt(at Span, edit func(name string, value []byte) ([]byte, b
 	for _, member := range m.membersOf(at, room[:0]) {
 		name, value := member.name, member.value
 		was := value.of(object)
-		is, keep := edit(string(unquote(name.of(object))), was)
+		is, keep := edit(nameOf(name.of(object)), was)
 		stays := keep && len(is) == len(was) && &is[0] == &was[0]
 		switch {
 		case raw == nil && stays:

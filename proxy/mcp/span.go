@@ -92,11 +92,26 @@ func (m Message) Text(s Span) (text string, ok bool) {
 func Members(object []byte) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		for name, value := range members(object) {
-			if !yield(string(unquote(name.of(object))), value.of(object)) {
+			if !yield(nameOf(name.of(object)), value.of(object)) {
 				return
 			}
 		}
 	}
+}
+
+// ofResults are names that results mostly have, by which they are found without a copy.
+var ofResults = map[string]string{
+	"content": "content", "structuredContent": "structuredContent", "isError": "isError", "_meta": "_meta", "resultType": "resultType",
+	"ttlMs": "ttlMs", "cacheScope": "cacheScope", "type": "type", "text": "text",
+}
+
+// nameOf is a name that is quoted.
+func nameOf(quoted []byte) string {
+	name := unquote(quoted)
+	if known, ok := ofResults[string(name)]; ok {
+		return known
+	}
+	return string(name)
 }
 
 func member(object []byte, name string) (Span, bool) {
