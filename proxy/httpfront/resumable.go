@@ -55,7 +55,7 @@ func (f *resumable) Take() (events []resume.Event, more bool) {
 	switch {
 	case len(taken) == 0:
 		return nil, true
-	case taken[0].Kind() == mcp.Response && !(f.streamed && taken[0].Err() == nil):
+	case taken[0].Kind() == mcp.Response && (!f.streamed || taken[0].Err() != nil):
 		f.answered = true
 		f.one[0].Message = taken[0]
 		return f.one[:], false

@@ -235,7 +235,7 @@ func (m *Meter) End(ctx context.Context, c *telemetry.Call) {
 	} else {
 		m.quotas.LeaveCounted(pass, c.Project, c.Started)
 	}
-	if tool := m.toolLocked(c, e.Tool); tool != e.Tool {
+	if tool := m.toolLocked(c, e.Key); tool != e.Tool {
 		e.Tool, e.record = tool, nil
 	}
 	m.bookLocked(e)
@@ -268,12 +268,13 @@ func entryOf(c *telemetry.Call) entry {
 // toolLocked is the tool that a call is counted for. Clients choose names, and those of
 // calls that were refused may be of no tool at all: they are counted by name if it is
 // known already. m.mu must be held.
-func (m *Meter) toolLocked(c *telemetry.Call, tool string) string {
+func (m *Meter) toolLocked(c *telemetry.Call, e ledger.Key) string {
+	tool := e.Tool
 	if tool == "" {
 		return ""
 	}
-	if hour := ledger.HourOf(m.now()); hour != m.hour {
-		m.hour = hour
+	if e.Hour > m.hour {
+		m.hour = e.Hour
 		clear(m.tools)
 	}
 	known := m.tools[c.Server]
