@@ -27,6 +27,15 @@ type admitted struct {
 	caller        *policy.Identity
 	credentials   authn.Request
 	origin        gate.Origin
+	stop          func() bool // ends the wait for the end of the call, at which leave is called
+	leave         func()
+}
+
+// left is for who knows that the call is over, and needs nobody to wait for that.
+func (a *admitted) left() {
+	if a.stop() {
+		a.leave()
+	}
 }
 
 type admittedKey struct{}
@@ -66,7 +75,8 @@ func (f *Front) admit(ctx context.Context, call *tap.Info) (_ context.Context, e
 		return nil, status.Errorf(codes.ResourceExhausted, "this caller has %d calls in flight, the limit", maxCallsPerCaller)
 	}
 	// The context of a call ends with it, in whatever way.
-	context.AfterFunc(ctx, func() { f.calls.leave(a.caller.Subject) })
+	a.leave = func() { f.calls.leave(a.caller.Subject) }
+	a.stop = context.AfterFunc(ctx, a.leave)
 	return context.WithValue(ctx, admittedKey{}, a), nil
 }
 
@@ -121,6 +131,9 @@ func (c *calls) leave(subject string) {
 
 func (f *Front) containUnary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (response any, err error) {
 	defer f.contain(&err)
+	if a, ok := ctx.Value(admittedKey{}).(*admitted); ok { // else it asks for health
+		defer a.left()
+	}
 	return handle(ctx, request)
 }
 

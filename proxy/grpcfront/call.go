@@ -167,7 +167,7 @@ func request(method, params, agent string) (mcp.Message, error) {
 	if len(added) == 0 {
 		return m, nil
 	}
-	return m.Insert(meta, added), nil
+	return m.Insert(meta, added).Noted(), nil // much is asked of it from here on
 }
 
 // maxAgent bounds how a client may call itself.

@@ -58,6 +58,9 @@ const (
 	maxHeaderBytes    = 16 << 10
 	renewWait         = 5 * time.Second // for keys that a token needs anew while its stream lasts
 	maxEnvelope       = 4 << 10         // of a gRPC message, around the MCP message in it
+	streamWindow      = 256 << 10       // bytes of one call that nobody has read, beside the message that is read
+	connWindow        = 1 << 20         // and of all on one connection
+	maxWorkers        = 64              // goroutines that serve one call after another, whose stacks have grown; more calls have one each
 )
 
 // Readiness says what can take calls now, by the reason why not; nil if it can.
@@ -131,6 +134,11 @@ func (f *Front) server() *grpc.Server {
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: f.times.often, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
+		grpc.NumStreamWorkers(maxWorkers),
+		// Windows that grow with what the connection can carry are found out by a ping with
+		// nearly each message, and would let a client have 16 MiB of them.
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 	)
 	gatewaypb.RegisterGatewayServer(server, f)
 	healthpb.RegisterHealthServer(server, newHealth(f))
