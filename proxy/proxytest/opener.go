@@ -25,8 +25,12 @@ import (
 	"mcpgateway/runtime/control"
 )
 
-// behaviourVariable makes the test binary a server.
-const behaviourVariable = "PROXYTEST_BEHAVIOUR"
+// behaviourVariable makes the test binary a server, and againVariable one that its opener
+// has started before.
+const (
+	behaviourVariable = "PROXYTEST_BEHAVIOUR"
+	againVariable     = "PROXYTEST_AGAIN"
+)
 
 // Main runs the tests, or the server that the environment names: one of this
 // package, or of own. TestMain calls it.
@@ -101,6 +105,9 @@ func (o *Opener) Open(_ context.Context, server, revision string) (control.Opene
 	defer farStderr.Close()
 	cmd := exec.Command(os.Args[0]) //nolint:gosec // the test binary itself
 	cmd.Env = append(os.Environ(), behaviourVariable+"="+server)
+	if o.hasOpened(server) {
+		cmd.Env = append(cmd.Env, againVariable+"=1")
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = farStdin, farStdout, farStderr
 	started := time.Now()
 	if err := cmd.Start(); err != nil {
@@ -272,6 +279,11 @@ func (o *Opener) Opened() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.opened)
+}
+
+// hasOpened reports whether a server was started before.
+func (o *Opener) hasOpened(server string) bool {
+	return slices.ContainsFunc(o.Opened(), func(sandbox string) bool { return strings.HasPrefix(sandbox, server+"-") })
 }
 
 // Running is how many servers run.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -101,13 +100,11 @@ func (s *server) misbehave(behaviour string, e envelope) {
 	}
 }
 
-// mortal ends when its tool says so. One that is fickle speaks another revision after
-// that, and one that lives once says nothing.
+// mortal ends when its tool says so. One that is fickle speaks another revision when it is
+// started again, and one that lives once says nothing then.
 func (s *server) mortal(behaviour string, e envelope) {
 	s.all = append(s.all, e.Method+" "+string(e.Params))
-	died := filepath.Join(os.TempDir(), behaviour+"-"+strconv.Itoa(os.Getppid()))
-	if _, err := os.Stat(died); err == nil && e.Method == "initialize" {
-		os.Remove(died)
+	if behaviour != "mortal" && os.Getenv(againVariable) != "" && e.Method == "initialize" {
 		if behaviour == "once" {
 			hang()
 		}
@@ -118,9 +115,6 @@ func (s *server) mortal(behaviour string, e envelope) {
 	switch {
 	case e.Method != "tools/call":
 	case params.Name == "die":
-		if behaviour != "mortal" {
-			_ = os.WriteFile(died, nil, 0o600) // the next start says whether it worked
-		}
 		os.Exit(3)
 	case params.Name == "kill":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // it does not come back
