@@ -177,17 +177,20 @@ func TestNewestListenerIsHeard(t *testing.T) {
 // ended.
 func TestNothingIsKeptInVain(t *testing.T) {
 	g := newGateway(t, nil)
-	deleted, crashed := g.session("echo"), g.session("crash")
-	for range 3 {
-		g.do("POST", "echo", toolCall("1", "again", ""), deleted)
-	}
-	if got := g.do("GET", "echo", "", deleted, "Last-Event-ID: c1-0"); got.status != http.StatusBadRequest {
-		t.Errorf("got %+v", got)
-	}
 	kept := func() int {
 		g.front.sessions.mu.Lock()
 		defer g.front.sessions.mu.Unlock()
 		return len(g.front.sessions.byID)
+	}
+	deleted, crashed := g.session("echo"), g.session("crash")
+	for range 3 {
+		g.do("POST", "echo", toolCall("1", "again", ""), deleted)
+	}
+	if got := kept(); got != 0 {
+		t.Errorf("got %d sessions kept of which nothing is a stream", got)
+	}
+	if got := g.do("GET", "echo", "", deleted, "Last-Event-ID: c1-0"); got.status != http.StatusBadRequest {
+		t.Errorf("got %+v", got)
 	}
 	g.do("POST", "crash", toolCall("1", "x", ""), crashed)
 	for end := time.Now().Add(30 * time.Second); kept() != 1; { // that has ended is forgotten
