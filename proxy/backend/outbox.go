@@ -38,6 +38,8 @@ type outbox struct {
 const (
 	// maxTurns is how often one caller writes what others have added.
 	maxTurns = 4
+	// fewLines are not many: more are not waited for.
+	fewLines = 16
 	// maxSpare is how much room an outbox keeps that is empty.
 	maxSpare = 16 << 10
 )
@@ -75,8 +77,12 @@ func (o *outbox) offer(m mcp.Message, id []byte) (room <-chan struct{}, err erro
 	mine, room, err := o.add(m, id)
 	if mine {
 		// Other callers that can run add theirs first: a write, which may wake the server,
-		// costs more than all that was done for the call till here.
+		// costs more than all that was done for the call till here. If some have, but not
+		// many, others may be about to.
 		runtime.Gosched()
+		if lines := o.len(); 1 < lines && lines < fewLines {
+			runtime.Gosched()
+		}
 		o.flush()
 	}
 	return room, err
