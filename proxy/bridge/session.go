@@ -59,7 +59,6 @@ type Session struct {
 	client    *client // nil before the answer to initialize
 	said      *said   // as client
 	watch     *watch  // nil before there is something to watch
-	level     string  // of the messages that the client wants to be logged
 	ongoing   map[ongoing]struct{}
 	asked     map[string]chan<- mcp.Message // requests to the client without an answer, by raw id
 	lastID    uint64                        // of what the gateway itself asks
@@ -74,7 +73,6 @@ func NewSession(server link.Server, info Info) *Session {
 		server:   server,
 		info:     info,
 		inbox:    link.NewQueue(),
-		level:    defaultLevel,
 		ongoing:  map[ongoing]struct{}{},
 		asked:    map[string]chan<- mcp.Message{},
 		lastUsed: time.Now(),

@@ -83,15 +83,10 @@ func (s *Session) opened(c *client) {
 	if c == nil {
 		return
 	}
-	s.client, s.said = c, c.say(c.logged(s.level))
-}
-
-// logged is a level if the server logs, and else "".
-func (c *client) logged(level string) string {
-	if !c.logging {
-		return ""
+	s.client, s.said = c, c.say("")
+	if c.logging {
+		s.said = c.say(defaultLevel)
 	}
-	return level
 }
 
 // watched is the watch of a client, which runs from the first time on that there is

@@ -90,6 +90,6 @@ func (s *Session) setLevel(c *client, request mcp.Message) mcp.Message {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.level, s.said = level, c.say(level)
+	s.said = c.say(level)
 	return mcp.NewResult(request.ID(), []byte("{}"))
 }
