@@ -227,7 +227,7 @@ func escapeDuringSetUp(t *testing.T) {
 	watchers := []*watcher{newWatcher(t, root+65536), newWatcher(t, user+65536)}
 	// The one in wait has to have met some: on a busy machine it comes too late for most.
 	for starts := 0; starts < 5 || watchers[1].met.Load() < 3; starts++ {
-		if starts == 500 {
+		if starts == 200 {
 			t.Fatalf("uid %d met %d processes of %d only: this proves nothing", watchers[1].uid, watchers[1].met.Load(), starts)
 		}
 		s := spec(t, "/bin/true")
