@@ -433,7 +433,7 @@ func TestProxyWantsListeners(t *testing.T) {
 		cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0"`, executable(t))
 		cmd.Env = append(os.Environ(), proxyVariable+"=1")
 		if names != "" {
-			for range strings.Split(names, ":") {
+			for range strings.SplitSeq(names, ":") {
 				file, _ := listen(t)
 				defer file.Close()
 				cmd.ExtraFiles = append(cmd.ExtraFiles, file)

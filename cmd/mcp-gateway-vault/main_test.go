@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -109,9 +110,7 @@ func TestRun(t *testing.T) {
 	role := map[string]string{"VAULT_ROLE_ID": roleID, "VAULT_SECRET_ID": secretID}
 	with := func(base map[string]string, name, value string) map[string]string {
 		out := map[string]string{name: value}
-		for k, v := range base {
-			out[k] = v
-		}
+		maps.Copy(out, base)
 		return out
 	}
 	for _, tt := range []struct {

@@ -108,8 +108,7 @@ func judge(path string, fetch config.Fetch) (*checked, error) {
 	for _, w := range read.Warnings {
 		c.warn(w.Position, w.Text)
 	}
-	var mistakes document.Errors
-	if errors.As(read.Err, &mistakes) {
+	if mistakes, ok := errors.AsType[document.Errors](read.Err); ok {
 		for _, m := range mistakes {
 			c.fail(m.Position, m.Text)
 		}

@@ -20,16 +20,14 @@ func TestUpdateKeys(t *testing.T) {
 	}
 	var wait sync.WaitGroup
 	for i := range 20 {
-		wait.Add(1)
-		go func() {
-			defer wait.Done()
+		wait.Go(func() {
 			err := updateKeys(path, func(stored []policy.Key) ([]policy.Key, error) {
 				return append(stored, policy.Key{ID: fmt.Sprint(i), Hash: [32]byte{1, 2, 3}}), nil
 			})
 			if err != nil {
 				t.Error(err)
 			}
-		}()
+		})
 	}
 	wait.Wait()
 	got, err := keys.Load(path)

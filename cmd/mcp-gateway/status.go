@@ -31,9 +31,8 @@ not run, and 1 on an error.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var s report.Status
 		err := askProxy(cmd.Context(), *state, "/status", "", &s)
-		var down *notRunningError
 		places := rememberedPorts(portsOf(*state), cmd.ErrOrStderr())
-		if errors.As(err, &down) {
+		if _, ok := errors.AsType[*notRunningError](err); ok {
 			fmt.Fprintln(cmd.ErrOrStderr(), "mcp-gateway:", err)
 			sayPlaces(cmd.ErrOrStderr(), places)
 			return &exitError{statusNotReady}

@@ -46,8 +46,7 @@ func invalid(format string, args ...any) *Error {
 
 // as makes an Error of any.
 func as(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return &Error{Kind: Invalid, Text: err.Error()}

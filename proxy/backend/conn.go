@@ -270,8 +270,7 @@ func (c *Conn) cause(readErr error) error {
 	if err := c.Err(); err != nil {
 		return err
 	}
-	var exited *exitError
-	if errors.As(readErr, &exited) {
+	if exited, ok := errors.AsType[*exitError](readErr); ok {
 		return exited
 	}
 	if errors.Is(readErr, mcp.ErrTooLong) {

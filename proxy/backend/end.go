@@ -59,8 +59,7 @@ func (c *Conn) endLocked(cause error) {
 	}
 	c.ended, c.endedAt = cause, time.Now()
 	close(c.ending)
-	var lost *LostError
-	if errors.As(cause, &lost) {
+	if _, ok := errors.AsType[*LostError](cause); ok {
 		c.known.Store(true) // before any call ends
 	}
 }

@@ -38,8 +38,7 @@ func TestBackoff(t *testing.T) {
 		for ends := 2; ends < 10; ends++ {
 			r.Failed(at, rules(), "1", errBroke)
 			wait, err := r.Wait(at, rules(), "1")
-			var open *OpenError
-			if errors.As(err, &open) {
+			if open, ok := errors.AsType[*OpenError](err); ok {
 				wait = time.Until(open.Until)
 				if wait <= maxPause || open.Cause != "it broke" {
 					t.Errorf("after %d ends: refused for %s because %s", ends, wait, open.Cause)

@@ -46,8 +46,7 @@ func New(members []Member, lists *Lists, owner, gateway string) *Catalog {
 // is for. It may have to ask members what they have before it knows.
 func (c *Catalog) Do(ctx context.Context, request mcp.Message) (link.Call, error) {
 	call, err := c.dispatch(ctx, request)
-	var fault *refusal
-	if errors.As(err, &fault) {
+	if fault, ok := errors.AsType[*refusal](err); ok {
 		return link.Answered(mcp.NewError(request.ID(), fault.code, fault.text, fault.data)), nil
 	}
 	return call, err

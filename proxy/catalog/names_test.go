@@ -93,7 +93,7 @@ func checkNames(t *testing.T, c *Catalog, servers map[string]*fake) map[string]s
 		}
 	}
 	owners := map[string]string{}
-	for _, name := range strings.Fields(keysOf(answerOf(t, c, request(mcp.MethodToolsList, `{}`)), tools)) {
+	for name := range strings.FieldsSeq(keysOf(answerOf(t, c, request(mcp.MethodToolsList, `{}`)), tools)) {
 		if len(name) > maxName || clean(name) != name {
 			t.Errorf("%q is no name for clients", name)
 		}

@@ -80,8 +80,7 @@ func (e *egress) serve(ctx context.Context, client *net.TCPConn, meant netip.Add
 		r.Reason = err.Error()
 	}
 	r.Duration = time.Since(started)
-	var refused *refusal
-	if errors.As(err, &refused) {
+	if _, ok := errors.AsType[*refusal](err); ok {
 		e.refuse(r)
 		return
 	}

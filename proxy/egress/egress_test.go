@@ -95,7 +95,7 @@ func outsideNames(t testing.TB, answers map[string][]string) *net.Resolver {
 		if known && question.Qtype == dns.TypeA {
 			turn := list[min(asked[name], len(list)-1)]
 			asked[name]++
-			for _, text := range strings.Fields(turn) {
+			for text := range strings.FieldsSeq(turn) {
 				reply.Answer = append(reply.Answer, &dns.A{
 					Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET},
 					A:   netip.MustParseAddr(text).AsSlice(),

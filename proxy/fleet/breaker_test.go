@@ -104,8 +104,7 @@ func TestBreakerOfStarts(t *testing.T) {
 	route = fleet.Server(watched("full"), by("key:a"))
 	for range 5 {
 		_, err := route.Do(t.Context(), request(t, "{}", "tools/list", ""))
-		var limit *control.Error
-		if !errors.As(err, &limit) {
+		if _, ok := errors.AsType[*control.Error](err); !ok {
 			t.Fatalf("got %v, want the daemon's limit, which is no failure of the server", err)
 		}
 	}

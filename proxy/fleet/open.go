@@ -141,13 +141,12 @@ func (f *Fleet) speaksHandshake(ctx context.Context, spec *Spec) bool {
 	if known.refusesInitialize() { // somebody else has found out meanwhile
 		return false
 	}
-	var refused *backend.RefusedError
 	found, err := f.startHandshake(ctx, spec, 0)
 	if err == nil {
 		found.conn.Discard()
 		return true
 	}
-	if !errors.As(err, &refused) {
+	if _, ok := errors.AsType[*backend.RefusedError](err); !ok {
 		return true
 	}
 	began := time.Now()

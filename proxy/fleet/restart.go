@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"mcpgateway/proxy/backend"
@@ -211,9 +212,7 @@ func (f *Fleet) Waiting() map[string]int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	all := make(map[string]int, len(f.waits))
-	for server, n := range f.waits {
-		all[server] = n
-	}
+	maps.Copy(all, f.waits)
 	return all
 }
 

@@ -177,8 +177,7 @@ func (s *session) revive(next *revival, before *instance, number int) {
 	conn, err := s.start(next.ctx, spec, number)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var other *revisionError
-	if errors.As(err, &other) {
+	if _, ok := errors.AsType[*revisionError](err); ok {
 		s.endLocked(err)
 	}
 	if s.ended != nil {

@@ -32,8 +32,7 @@ func TestLookalikesDoNotPass(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = g.Do(t.Context(), Request{Caller: u.caller, Scope: u.scope, Session: u.session, Message: m})
-		var disguised *DisguisedError
-		if !errors.As(err, &disguised) {
+		if _, ok := errors.AsType[*DisguisedError](err); !ok {
 			t.Errorf("%s: got %v, want it refused", text, err)
 		}
 	}

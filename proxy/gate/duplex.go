@@ -91,8 +91,7 @@ func (d *Duplex) Receive(data []byte) {
 		return
 	}
 	m, err := mcp.Parse(data)
-	var invalid *mcp.InvalidError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*mcp.InvalidError](err); ok {
 		d.put(mcp.NewError(invalid.ID, invalid.Code, invalid.Reason, nil))
 		return
 	}

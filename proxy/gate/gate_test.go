@@ -63,8 +63,7 @@ func TestDeniedStartsNothing(t *testing.T) {
 
 func wantDenied(t *testing.T, err error) {
 	t.Helper()
-	var denied *policy.DeniedError
-	if !errors.As(err, &denied) {
+	if _, ok := errors.AsType[*policy.DeniedError](err); !ok {
 		t.Errorf("got error %v, want a DeniedError", err)
 	}
 }

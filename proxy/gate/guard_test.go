@@ -213,8 +213,7 @@ func TestEveryCallEndsOnce(t *testing.T) {
 				// The places are free, or soon: who never reads waits for nobody to take note.
 				for patience := time.After(time.Minute); ; {
 					reply, err := g.Do(t.Context(), Request{Caller: u.caller, Scope: on("modern"), Stateless: true, Message: calling("pid")})
-					var limit *ratelimit.Error
-					if errors.As(err, &limit) {
+					if _, ok := errors.AsType[*ratelimit.Error](err); ok {
 						select {
 						case <-patience:
 						default:

@@ -85,7 +85,7 @@ func TestCheckParameters(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			h := http.Header{}
-			for _, header := range strings.Split(test.header, ";") {
+			for header := range strings.SplitSeq(test.header, ";") {
 				if name, value, ok := strings.Cut(header, "="); ok {
 					h.Add("Mcp-Param-"+name, value)
 				}

@@ -60,8 +60,7 @@ func (x *exchange) batchSession() (id string, refused *refusal) {
 // (2025-03-26, transports).
 func parseBatch(body []byte) ([]mcp.Message, *refusal) {
 	messages, err := mcp.ParseBatch(body, maxBatch)
-	var invalid *mcp.InvalidError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*mcp.InvalidError](err); ok {
 		return nil, &refusal{status: http.StatusBadRequest, code: invalid.Code, text: invalid.Reason}
 	}
 	for _, m := range messages {

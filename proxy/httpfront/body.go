@@ -51,8 +51,7 @@ func (x *exchange) body() ([]byte, *refusal) {
 }
 
 func unreadable(err error, limit int64) *refusal {
-	var over *http.MaxBytesError
-	if errors.As(err, &over) {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return tooLarge(limit)
 	}
 	return &refusal{status: http.StatusBadRequest, code: mcp.CodeParse, text: "the body could not be read to its end: " + cause(err)}

@@ -259,8 +259,7 @@ func FuzzParse(f *testing.F) {
 		original := bytes.Clone(data)
 		m, err := Parse(data)
 		if err != nil {
-			var invalid *InvalidError
-			if !errors.As(err, &invalid) {
+			if _, ok := errors.AsType[*InvalidError](err); !ok {
 				t.Fatalf("got error %T", err)
 			}
 			return

@@ -172,8 +172,7 @@ func (o *Operator) send(w http.ResponseWriter, answer any, err error) {
 	status := http.StatusOK
 	if err != nil {
 		status, answer = http.StatusBadGateway, Failure{err.Error()}
-		var own *failure
-		if errors.As(err, &own) {
+		if own, ok := errors.AsType[*failure](err); ok {
 			status = own.status
 		}
 	}

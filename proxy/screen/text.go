@@ -1,6 +1,7 @@
 package screen
 
 import (
+	"slices"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -153,10 +154,8 @@ func lowSurrogate(r rune) bool  { return r >= 0xdc00 && r < 0xe000 }
 const maxRunes = 8
 
 func note(hidden []rune, r rune) []rune {
-	for _, known := range hidden {
-		if known == r {
-			return hidden
-		}
+	if slices.Contains(hidden, r) {
+		return hidden
 	}
 	if len(hidden) == maxRunes {
 		return hidden

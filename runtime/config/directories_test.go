@@ -67,8 +67,7 @@ func tree(t *testing.T) string {
 // findings gives errors and warnings as lines "line:column: text".
 func findings(warnings document.Errors, err error) []string {
 	var lines []string
-	var found document.Errors
-	if errors.As(err, &found) {
+	if found, ok := errors.AsType[document.Errors](err); ok {
 		for _, one := range found {
 			lines = append(lines, "error "+strings.TrimPrefix(one.Position, "t.yaml:")+": "+one.Text)
 		}

@@ -80,8 +80,7 @@ func (l *Link) Run(ctx context.Context) error {
 			l.lost(err)
 			told = true
 		}
-		var refused *control.Error
-		if errors.As(err, &refused) {
+		if _, ok := errors.AsType[*control.Error](err); ok {
 			return err
 		}
 		if served && time.Since(began) > steady {

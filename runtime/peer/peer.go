@@ -213,8 +213,7 @@ func (c *Client) call(ctx context.Context, request control.Message) (answer, err
 
 	if err := c.conn.Send(request); err != nil {
 		c.forget(request.ID)
-		var socket *net.OpError
-		if errors.As(err, &socket) { // which ends the connection
+		if _, ok := errors.AsType[*net.OpError](err); ok { // which ends the connection
 			return answer{}, fmt.Errorf("%w: %w", control.ErrClosed, err)
 		}
 		return answer{}, fmt.Errorf("ask the daemon: %w", err)

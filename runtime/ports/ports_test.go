@@ -22,7 +22,7 @@ const hold = "PORTS_TEST_HOLD"
 
 func TestMain(m *testing.M) {
 	if addresses := os.Getenv(hold); addresses != "" {
-		for _, address := range strings.Fields(addresses) {
+		for address := range strings.FieldsSeq(addresses) {
 			network := "tcp"
 			if !strings.HasPrefix(address, "[") {
 				network = "tcp4"

@@ -303,7 +303,7 @@ touch "run-$1"; ls run-* | wc -l >> counts; sleep 0.1; rm "run-$1"; echo "$1" >>
 		t.Errorf("asked %d times for %d results, want 12", n, len(results))
 	}
 	counts, _ := os.ReadFile(filepath.Join(dir, "counts"))
-	for _, field := range strings.Fields(string(counts)) {
+	for field := range strings.FieldsSeq(string(counts)) {
 		if n, _ := strconv.Atoi(field); n > maxAtOnce {
 			t.Errorf("%d ran at a time, want at most %d", n, maxAtOnce)
 		}

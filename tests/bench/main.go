@@ -93,14 +93,14 @@ func parse(args []string) (options, error) {
 	if o.runs < 1 || o.starts < 1 || o.duration <= 0 || o.rate < 0 || min(o.churn, o.crowd, o.servers) < 0 || o.crowd > 20000 || o.servers > 2000 {
 		return o, errors.New("-runs, -starts and -duration must be above zero, -rate and -churn not below, -crowd from 0 to 20000 and -servers from 0 to 2000")
 	}
-	for _, text := range strings.Split(*sessions, ",") {
+	for text := range strings.SplitSeq(*sessions, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > 128 {
 			return o, fmt.Errorf("-sessions: %q is no number from 1 to 128", text)
 		}
 		o.sessions = append(o.sessions, n)
 	}
-	for _, text := range strings.Split(*era, ",") {
+	for text := range strings.SplitSeq(*era, ",") {
 		if e := traffic.Era(text); e != traffic.Handshake && e != traffic.Stateless {
 			return o, fmt.Errorf("-era: unknown %q", text)
 		}

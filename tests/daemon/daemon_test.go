@@ -171,8 +171,7 @@ func within[T any](t testing.TB, channel <-chan T) T {
 }
 
 func code(err error) control.Code {
-	var refusal *control.Error
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*control.Error](err); ok {
 		return refusal.Code
 	}
 	return ""

@@ -29,7 +29,7 @@ func children(t *testing.T) (pids []int) {
 		if err != nil {
 			continue // the thread has ended
 		}
-		for _, pid := range strings.Fields(string(text)) {
+		for pid := range strings.FieldsSeq(string(text)) {
 			n, err := strconv.Atoi(pid)
 			if err != nil {
 				t.Fatal(err)

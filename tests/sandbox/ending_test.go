@@ -257,7 +257,7 @@ func children(t *testing.T) map[int]string {
 	found := map[int]string{}
 	for _, list := range lists {
 		text, _ := os.ReadFile(list) // the thread may have ended
-		for _, child := range strings.Fields(string(text)) {
+		for child := range strings.FieldsSeq(string(text)) {
 			pid, err := strconv.Atoi(child)
 			if err != nil {
 				t.Fatal(err)

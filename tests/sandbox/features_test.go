@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -178,12 +179,7 @@ func TestEveryMountIsHardened(t *testing.T) {
 		fields := strings.Fields(line)
 		target, options := fields[4], strings.Split(fields[5], ",")
 		has := func(option string) bool {
-			for _, o := range options {
-				if o == option {
-					return true
-				}
-			}
-			return false
+			return slices.Contains(options, option)
 		}
 		count++
 		if !has("nosuid") || has("nodev") == device[target] {

@@ -106,7 +106,7 @@ func TestRootShowsNothingOfTheHost(t *testing.T) {
 		t.Errorf("got %q in /dev and /run", got)
 	}
 	// The processes inside and no other: the launcher, the shell, ls.
-	for _, pid := range strings.Fields(shell(t, "ls /proc | grep '^[0-9]'").stdout) {
+	for pid := range strings.FieldsSeq(shell(t, "ls /proc | grep '^[0-9]'").stdout) {
 		if len(pid) > 2 {
 			t.Errorf("process %s shows", pid)
 		}
@@ -203,7 +203,7 @@ func TestRlimits(t *testing.T) {
 // TestNetworkIsEmpty: a sandbox has its own loopback, no route and no address.
 func TestNetworkIsEmpty(t *testing.T) {
 	got := shell(t, "tail -n +3 /proc/net/dev | cut -d: -f1; tail -n +2 /proc/net/route; grep -v ' lo$' /proc/net/if_inet6")
-	for _, field := range strings.Fields(got.stdout) {
+	for field := range strings.FieldsSeq(got.stdout) {
 		// Some kernels put fallback tunnels into every namespace; they are down.
 		if field != "lo" && field != "sit0" && field != "tunl0" && field != "ip6tnl0" {
 			t.Errorf("got interfaces, routes and addresses %q, want lo alone", got.stdout)

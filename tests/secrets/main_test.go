@@ -166,7 +166,7 @@ func (g *gateway) pid(t *testing.T, name string) int {
 			children += " " + string(more)
 		}
 	}
-	for _, field := range strings.Fields(children) {
+	for field := range strings.FieldsSeq(children) {
 		line, _ := os.ReadFile("/proc/" + field + "/cmdline")
 		if strings.HasPrefix(filepath.Base(string(line[:max(0, bytes.IndexByte(line, 0))])), name) {
 			var pid int

@@ -294,7 +294,7 @@ func TestForkLeavesProcesses(t *testing.T) {
 
 func processIDs(t *testing.T, text string) (ids []int) {
 	t.Helper()
-	for _, field := range strings.Fields(text) {
+	for field := range strings.FieldsSeq(text) {
 		id, err := strconv.Atoi(field)
 		if err != nil {
 			t.Fatal(err)
