@@ -80,7 +80,7 @@ func NewRequest(id []byte, method string, params []byte) Message {
 func (m *Message) add(value []byte) Span {
 	start := len(m.raw)
 	m.raw = append(m.raw, value...)
-	return Span{start, len(m.raw)}
+	return span(start, len(m.raw))
 }
 
 // Quote returns text as a JSON string. Invalid UTF-8 is replaced.

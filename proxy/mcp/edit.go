@@ -31,7 +31,7 @@ func Edit(object []byte, edit func(name string, value []byte) ([]byte, bool)) []
 func (m Message) EditAt(at Span, edit func(name string, value []byte) ([]byte, bool)) Message {
 	object := m.At(at)
 	var raw []byte // from the first change on
-	same := len("{")
+	same := int32(len("{"))
 	var room [8]named
 	for _, member := range m.membersOf(at, room[:0]) {
 		name, value := member.name, member.value
@@ -77,7 +77,7 @@ func (m *Message) membersOf(at Span, all []named) []named {
 	}
 	for _, n := range m.notes {
 		if n.in == inResult {
-			all = append(all, named{Span{int(n.name.start) - 1, int(n.name.end) + 1}, Span{int(n.value.start), int(n.value.end)}})
+			all = append(all, named{Span{n.name.Start - 1, n.name.End + 1}, n.value})
 		}
 	}
 	return all
@@ -86,10 +86,10 @@ func (m *Message) membersOf(at Span, all []named) []named {
 // edited returns the message that raw is, up to the end of what a span of this one was
 // replaced by.
 func (m Message) edited(at Span, raw []byte) Message {
-	delta := len(raw) - at.End
+	delta := len(raw) - int(at.End)
 	raw = append(raw, m.raw[at.End:]...)
 	m.notes = nil // perhaps of what was there before
-	m.shift(at.Start, at.End, delta)
+	m.shift(int(at.Start), int(at.End), delta)
 	m.raw = m.held(raw)
 	return m
 }

@@ -35,5 +35,3 @@ func (m Message) InsertFragment(f Fragment) Message {
 	}
 	return m
 }
-
-func (p place) moved(by int32) place { return place{p.start + by, p.end + by} }

@@ -11,7 +11,7 @@ import (
 // compared with jsontext by FuzzScan. Where it refuses, jsontext is asked for the reason.
 type scanner struct {
 	data  []byte
-	names []place  // of the objects around the place, those of the innermost last
+	names []Span   // of the objects around the place, those of the innermost last
 	plain [][]byte // names that are escaped, without that; a place in names with a negative start is one here
 	notes []note
 	full  bool // there are more members than are noted, or such whose names are escaped
@@ -44,13 +44,8 @@ const (
 // changes.
 type note struct {
 	in          within
-	name, value place
+	name, value Span
 }
-
-// place is a Span that takes half the room.
-type place struct{ start, end int32 }
-
-func (p place) of(raw []byte) []byte { return raw[p.start:p.end:p.end] }
 
 const (
 	maxDepth = 10_000
@@ -59,8 +54,6 @@ const (
 	// are looked up.
 	maxNames = 32
 	maxKept  = 1 << 10 // names that a scanner has room for when it is not used
-	// longest is the longest message: an int32 must do.
-	longest = 1 << 30
 )
 
 var scanners = sync.Pool{New: func() any { return new(scanner) }}
@@ -145,7 +138,7 @@ func (s *scanner) object(at, depth int, in within, origin int) int {
 		if end == invalid {
 			return invalid
 		}
-		name := s.name(place{int32(at + 1), int32(end - 1)}, escaped)
+		name := s.name(span(at+1, end-1), escaped)
 		if lookup = s.know(name, outer, lookup); lookup == nil {
 			return invalid
 		}
@@ -162,7 +155,7 @@ func (s *scanner) object(at, depth int, in within, origin int) int {
 			return invalid
 		}
 		if in != nowhere {
-			s.note(in, name, Span{at, end}, origin)
+			s.note(in, name, span(at, end), origin)
 		}
 		if at = blank(s.data, end); at >= len(s.data) {
 			return invalid
@@ -180,20 +173,20 @@ func (s *scanner) object(at, depth int, in within, origin int) int {
 }
 
 // name is where a name is that stands between quotes at a place.
-func (s *scanner) name(at place, escaped bool) place {
+func (s *scanner) name(at Span, escaped bool) Span {
 	if !escaped {
 		return at
 	}
-	s.plain = append(s.plain, unquote(s.data[at.start-1:at.end+1]))
-	return place{start: int32(-len(s.plain))}
+	s.plain = append(s.plain, unquote(s.data[at.Start-1:at.End+1]))
+	return span(-len(s.plain), 0)
 }
 
 // called is a name without quotes and escapes.
-func (s *scanner) called(name place) []byte {
-	if name.start < 0 {
-		return s.plain[-name.start-1]
+func (s *scanner) called(name Span) []byte {
+	if name.Start < 0 {
+		return s.plain[-name.Start-1]
 	}
-	return s.data[name.start:name.end]
+	return s.data[name.Start:name.End]
 }
 
 // few stands for a lookup of names that isn't needed yet.
@@ -201,7 +194,7 @@ var few = map[string]struct{}{}
 
 // know notes a name of the object whose names begin at outer; nil if it has it already.
 // Names that many are looked up by a hash that nobody can foresee.
-func (s *scanner) know(name place, outer int, lookup map[string]struct{}) map[string]struct{} {
+func (s *scanner) know(name Span, outer int, lookup map[string]struct{}) map[string]struct{} {
 	text := s.called(name)
 	names := s.names[outer:]
 	if len(names) < maxNames {
@@ -252,15 +245,14 @@ func (in within) inside(name []byte, at, origin int) (within, int) {
 }
 
 // note notes a member.
-func (s *scanner) note(in within, name place, value Span, origin int) {
+func (s *scanner) note(in within, name, value Span, origin int) {
 	switch {
 	case in == inEnvelope:
 		s.found.note(s.called(name), value)
-	case s.full || name.start < 0 || len(s.notes) == maxNotes:
+	case s.full || name.Start < 0 || len(s.notes) == maxNotes:
 		s.full = true
 	default:
-		from, start, end := int32(origin), int32(value.Start), int32(value.End)
-		s.notes = append(s.notes, note{in: in, name: place{name.start - from, name.end - from}, value: place{start - from, end - from}})
+		s.notes = append(s.notes, note{in, name.moved(int32(-origin)), value.moved(int32(-origin))})
 	}
 }
 

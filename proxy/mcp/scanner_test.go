@@ -37,7 +37,7 @@ func reference(data []byte) (map[string]Span, error) {
 			return nil, err
 		}
 		end := int(d.InputOffset())
-		found[text] = Span{end - len(value), end}
+		found[text] = span(end-len(value), end)
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return nil, err

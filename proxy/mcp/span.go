@@ -6,7 +6,14 @@ import (
 )
 
 // Span is a range of a message's bytes. The zero Span is an absent value.
-type Span struct{ Start, End int }
+type Span struct{ Start, End int32 }
+
+// longest is the longest message: a Span's int32 must do, for what is added to it, too.
+const longest = 1 << 30
+
+func span(start, end int) Span { return Span{int32(start), int32(end)} }
+
+func (s Span) moved(by int32) Span { return Span{s.Start + by, s.End + by} }
 
 // Empty reports whether there is no value.
 func (s Span) Empty() bool { return s.End == 0 }
@@ -51,7 +58,7 @@ func (m *Message) find(part Span, in, meta within, path []string) Span {
 	if found.Empty() {
 		return Span{}
 	}
-	return Span{at.Start + found.Start, at.Start + found.End}
+	return found.moved(at.Start)
 }
 
 // noted finds a member that was noted, of a part of the message or of an object in it.
@@ -62,7 +69,7 @@ func (m *Message) noted(part Span, in within, name string) Span {
 	raw := part.of(m.raw)
 	for i := range m.notes {
 		if n := &m.notes[i]; n.in == in && string(n.name.of(raw)) == name {
-			return Span{part.Start + int(n.value.start), part.Start + int(n.value.end)}
+			return n.value.moved(part.Start)
 		}
 	}
 	return Span{}
@@ -71,13 +78,13 @@ func (m *Message) noted(part Span, in within, name string) Span {
 // Find finds a value inside an object that was already checked, such as a part of
 // a Message, by the names of the objects around it and its own.
 func Find(object []byte, path ...string) Span {
-	in := Span{0, len(object)}
+	in := span(0, len(object))
 	for _, name := range path {
 		found, ok := member(object[in.Start:in.End], name)
 		if !ok {
 			return Span{}
 		}
-		in = Span{in.Start + found.Start, in.Start + found.End}
+		in = found.moved(in.Start)
 	}
 	return in
 }
@@ -129,7 +136,7 @@ func (m Message) WithID(id []byte) Message { return m.Replace(m.id, id) }
 // Readdressed is WithID for a message of which nobody has a part and which is not used
 // any more: if there is room, its bytes become those of the new one.
 func (m Message) Readdressed(id []byte) Message {
-	start, end := m.id.Start, m.id.End
+	start, end := int(m.id.Start), int(m.id.End)
 	delta := len(id) - (end - start)
 	switch {
 	case delta > cap(m.raw)-len(m.raw):
@@ -204,13 +211,13 @@ func (m Message) WithParams(params []byte) Message { return m.Replace(m.params, 
 
 // Replace returns the message with another value at a span that was found in it.
 func (m Message) Replace(at Span, value []byte) Message {
-	return m.splice(at.Start, at.End, value, "")
+	return m.splice(int(at.Start), int(at.End), value, "")
 }
 
 // Insert returns the message with members, such as `"a":1,"b":2`, put at the
 // start of the object at a span that was found in it.
 func (m Message) Insert(object Span, members []byte) Message {
-	start := object.Start + 1
+	start := int(object.Start) + 1
 	if m.emptyObject(object) {
 		return m.splice(start, start, members, "")
 	}
@@ -228,7 +235,7 @@ func (m Message) splice(start, end int, text []byte, behind string) Message {
 	raw = append(raw, m.raw[:start]...)
 	raw = append(append(raw, text...), behind...)
 	raw = append(raw, m.raw[end:]...)
-	if m.id.Empty() || start < m.id.Start || end > m.id.End {
+	if m.id.Empty() || start < int(m.id.Start) || end > int(m.id.End) {
 		m.notes = nil // perhaps of what was there before
 	}
 	m.shift(start, end, delta)
@@ -247,11 +254,11 @@ func (m *Message) held(raw []byte) []byte {
 // shift moves what is behind a part that is longer by delta now.
 func (m *Message) shift(start, end, delta int) {
 	for _, s := range []*Span{&m.id, &m.params, &m.result, &m.err} {
-		if s.Start >= end && s.Start > start {
-			s.Start += delta
+		if int(s.Start) >= end && int(s.Start) > start {
+			s.Start += int32(delta)
 		}
-		if s.End >= end && !s.Empty() {
-			s.End += delta
+		if int(s.End) >= end && !s.Empty() {
+			s.End += int32(delta)
 		}
 	}
 }

@@ -17,11 +17,11 @@ func members(object []byte) iter.Seq2[Span, Span] {
 			if name.Empty() || object[name.Start] != '"' {
 				return
 			}
-			value := next(object, blank(object, name.End)+1) // behind the colon
+			value := next(object, blank(object, int(name.End))+1) // behind the colon
 			if value.Empty() || !yield(name, value) {
 				return
 			}
-			at = blank(object, value.End) + 1 // behind the comma
+			at = blank(object, int(value.End)) + 1 // behind the comma
 		}
 	}
 }
@@ -37,7 +37,7 @@ func elements(array []byte) iter.Seq[Span] {
 			if element.Empty() || array[element.Start] == ']' || !yield(element) {
 				return
 			}
-			at = blank(array, element.End) + 1 // behind the comma
+			at = blank(array, int(element.End)) + 1 // behind the comma
 		}
 	}
 }
@@ -60,15 +60,15 @@ func next(data []byte, at int) Span {
 	}
 	switch data[at] {
 	case '"':
-		return Span{at, text(data, at)}
+		return span(at, text(data, at))
 	case '{', '[':
-		return Span{at, nested(data, at)}
+		return span(at, nested(data, at))
 	}
 	end := at + 1
 	for end < len(data) && !ends(data[end]) {
 		end++
 	}
-	return Span{at, end}
+	return span(at, end)
 }
 
 // ends reports whether a byte ends a number, true, false or null.

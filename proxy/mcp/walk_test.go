@@ -52,7 +52,7 @@ func compare(t *testing.T, value []byte) {
 			t.Fatal(err)
 		}
 		end := int(d.InputOffset())
-		want = append(want, Span{end - len(inner), end})
+		want = append(want, span(end-len(inner), end))
 		compare(t, value[end-len(inner):end])
 	}
 	if !slices.Equal(got, want) {
