@@ -36,7 +36,7 @@ const firstPolicyWait = 10 * time.Second
 // gcPercent is how much Go's heap may grow, in percent, before garbage is collected. What
 // lives is a few MB, and at the usual 100 collecting is a tenth of a call's time. At this it
 // is half of that, for 4 MB more in memory.
-const gcPercent = 250
+const gcPercent = 200
 
 func main() {
 	path := flag.String("control", "/run/mcp-gateway/control.sock", "path of the daemon's control `socket`")
