@@ -19,15 +19,19 @@ import (
 	"mcpgateway/policy/authntest"
 )
 
-// offset is a clock that tests turn.
-type offset struct{ by atomic.Int64 }
+// offset is a clock that tests turn, and that stands still otherwise: what is forgiven with
+// time must not be while a test is busy.
+type offset struct {
+	began time.Time
+	by    atomic.Int64
+}
 
-func (o *offset) now() time.Time          { return time.Now().Add(time.Duration(o.by.Load())) }
+func (o *offset) now() time.Time          { return o.began.Add(time.Duration(o.by.Load())) }
 func (o *offset) advance(d time.Duration) { o.by.Add(int64(d)) }
 
 func newState(t testing.TB) (*authn.State, *offset) {
 	t.Helper()
-	state, clock := authn.NewState(), new(offset)
+	state, clock := authn.NewState(), &offset{began: time.Now()}
 	state.SetClock(clock.now)
 	t.Cleanup(state.Close)
 	return state, clock
