@@ -284,16 +284,18 @@ func (m *monitor) answerReload(_ context.Context, _ control.Message) (reply, err
 	return reply{message: control.Message{Kind: control.KindDone}}, nil
 }
 
-// takeVerdict passes on what a proxy says of a generation. One that nobody waits
-// for is dropped: offer has given up on it.
+// takeVerdict passes on what a proxy says of a generation. The last counts: one before it
+// that nobody has taken yet is of an earlier generation. One that nobody waits for stays
+// until the next offer.
 func (m *monitor) takeVerdict(_ context.Context, message control.Message) (reply, error) {
 	if message.Kind == control.KindRefused {
 		slog.Error("the proxy refused the configuration", "generation", message.Generation, "err", fmt.Sprintf("%.1024q", message.Text))
 	}
 	select {
-	case m.verdicts <- message:
+	case <-m.verdicts:
 	default:
 	}
+	m.verdicts <- message // there is room: run alone fills it
 	return reply{}, nil
 }
 
