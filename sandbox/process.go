@@ -191,6 +191,10 @@ func (s *Sandbox) watchMemory() <-chan struct{} {
 	go func() {
 		defer close(watched)
 		defer events.Close()
+		// The server ran before anybody watched: of a process that was lost then comes no event.
+		if kills, err := s.cgroup.OOMKillCount(); err == nil && kills > 0 {
+			s.kill()
+		}
 		for {
 			if _, err := events.Read(make([]byte, 8)); err != nil {
 				return
