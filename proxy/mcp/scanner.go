@@ -12,7 +12,7 @@ import (
 type scanner struct {
 	data  []byte
 	names []Span   // of the objects around the place, those of the innermost last
-	plain [][]byte // names that are escaped, without that; a place in names with a negative start is one here
+	plain [][]byte // names that are escaped, without that; a span in names with a negative start is one here
 	notes []note
 	full  bool // there are more members than are noted, or such whose names are escaped
 
